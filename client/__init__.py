@@ -1,0 +1,1 @@
+"""The hospital: reads its own data, trains and tests the visiting model."""

@@ -1,0 +1,65 @@
+"""What a center contributes to the replay memory: crops around the lesions of a few subjects."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch.nn.functional import avg_pool3d
+
+from client.bids import Case
+from client.volumes import FloatArray, Volume
+from shared.memory import Exemplar
+
+
+def choose_exemplars(
+    center: str,
+    volumes: Sequence[tuple[Case, Volume]],
+    pseudonym: Callable[[str], str],
+    *,
+    size: int,
+    spacing: float,
+    subjects: int,
+    budget: int,
+    random: np.random.Generator,
+) -> tuple[Exemplar, ...]:
+    """One crop of `size` voxels an edge from each of at most `subjects` subjects, in random order.
+
+    Stops before the payloads exceed `budget` bytes. A subject with several contrasts gives
+    one of them, and a subject without lesion gives none.
+    """
+    by_subject: dict[str, list[tuple[Case, Volume]]] = {}
+    for case, volume in volumes:
+        if volume.label.any():
+            by_subject.setdefault(case.subject, []).append((case, volume))
+    names = sorted(by_subject)
+    chosen: list[Exemplar] = []
+    left = budget
+    for i in random.permutation(len(names)):
+        case, volume = by_subject[names[i]][random.integers(len(by_subject[names[i]]))]
+        image, label = crop(volume, size)
+        exemplar = Exemplar.encode(
+            image,
+            label,
+            center=center,
+            subject=pseudonym(case.subject),
+            contrast=case.contrast,
+            spacing=spacing,
+        )
+        left -= exemplar.payload.nbytes
+        if len(chosen) == subjects or left < 0:
+            break
+        chosen.append(exemplar)
+    return tuple(chosen)
+
+
+def crop(volume: Volume, size: int) -> tuple[FloatArray, FloatArray]:
+    """The cube of `size` voxels an edge that holds most lesion, filled with air where it overhangs."""
+    image, label = np.asarray(volume.image, dtype=np.float32), np.asarray(volume.label, dtype=np.float32) / 255
+    lacking = [max(0, size - edge) for edge in image.shape]
+    margins = [(edge // 2, edge - edge // 2) for edge in lacking]
+    image = np.pad(image, margins, constant_values=float(image.min()))
+    label = np.pad(label, margins)
+    load = avg_pool3d(torch.from_numpy(label)[None, None], size, stride=1)[0, 0]
+    low = np.unravel_index(int(load.argmax()), load.shape)
+    box = tuple(slice(int(start), int(start) + size) for start in low)
+    return image[box], label[box]

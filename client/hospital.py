@@ -1,0 +1,140 @@
+"""A center and its data: which subjects it has, and which of them train and which test."""
+
+import contextlib
+import hmac
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from flwr.app import Context
+
+from client.bids import Case, find_cases
+from client.volumes import Volume, open_volume
+from phantoms import PhantomSettings, make_hospital
+from shared.errors import DataError, SettingsError
+from shared.messages import CenterCard
+from shared.places import cache_folder, writable_folder
+from shared.seeds import generator
+from shared.settings import DataSettings, RunSettings, Settings
+
+LEAST_SUBJECTS = 2
+"""One to train on, one to test on."""
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """One center's subjects, divided by subject and seed."""
+
+    center: str
+    training: tuple[Case, ...]
+    test: tuple[Case, ...]
+    spacing: float
+    cache: Path
+    key: bytes = field(repr=False)
+    """Secret of the pseudonyms; it never leaves."""
+
+    @property
+    def card(self) -> CenterCard:
+        """What the center says of itself at the roll call."""
+        cases = self.training + self.test
+        return CenterCard(
+            center=self.center,
+            training_subjects=len({case.subject for case in self.training}),
+            test_subjects=len({case.subject for case in self.test}),
+            contrasts=tuple(sorted({case.contrast for case in cases})),
+        )
+
+    def pseudonym(self, subject: str) -> str:
+        """A keyed hash of a subject's name, which this hospital alone can undo."""
+        return hmac.new(self.key, subject.encode(), "sha256").hexdigest()[:16]
+
+    def open(self, cases: tuple[Case, ...]) -> tuple[list[tuple[Case, Volume]], dict[str, str]]:
+        """The volumes of the cases, and the reason for each subject (pseudonym) set aside.
+
+        Raises `DataError` where none is left.
+        """
+        good, problems = [], {}
+        for case in cases:
+            try:
+                good.append((case, open_volume(case, self.spacing, self.cache)))
+            except DataError as error:
+                print(f"{self.center}: {case.subject} is set aside: {error}", flush=True)
+                problems[self.pseudonym(case.subject)] = str(error)
+        if not good:
+            raise DataError(f"center {self.center} has no usable subject of {len(cases)}: run its data check")
+        return good, problems
+
+
+def open_hospital(center: str, context: Context, settings: Settings) -> Hospital:
+    """The center's data, as this node reaches it. Raises `DataError` or `SettingsError`."""
+    cache = writable_folder(cache_folder(settings.data.cache_dir), "cache folder")
+    cases = find_cases(_data_folder(center, context, settings.data, cache), settings.data.contrasts)
+    training, test = split(center, cases, settings.data.test_fraction, settings.run.seed)
+    return Hospital(center, training, test, settings.data.spacing, cache, _key(cache, center))
+
+
+def centers_here(context: Context, run: RunSettings) -> tuple[str, ...]:
+    """The centers of this node: its own when deployed, every n-th one in simulation."""
+    config = context.node_config
+    if is_simulated(context):
+        return run.centers[int(config["partition-id"]) :: int(config["num-partitions"])]
+    if "center" not in config or "data-dir" not in config:
+        raise SettingsError(
+            "this SuperNode does not say whose it is: start it with --node-config \"center='NAME' data-dir='/FOLDER'\""
+        )
+    return (str(config["center"]),)
+
+
+def is_simulated(context: Context) -> bool:
+    """Whether Flower's simulation gave this node its partition."""
+    return "partition-id" in context.node_config
+
+
+def split(
+    center: str, cases: list[Case], test_fraction: float, seed: int
+) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+    """Divide cases into training and test, whole subjects at a time.
+
+    Raises `DataError` where there are too few subjects for one of each.
+    """
+    subjects = sorted({case.subject for case in cases})
+    if len(subjects) < LEAST_SUBJECTS:
+        raise DataError(f"center {center} has {len(subjects)} subject, but needs {LEAST_SUBJECTS}: one to test on")
+    held_out = min(max(1, round(len(subjects) * test_fraction)), len(subjects) - 1)
+    order = generator(seed, "split", center).permutation(len(subjects))
+    tested = {subjects[i] for i in order[:held_out]}
+    return (
+        tuple(case for case in cases if case.subject not in tested),
+        tuple(case for case in cases if case.subject in tested),
+    )
+
+
+def phantom_settings(data: DataSettings) -> PhantomSettings:
+    """How the simulated hospitals of a run are made."""
+    return PhantomSettings(
+        spacing=data.spacing, scale=data.phantom_scale, minimum_subjects=data.phantom_minimum, seed=data.phantom_seed
+    )
+
+
+def _data_folder(center: str, context: Context, data: DataSettings, cache: Path) -> Path:
+    if not is_simulated(context):
+        return Path(str(context.node_config["data-dir"]))
+    if not data.data_dir:
+        return make_hospital(center, phantom_settings(data), cache / "hospitals")
+    return Path(data.data_dir).expanduser() / center
+
+
+def _key(cache: Path, center: str) -> bytes:
+    """The center's secret key, made at its first use and readable by its owner alone."""
+    path = cache / "keys" / f"{center}.key"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    if not path.exists():
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-") as new:
+            new.write(secrets.token_bytes(32))
+            new.flush()
+            # A link fails where another process was first; its key is then the one.
+            with contextlib.suppress(FileExistsError):
+                os.link(new.name, path)
+    return path.read_bytes()

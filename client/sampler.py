@@ -1,0 +1,134 @@
+"""Random patches from volumes that lie as tensors on the training device."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from client.volumes import Volume
+from shared.memory import Exemplar
+
+TRIES = 8
+"""Random voxels that are looked at for one that is not air."""
+
+ROTATED = 0.1
+"""Share of patches turned by a multiple of 90 degrees in the axial plane, as the paper does."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A volume, or an exemplar, that patches are taken from."""
+
+    image: Tensor
+    """(D, H, W), no edge shorter than a patch."""
+    label: Tensor
+    """(D, H, W), uint8 in steps of 1/255."""
+    lesion: NDArray[np.int64]
+    """Flat positions of lesion voxels, shape (n,); may be empty."""
+    air: float
+
+    @classmethod
+    def of_volume(cls, volume: Volume, patch: int, device: torch.device) -> Self:
+        """A prepared volume as a source."""
+        return cls._padded(np.array(volume.image), np.array(volume.label), volume.air, patch, device)
+
+    @classmethod
+    def of_exemplar(cls, exemplar: Exemplar, patch: int, device: torch.device) -> Self:
+        """An exemplar of the replay memory as a source."""
+        image, label = exemplar.decode()
+        steps = np.rint(label * 255).astype(np.uint8)
+        return cls._padded(image.astype(np.float16), steps, float(image.min()), patch, device)
+
+    @classmethod
+    def _padded(
+        cls, image: NDArray[np.float16], label: NDArray[np.uint8], air: float, patch: int, device: torch.device
+    ) -> Self:
+        lacking = [max(0, patch - edge) for edge in image.shape]
+        margins = [(edge // 2, edge - edge // 2) for edge in lacking]
+        image = np.pad(image, margins, constant_values=image.min())
+        label = np.pad(label, margins)
+        lesion = np.flatnonzero(label >= 128)
+        tensor = torch.from_numpy(image).to(device, torch.float16 if device.type == "cuda" else torch.float32)
+        return cls(tensor, torch.from_numpy(label).to(device), lesion, air)
+
+    def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """One patch of image and label around a lesion voxel, or around any voxel of the head."""
+        shape = self.image.shape
+        if on_lesion and len(self.lesion):
+            center = np.unravel_index(int(self.lesion[random.integers(len(self.lesion))]), shape)
+        else:
+            for _ in range(TRIES):
+                center = tuple(random.integers(shape))
+                if self.image[center] > self.air:
+                    break
+        low = [min(max(int(c) - size // 2, 0), edge - size) for c, edge in zip(center, shape, strict=True)]
+        box = tuple(slice(start, start + size) for start in low)
+        return self.image[box], self.label[box]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How batches are drawn."""
+
+    patches: int
+    """In a batch."""
+    patches_per_volume: int
+    patch_size: int
+    lesion_share: float
+    replayed: int
+    """Patches of a batch that come from `past`."""
+
+
+class PatchSampler:
+    """Batches of patches: from the center's own volumes, and from those of past centers.
+
+    Own volumes come in shuffled passes, so that each serves equally often. Past centers take
+    turns, whatever the number of exemplars that each contributed.
+    """
+
+    def __init__(
+        self, own: Sequence[Source], past: Sequence[Sequence[Source]], recipe: Recipe, random: np.random.Generator
+    ) -> None:
+        self._recipe = recipe
+        self._random = random
+        self._own = _passes(own, random)
+        self._past = _turns(past, random) if recipe.replayed else iter(())
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """Images (B, 1, D, H, W), normalised, and soft labels of that shape, both float32."""
+        recipe, random = self._recipe, self._random
+        fresh = recipe.patches - recipe.replayed
+        volumes = -(-fresh // recipe.patches_per_volume)
+        sources = [source for _ in range(volumes) for source in [next(self._own)] * recipe.patches_per_volume]
+        sources = sources[:fresh] + [next(self._past) for _ in range(recipe.replayed)]
+        pairs = []
+        for source in sources:
+            pair = source.patch(recipe.patch_size, random.random() < recipe.lesion_share, random)
+            pairs.append(_turned(pair, random))
+        images = torch.stack([image for image, _ in pairs])[:, None].float()
+        labels = torch.stack([label for _, label in pairs])[:, None].float().div_(255)
+        return images, labels
+
+
+def _passes(sources: Sequence[Source], random: np.random.Generator) -> Iterator[Source]:
+    while True:
+        for i in random.permutation(len(sources)):
+            yield sources[i]
+
+
+def _turns(centers: Sequence[Sequence[Source]], random: np.random.Generator) -> Iterator[Source]:
+    while True:
+        for i in random.permutation(len(centers)):
+            yield centers[i][random.integers(len(centers[i]))]
+
+
+def _turned(pair: tuple[Tensor, Tensor], random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """The same random flips and quarter turn for an image and its label."""
+    axes = [axis for axis in range(3) if random.random() < 0.5]
+    turns = int(random.integers(1, 4)) if random.random() < ROTATED else 0
+    image, label = (torch.rot90(part.flip(axes), turns, (0, 1)) for part in pair)
+    return image, label

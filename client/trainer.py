@@ -1,0 +1,136 @@
+"""One stage of training: the visiting model learns from this center's volumes and the memory."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from monai.losses import DiceLoss
+from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
+
+from client.sampler import PatchSampler, Recipe, Source
+from shared.network import LesionNet, Weights, soft_segmentation
+from shared.settings import Settings, TrainingSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a stage will do, known before it starts."""
+
+    own: tuple[Source, ...]
+    past: tuple[tuple[Source, ...], ...]
+    """Exemplars by center, drawn from in a fixed share; empty in `paper` mode."""
+    recipe: Recipe
+    steps: int
+    steps_per_epoch: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a stage is."""
+
+    step: int
+    steps: int
+    loss: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a stage reached and what it cost."""
+
+    weights: Weights
+    steps: int
+    final_loss: float
+    seconds: float
+    compute_seconds: float
+
+
+def plan_stage(
+    own: Sequence[Source], memory: Sequence[Sequence[Source]], settings: Settings, steps_factor: int = 1
+) -> Plan:
+    """Decide how batches are drawn and how many steps are taken.
+
+    `balanced` replay keeps the number of steps and gives `replay-share` of each batch to the
+    memory. `paper` merges the memory into the training set, which lengthens the stage by as
+    much as it grows the set.
+    """
+    training = settings.training
+    volumes = len(own)
+    past = tuple(tuple(center) for center in memory if center)
+    merged = settings.memory.replay_mode == "paper" and bool(past)
+    if merged:
+        own = [*own, *(source for center in past for source in center)]
+        past = ()
+    replayed = round(training.patches * settings.memory.replay_share) if past else 0
+    per_epoch = math.ceil(len(own) / training.batch_size)
+    steps = math.ceil(training.steps * len(own) / volumes) if training.steps else training.epochs * per_epoch
+    recipe = Recipe(
+        patches=training.patches,
+        patches_per_volume=training.patches_per_volume,
+        patch_size=training.patch_size,
+        lesion_share=training.lesion_share,
+        replayed=min(replayed, training.patches - 1),
+    )
+    return Plan(tuple(own), past, recipe, steps * steps_factor, per_epoch)
+
+
+def train(
+    weights: Weights,
+    plan: Plan,
+    settings: Settings,
+    seed: int,
+    device: torch.device,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Trained:
+    """Train from `weights` as planned; `report` hears of it about twenty times."""
+    started = time.perf_counter()
+    network = LesionNet(settings.network).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network.load_state_dict(weights)
+    network.train()
+    options = settings.training
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, foreach=True
+    )
+    scheduler = _scheduler(optimizer, plan, options)
+    # Over the batch as a whole, and smoothed by 1, so that a patch without lesion is defined.
+    loss_of = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
+    sampler = PatchSampler(plan.own, plan.past, plan.recipe, np.random.default_rng(seed))
+    torch.manual_seed(seed)
+    losses: list[float] = []
+    computing = 0.0
+    every = max(1, plan.steps // 20)
+    for step in range(1, plan.steps + 1):
+        images, labels = sampler.batch()
+        begun = time.perf_counter()
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
+            scores = network(images)
+        loss = loss_of(soft_segmentation(scores.float(), settings.network.activation), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        computing += time.perf_counter() - begun
+        scheduler.step()
+        if step % every == 0 or step == plan.steps:
+            spent = time.perf_counter() - started
+            report(Progress(step, plan.steps, float(np.mean(losses[-every:])), spent / step * (plan.steps - step)))
+    final = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    tail = losses[-max(1, plan.steps // 10) :]
+    return Trained(final, plan.steps, float(np.mean(tail)), time.perf_counter() - started, computing)
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, plan: Plan, options: TrainingSettings) -> LRScheduler:
+    if options.schedule == "cosine":
+        return CosineAnnealingLR(optimizer, T_max=plan.steps)
+    factor = options.decay_factor if options.schedule == "step" else 1.0
+    return StepLR(optimizer, step_size=options.decay_epochs * plan.steps_per_epoch, gamma=factor)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first CUDA device, or the CPU where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)

@@ -1,0 +1,185 @@
+"""From a NIfTI image to the array that is trained on, prepared once and kept on disk.
+
+An image is read, turned to RAS, resampled to the study's isotropic spacing, cropped to what
+is not air and normalised; its label goes the same way and stays soft. The arrays are kept in
+the cache folder and memory-mapped from there, so that each later message only opens them.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms import Orientation, SpatialResample, Spacing
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from client.bids import Case
+from shared.errors import DataError
+
+VERSION = 1
+"""Of the preparation; a change makes every cached volume stale."""
+
+AIR = 0.02
+"""Voxels below this share of the image's 99.5th percentile count as air."""
+
+CLIP = 6.0
+"""Normalised intensities end here, so that a hot voxel does not drown the rest."""
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A prepared image, its label, and the way back to the image's own grid."""
+
+    image: NDArray[np.float16]
+    """(D, H, W), RAS, isotropic; mean 0 and standard deviation 1 inside the head."""
+    label: NDArray[np.uint8]
+    """(D, H, W), the soft label in steps of 1/255."""
+    affine: NDArray[np.float64]
+    """(4, 4), voxel of `image` to mm."""
+    truth: NDArray[np.uint8]
+    """The soft label in the image's own grid, in steps of 1/255."""
+    own_affine: NDArray[np.float64]
+    """(4, 4), voxel of `truth` to mm."""
+    air: float
+    """The normalised intensity at and below which a voxel is air."""
+
+    def to_own_grid(self, segmentation: torch.Tensor) -> FloatArray:
+        """A segmentation of shape `image.shape`, resampled to the image's own grid."""
+        there = SpatialResample(mode="bilinear", padding_mode="zeros", align_corners=True)(
+            MetaTensor(segmentation[None].cpu(), affine=torch.from_numpy(self.affine)),
+            dst_affine=torch.from_numpy(self.own_affine),
+            spatial_size=self.truth.shape,
+        )
+        own: FloatArray = there[0].numpy().astype(np.float32)
+        return own
+
+
+def open_volume(case: Case, spacing: float, cache: Path) -> Volume:
+    """The prepared volume of a case, made where the cache does not have it yet.
+
+    Raises `DataError` where the image or its label cannot be used.
+    """
+    folder = cache / "volumes" / _key(case, spacing)
+    if not (folder / "grid.json").is_file():
+        _store(prepare(case, spacing), folder)
+    grid = json.loads((folder / "grid.json").read_text())
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "label", "truth")}
+    return Volume(
+        **arrays, affine=np.array(grid["affine"]), own_affine=np.array(grid["own_affine"]), air=grid["air"]
+    )
+
+
+def prepare(case: Case, spacing: float) -> Volume:
+    """Read, check and prepare one case. Raises `DataError`."""
+    image, affine = _read(case.image)
+    label, label_affine = _read(case.label)
+    _check(case, image, affine, label, label_affine)
+    resampled = _resample(image, affine, spacing)
+    soft = _resample(label, affine, spacing).clip(0, 1)
+    values, grid = resampled.numpy()[0], np.asarray(resampled.affine, dtype=np.float64)
+    air = AIR * float(np.percentile(values, 99.5))
+    head = values > air
+    if not head.any():
+        raise DataError(f"{case.image} holds nothing but air: check the image")
+    box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(head))
+    inside = values[head]
+    mean, deviation = float(inside.mean()), max(float(inside.std()), 1e-6)
+    grid[:3, 3] += grid[:3, :3] @ [side.start for side in box]
+    return Volume(
+        image=((values[box] - mean) / deviation).clip(-CLIP, CLIP).astype(np.float16),
+        label=_steps(soft.numpy()[0][box]),
+        affine=grid,
+        truth=_steps(label),
+        own_affine=affine,
+        air=(air - mean) / deviation,
+    )
+
+
+def _read(path: Path) -> tuple[FloatArray, NDArray[np.float64]]:
+    try:
+        file: Any = nib.load(path)  # type: ignore[attr-defined]
+        return np.asarray(file.get_fdata(dtype=np.float32)), np.asarray(file.affine, dtype=np.float64)
+    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+        raise DataError(f"{path} cannot be read ({error}): copy it again from its source") from None
+
+
+def _check(
+    case: Case,
+    image: FloatArray,
+    affine: NDArray[np.float64],
+    label: FloatArray,
+    label_affine: NDArray[np.float64],
+) -> None:
+    """Raise `DataError` where the pair cannot be trained on."""
+    if image.ndim != 3 or min(image.shape) < 2:
+        raise DataError(f"{case.image} has shape {image.shape}, but must be one 3D volume: split or convert it")
+    if label.shape != image.shape or not np.allclose(label_affine, affine, atol=1e-2):
+        raise DataError(f"{case.label} does not lie on the grid of {case.image.name}: resample the label to the image")
+    if not np.isfinite(image).all() or not np.isfinite(label).all():
+        raise DataError(f"{case.image} or its label holds NaN or infinity: mend or replace the file")
+    if label.min() < -1e-3 or label.max() > 1 + 1e-3:
+        raise DataError(
+            f"{case.label} runs from {label.min():g} to {label.max():g}, but a lesion label lies in [0, 1]: rescale it"
+        )
+    if abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise DataError(f"{case.image} has a singular affine: its header must give the voxel size")
+
+
+def _resample(array: FloatArray, affine: NDArray[np.float64], spacing: float) -> MetaTensor:
+    """(D, H, W) to RAS at isotropic `spacing`, (1, D', H', W'), without aliasing."""
+    voxel = np.linalg.norm(affine[:3, :3], axis=0)
+    # A Gaussian as wide as what the coarser voxel adds to the finer one (Cardoso et al. 2015).
+    added = np.sqrt(np.maximum((spacing / voxel) ** 2 - 1, 0)) / (2 * np.sqrt(2 * np.log(2)))
+    smooth = gaussian_filter(array, sigma=added, mode="nearest") if added.max() > 0.05 else array
+    tensor = MetaTensor(torch.from_numpy(smooth)[None], affine=torch.from_numpy(affine))
+    upright = Orientation(axcodes="RAS", labels=(("L", "R"), ("P", "A"), ("I", "S")))(tensor)
+    there = Spacing(pixdim=(spacing,) * 3, mode="bilinear", padding_mode="border", align_corners=True)(upright)
+    if not isinstance(there, MetaTensor):
+        raise TypeError(f"MONAI's Spacing gave {type(there).__name__} for a MetaTensor")
+    return there
+
+
+def _steps(label: FloatArray) -> NDArray[np.uint8]:
+    return np.rint(label.clip(0, 1) * 255).astype(np.uint8)
+
+
+def _key(case: Case, spacing: float) -> str:
+    """A name that changes with the files' contents (by size and time), the spacing and the code."""
+    parts: list[object] = [VERSION, spacing]
+    for path in (case.image, case.label):
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise DataError(f"{path} cannot be read ({error.strerror}): check the file and its rights") from None
+        parts += [path.absolute(), status.st_size, status.st_mtime_ns]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+
+def _store(volume: Volume, folder: Path) -> None:
+    """Write a volume whole or not at all; of two writers at once the first one stays."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-", ignore_cleanup_errors=True) as name:
+            new = Path(name) / "volume"
+            new.mkdir()
+            for part in ("image", "label", "truth"):
+                np.save(new / f"{part}.npy", getattr(volume, part))
+            grid = {"affine": volume.affine.tolist(), "own_affine": volume.own_affine.tolist(), "air": volume.air}
+            (new / "grid.json").write_text(json.dumps(grid))
+            if not (folder / "grid.json").is_file():
+                shutil.rmtree(folder, ignore_errors=True)
+                new.rename(folder)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise DataError(f"cache folder {folder.parent} cannot be written ({error.strerror}): set cache-dir") from None

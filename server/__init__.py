@@ -1,0 +1,1 @@
+"""The coordinator: calls the roll, schedules the stages, keeps the results."""

@@ -1,0 +1,69 @@
+"""The course: which stage comes next, decided without any network.
+
+A course is a plain list of stages that the strategy works off. What makes a method is only
+where each stage starts from, whether the memory travels, and on whose data it trains.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.errors import SettingsError
+from shared.messages import CenterCard
+from shared.seeds import generator
+from shared.settings import RunSettings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One visit: train at `center`, then test at all of them."""
+
+    index: int
+    center: str
+    start: Literal["initial", "carried"]
+    """From a fresh network, or from what the stage before handed on."""
+    replay: bool
+    """Whether the memory comes along and the center is asked to contribute."""
+    pool: tuple[str, ...] = ()
+    """Centers whose data is trained on together; empty: the center's own."""
+    steps_factor: int = 1
+
+
+def order_of_visits(cards: dict[str, CenterCard], run: RunSettings) -> tuple[str, ...]:
+    """The centers in the order in which they are visited.
+
+    `descending` goes by the number of training subjects, ties as given.
+    """
+    order = run.centers
+    if run.order == "descending":
+        order = tuple(sorted(run.centers, key=lambda center: -cards[center].training_subjects))
+    elif run.order == "random":
+        order = tuple(order[i] for i in generator(run.seed, "order").permutation(len(order)))
+    return order
+
+
+def plan_course(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
+    """The stages of a method.
+
+    `pooled` is one stage on everybody's data, with as many steps as all stages of a
+    sequential run together, so that both have had the same training.
+    """
+    if run.method == "pooled":
+        return (Stage(0, order[0], "initial", replay=False, pool=order, steps_factor=len(order)),)
+    return tuple(
+        Stage(
+            index,
+            center,
+            start="initial" if run.method == "single" or index == 0 else "carried",
+            replay=run.method == "replay",
+        )
+        for index, center in enumerate(order)
+    )
+
+
+def check_pool(run: RunSettings, simulated: bool) -> None:
+    """Raise `SettingsError` where pooled training would need data to leave its hospital."""
+    if run.method == "pooled" and not simulated:
+        raise SettingsError(
+            "method = 'pooled' trains on all centers' data in one place, which deployed hospitals do not give: "
+            "choose another method, or run it in simulation"
+        )

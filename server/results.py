@@ -1,0 +1,135 @@
+"""The results folder: results.json, matrix.csv and the model."""
+
+import csv
+import json
+import os
+import platform
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from server.strategy import StageRecord
+from shared.errors import ResultsError
+from shared.network import save_model
+from shared.places import writable_folder
+from shared.settings import Settings
+from shared.transfer import (
+    accuracy,
+    backward_transfer,
+    backward_transfer_over_k,
+    backward_transfer_per_center,
+    forgetting,
+    learning_accuracy,
+)
+
+PACKAGES = ("wardround", "flwr", "torch", "monai", "nibabel", "numpy")
+
+
+def results_folder(settings: Settings) -> Path:
+    """The absolute folder of this run, made new; a named one must be new or empty.
+
+    Raises `ResultsError` where it holds something already or cannot be written.
+    """
+    run = settings.run
+    if run.output_dir:
+        folder = Path(run.output_dir).expanduser().absolute()
+        if folder.is_dir() and any(folder.iterdir()):
+            raise ResultsError(f"results folder {folder} is not empty: choose a new one")
+        return writable_folder(folder, "results folder")
+    name = f"{datetime.now():%Y-%m-%d_%H%M%S}-{run.method}-{run.order}-seed{run.seed}"
+    return writable_folder(Path("runs").absolute() / name, "results folder")
+
+
+def write_results(folder: Path, settings: Settings, order: tuple[str, ...], records: list[StageRecord]) -> None:
+    """Write all that the finished stages say. Raises `ResultsError` where the disk refuses."""
+    try:
+        text = json.dumps(summarise(settings, order, records), indent=2, allow_nan=False)
+        _write_whole(folder / "results.json", text + "\n")
+        with (folder / "matrix.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["trained_at", *order])
+            writer.writerows([_row_name(r), *r.row.values()] for r in records)
+        for record in records if settings.run.method == "single" else []:
+            (folder / "models").mkdir(exist_ok=True)
+            save_model(folder / "models" / f"{record.stage.center}.safetensors", record.weights, settings.network)
+        save_model(folder / "model.safetensors", records[-1].weights, settings.network)
+    except OSError as error:
+        raise ResultsError(f"results cannot be written to {folder} ({error.strerror}): free or choose another disk") from None
+
+
+def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRecord]) -> dict[str, Any]:
+    """`results.json` as a dictionary; NaN is None."""
+    matrix = [list(record.row.values()) for record in records]
+    square = len(matrix) == len(order)
+    return {
+        "method": settings.run.method,
+        "order": list(order),
+        "seed": settings.run.seed,
+        "R": matrix,
+        "acc": _number(accuracy(matrix)) if square else sum(matrix[-1]) / len(order),
+        "learning_accuracy": _number(learning_accuracy(matrix)) if square else None,
+        **(_transfer(matrix, order) if square and settings.run.method != "single" else {"bwt": None, "bwt_per_center": None}),
+        "settings": settings.to_run_config(),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "stages": [_stage(record) for record in records],
+        "test_scores": [
+            {"stage": record.stage.index, "center": center, **case.model_dump()}
+            for record in records
+            for center, cases in record.scores.items()
+            for case in cases
+        ],
+    }
+
+
+def _transfer(matrix: list[list[float]], order: tuple[str, ...]) -> dict[str, Any]:
+    change = backward_transfer_per_center(matrix)
+    return {
+        "bwt": _number(backward_transfer(matrix)),
+        "bwt_per_center": {center: _number(value) for center, value in zip(order, change, strict=False)},
+        "bwt_over_k": _number(backward_transfer_over_k(matrix)),
+        "forgetting": _number(forgetting(matrix)),
+    }
+
+
+def _stage(record: StageRecord) -> dict[str, Any]:
+    figures = record.figures
+    return {
+        "stage": record.stage.index,
+        "center": _row_name(record),
+        "steps": figures.steps,
+        "final_loss": _number(figures.final_loss),
+        "training_subjects": figures.subjects,
+        "training_seconds": round(figures.seconds, 3),
+        "compute_seconds": round(figures.compute_seconds, 3),
+        "evaluating_seconds": round(record.evaluating_seconds, 3),
+        "transit_seconds": round(record.transit_seconds, 3),
+        "memory_exemplars": len(record.memory.exemplars),
+        "memory_bytes": record.memory.nbytes,
+        "set_aside": list(figures.set_aside),
+    }
+
+
+def _row_name(record: StageRecord) -> str:
+    return "all" if record.stage.pool else record.stage.center
+
+
+def _number(value: float) -> float | None:
+    return None if value != value else float(value)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    new = path.with_suffix(".new")
+    with new.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

@@ -1,0 +1,207 @@
+"""Visiting the centers one after another: Flower's Strategy whose `start` is the loop.
+
+Flower's own `Strategy.start` goes on with the old model when a node failed. Here a round is
+one stage, at one center, and a failed center ends the run by its name.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Result, Strategy
+
+from server.course import Stage
+from server.dispatch import exchange
+from server.inspection import inspect_reply
+from server.roster import Roster
+from shared.errors import CenterError
+from shared.memory import ReplayMemory, center_budget
+from shared.messages import (
+    CaseScore,
+    EvaluateRequest,
+    EvaluateTask,
+    Refused,
+    TestFigures,
+    TrainFigures,
+    TrainRequest,
+    TrainTask,
+    pack_evaluate_request,
+    pack_train_request,
+    unpack_header,
+    unpack_train_reply,
+)
+from shared.network import Weights, carry_over, initial_weights
+from shared.seeds import derive_seed
+from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """All that is known of a finished stage."""
+
+    stage: Stage
+    weights: Weights
+    memory: ReplayMemory
+    """As handed on after the stage."""
+    figures: TrainFigures
+    scores: dict[str, tuple[CaseScore, ...]]
+    """Test scores by center, in order of the visits."""
+    evaluating_seconds: float
+    transit_seconds: float
+
+    @property
+    def row(self) -> dict[str, float]:
+        """The stage's row of R: mean test Dice by center."""
+        return {center: fmean(case.dice for case in cases) for center, cases in self.scores.items()}
+
+
+class Visits(Strategy):
+    """Train at one center after another, and test at all of them after each."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        roster: Roster,
+        course: tuple[Stage, ...],
+        order: tuple[str, ...],
+        on_stage: Callable[[StageRecord], None] = lambda record: None,
+    ) -> None:
+        self._settings = settings
+        self._roster = roster
+        self._course = course
+        self._order = order
+        self._on_stage = on_stage
+        self._ttl = settings.run.message_hours * 3600
+        self._fresh: Weights = {}
+        self._sent: Weights = {}
+        self._memory = ReplayMemory()
+        self._figures: TrainFigures | None = None
+        self._scores: dict[str, tuple[CaseScore, ...]] = {}
+
+    def start(self, grid: Grid, initial_arrays: ArrayRecord | None = None, **_: Any) -> Result:  # type: ignore[override]
+        """Work off the course and return Flower's result, with a round for each stage.
+
+        `initial_arrays` takes the place of the seeded initial network. Raises `CenterError`
+        with the name of the center that failed.
+        """
+        if initial_arrays is None:
+            seed = derive_seed(self._settings.run.seed, "network")
+            initial_arrays = ArrayRecord(initial_weights(self._settings.network, seed))
+        self._fresh = dict(initial_arrays.to_torch_state_dict())
+        self.summary()
+        result = Result()
+        result.arrays = initial_arrays
+        for stage in self._course:
+            round_ = stage.index + 1
+            begun = time.monotonic()
+            messages = self.configure_train(round_, result.arrays, ConfigRecord(), grid)
+            replies = exchange(grid, messages, [f"center {stage.center}"], self._ttl)
+            result.arrays, result.train_metrics_clientapp[round_] = self.aggregate_train(round_, replies)
+            trained = time.monotonic()
+            messages = self.configure_evaluate(round_, result.arrays, ConfigRecord(), grid)
+            replies = exchange(grid, messages, [f"center {center}" for center in self._order], self._ttl)
+            result.evaluate_metrics_clientapp[round_] = self.aggregate_evaluate(round_, replies)
+            self._finish(stage, result.arrays, trained - begun, time.monotonic() - trained)
+        return result
+
+    def summary(self) -> None:
+        """Say what will be done."""
+        run = self._settings.run
+        print(f"{run.method}, seed {run.seed}, {run.order} order: {' -> '.join(self._order)}", flush=True)
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The one train message of a stage: model, memory and task, to the center's node."""
+        settings = self._settings
+        stage = self._course[server_round - 1]
+        print(f"stage {server_round}/{len(self._course)}: training at {_where(stage)}", flush=True)
+        self._sent = self._fresh
+        if stage.start == "carried":
+            seed = derive_seed(settings.run.seed, "decoder", stage.index)
+            carried = dict(arrays.to_torch_state_dict())
+            self._sent = carry_over(carried, settings.run.carry, settings.network, seed)
+        memory = self._memory if stage.replay else ReplayMemory()
+        content = pack_train_request(TrainRequest(self._task(stage), self._sent, memory))
+        return [Message(content, self._roster.nodes[stage.center], "train", ttl=self._ttl)]
+
+    def aggregate_train(  # type: ignore[override]
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord, MetricRecord]:
+        """The model of the stage's one reply; its contribution joins the memory."""
+        stage = self._course[server_round - 1]
+        (message,) = replies
+        try:
+            reply = unpack_train_reply(message.content)
+        except Refused as refusal:
+            raise CenterError(f"center {stage.center} did not train: {refusal}") from None
+        inspect_reply(reply, self._task(stage), self._sent, self._settings.memory.memory_subjects)
+        self._figures = reply.figures
+        if stage.replay:
+            self._memory = self._memory.with_contribution(stage.center, reply.contribution)
+        return ArrayRecord(reply.weights), MetricRecord({"loss": reply.figures.final_loss})
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """A test message with the model to every center."""
+        weights = dict(arrays.to_torch_state_dict())
+        self._scores = {}
+        for center in self._order:
+            task = EvaluateTask(stage=server_round - 1, center=center)
+            content = pack_evaluate_request(EvaluateRequest(task, weights))
+            yield Message(content, self._roster.nodes[center], "evaluate", ttl=self._ttl)
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord:  # type: ignore[override]
+        """The stage's row of R."""
+        for message in replies:
+            try:
+                figures = unpack_header(message.content, TestFigures)
+            except Refused as refusal:
+                raise CenterError(f"a test failed: {refusal}") from None
+            self._scores[figures.center] = figures.cases
+        if missing := [center for center in self._order if center not in self._scores]:
+            raise CenterError(f"center {', '.join(missing)} sent no test scores: look at its client's log")
+        return MetricRecord({center: fmean(c.dice for c in self._scores[center]) for center in self._order})
+
+    def _task(self, stage: Stage) -> TrainTask:
+        return TrainTask(
+            stage=stage.index,
+            center=stage.center,
+            pool=stage.pool,
+            steps_factor=stage.steps_factor,
+            contribute=stage.replay,
+            budget=center_budget(self._settings.memory.memory_megabytes, len(self._order)),
+        )
+
+    def _finish(self, stage: Stage, arrays: ArrayRecord, training: float, evaluating: float) -> None:
+        """Hand the finished stage on, and say what it reached."""
+        figures = self._figures
+        if figures is None:
+            raise CenterError(f"center {stage.center} sent no figures of its training")
+        record = StageRecord(
+            stage=stage,
+            weights=dict(arrays.to_torch_state_dict()),
+            memory=self._memory,
+            figures=figures,
+            scores={center: self._scores[center] for center in self._order},
+            evaluating_seconds=evaluating,
+            transit_seconds=max(0.0, training - figures.seconds),
+        )
+        self._on_stage(record)
+        print(
+            f"stage {stage.index + 1}/{len(self._course)}: {figures.steps} steps, loss {figures.final_loss:.3f}, "
+            f"{figures.seconds:.0f} s training ({figures.compute_seconds / figures.seconds:.0%} of it computing), "
+            f"{evaluating:.0f} s testing, memory {len(self._memory.exemplars)} exemplars, "
+            f"{self._memory.nbytes / 1e6:.1f} MB\n"
+            f"Dice: {'  '.join(f'{center} {dice:.2f}' for center, dice in record.row.items())}",
+            flush=True,
+        )
+
+
+def _where(stage: Stage) -> str:
+    return "all centers together" if stage.pool else stage.center

@@ -1,0 +1,132 @@
+"""The replay memory: image-label crops of earlier centers, with where they came from.
+
+An exemplar is kept as the bytes that travel: the image as float16 and the soft label in
+steps of 1/255, the two byte planes of the image apart, deflated. Neither a header, nor a
+path, nor a date goes with it; the subject is a pseudonym that its hospital made.
+"""
+
+import hashlib
+import math
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.errors import MessageError
+
+COMPRESSION = 1
+"""Deflate's level. Image noise does not compress; what does is the air around the brain."""
+
+
+class Provenance(BaseModel):
+    """Where an exemplar came from, and what its bytes must be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    center: str
+    subject: str
+    """Pseudonym: a keyed hash that only the hospital can undo."""
+    contrast: str
+    shape: tuple[int, int, int]
+    spacing: float = Field(gt=0)
+    """mm, isotropic."""
+    checksum: str
+    """SHA-256 of the payload, hexadecimal."""
+
+
+@dataclass(frozen=True, eq=False)
+class Exemplar:
+    """One image-label crop: its provenance and its payload, uint8 of shape (bytes,)."""
+
+    provenance: Provenance
+    payload: NDArray[np.uint8]
+
+    @classmethod
+    def encode(
+        cls,
+        image: NDArray[np.float32],
+        label: NDArray[np.float32],
+        *,
+        center: str,
+        subject: str,
+        contrast: str,
+        spacing: float,
+    ) -> Self:
+        """Pack a normalised image and its soft label in [0, 1], both of shape (D, H, W)."""
+        if image.shape != label.shape or image.ndim != 3:
+            raise ValueError(f"image {image.shape} and label {label.shape} must be one 3D shape")
+        planes = image.astype("<f2").ravel().view(np.uint8).reshape(-1, 2).T
+        steps = np.rint(np.clip(label, 0, 1) * 255).astype(np.uint8)
+        packed = zlib.compress(planes.tobytes() + steps.tobytes(), COMPRESSION)
+        payload = np.frombuffer(packed, dtype=np.uint8)
+        depth, height, width = image.shape
+        provenance = Provenance(
+            center=center,
+            subject=subject,
+            contrast=contrast,
+            shape=(depth, height, width),
+            spacing=spacing,
+            checksum=hashlib.sha256(packed).hexdigest(),
+        )
+        return cls(provenance, payload)
+
+    def decode(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """The image and the soft label, each float32 of shape (D, H, W).
+
+        Raises `MessageError` where the payload is not what the provenance says.
+        """
+        where = f"exemplar {self.provenance.checksum[:12]} of center {self.provenance.center}"
+        packed = self.payload.tobytes()
+        if hashlib.sha256(packed).hexdigest() != self.provenance.checksum:
+            raise MessageError(f"{where} was changed on its way (its checksum differs): send it again")
+        voxels = math.prod(self.provenance.shape)
+        inflate = zlib.decompressobj()
+        raw = inflate.decompress(packed, 3 * voxels + 1)
+        if len(raw) != 3 * voxels:
+            raise MessageError(f"{where} does not hold {voxels} voxels: its center must make it anew")
+        planes = np.frombuffer(raw, dtype=np.uint8, count=2 * voxels).reshape(2, -1)
+        image = np.ascontiguousarray(planes.T).view("<f2").reshape(self.provenance.shape)
+        label = np.frombuffer(raw, dtype=np.uint8, offset=2 * voxels).reshape(self.provenance.shape)
+        return image.astype(np.float32), label.astype(np.float32) / 255
+
+
+@dataclass(frozen=True)
+class ReplayMemory:
+    """The exemplars that are handed on, in the order in which their centers were visited."""
+
+    exemplars: tuple[Exemplar, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all payloads."""
+        return sum(exemplar.payload.nbytes for exemplar in self.exemplars)
+
+    @property
+    def centers(self) -> tuple[str, ...]:
+        """The centers that contributed, in order."""
+        return tuple(dict.fromkeys(exemplar.provenance.center for exemplar in self.exemplars))
+
+    def of(self, center: str) -> tuple[Exemplar, ...]:
+        """What one center contributed."""
+        return tuple(e for e in self.exemplars if e.provenance.center == center)
+
+    def with_contribution(self, center: str, exemplars: Iterable[Exemplar]) -> Self:
+        """The memory with what `center` sent, in place of what it may have sent before.
+
+        Raises `MessageError` where an exemplar is not that center's own.
+        """
+        new = tuple(exemplars)
+        foreign = {e.provenance.center for e in new} - {center}
+        if foreign:
+            raise MessageError(f"center {center} sent exemplars of {', '.join(sorted(foreign))}: refused")
+        kept = tuple(e for e in self.exemplars if e.provenance.center != center)
+        return replace(self, exemplars=kept + new)
+
+
+def center_budget(megabytes: float, centers: int) -> int:
+    """Bytes that one of so many centers may contribute to a memory of `megabytes` (10^6 bytes)."""
+    return int(megabytes * 1e6 / centers)

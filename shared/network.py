@@ -1,0 +1,110 @@
+"""The network that travels: a residual 3D U-Net, how it starts, and what is carried over."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+import torch
+from monai.networks.nets import UNet
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from shared.errors import ResultsError
+from shared.settings import NetworkSettings
+
+Weights = dict[str, Tensor]
+
+LEVELS = 4
+"""Resolutions of the U-Net: three down-samplings."""
+
+
+class LesionNet(nn.Module):
+    """A residual 3D U-Net, from an image to a score a voxel.
+
+    (B, 1, D, H, W) normalised intensities -> (B, 1, D, H, W) unbounded scores, each of D, H
+    and W a multiple of 8. `soft_segmentation` turns scores into a segmentation: not done here,
+    because a volume in windows is normalised only once it is stitched.
+    """
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.unet = UNet(
+            spatial_dims=3,
+            in_channels=1,
+            out_channels=1,
+            channels=[settings.features * 2**level for level in range(LEVELS)],
+            strides=[2] * (LEVELS - 1),
+            num_res_units=2,
+            norm="instance",
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        scores: Tensor = self.unet(image)
+        return scores
+
+
+def soft_segmentation(scores: Tensor, activation: Literal["sigmoid", "normalised-relu"]) -> Tensor:
+    """Scores (B, 1, D, H, W) to a soft segmentation in [0, 1].
+
+    `normalised-relu` is SoftSeg's (Gros et al. 2021): relu(x) / max relu(x), for each sample
+    over all of its voxels; a sample without a positive score is all zero.
+    """
+    if activation == "sigmoid":
+        return scores.sigmoid()
+    positive = scores.relu()
+    peak = positive.amax(dim=(1, 2, 3, 4), keepdim=True)
+    return positive / peak.clamp_min(torch.finfo(peak.dtype).tiny)
+
+
+def initial_weights(settings: NetworkSettings, seed: int) -> Weights:
+    """The weights of a fresh network; the same seed gives the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return LesionNet(settings).state_dict()
+
+
+def carry_over(
+    weights: Weights, what: Literal["model", "encoder"], settings: NetworkSettings, seed: int
+) -> Weights:
+    """The weights that the next center starts from: all of them, or with a fresh decoder."""
+    if what == "model":
+        return weights
+    fresh = initial_weights(settings, seed)
+    return {name: value if is_encoder(name) else fresh[name] for name, value in weights.items()}
+
+
+def is_encoder(name: str) -> bool:
+    """Whether a parameter lies on the way down (or at the bottom) of MONAI's nested U-Net.
+
+    Each level is a sequence of (0) the way down, (1) a skip connection around the levels
+    below, and (2) the way up.
+    """
+    inner = name.removeprefix("unet.model.")
+    while inner.startswith("1.submodule."):
+        inner = inner.removeprefix("1.submodule.")
+    return not inner.startswith("2.")
+
+
+def save_model(path: Path, weights: Mapping[str, Tensor], settings: NetworkSettings) -> None:
+    """Write weights, with what is needed to rebuild their network, as safetensors."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    save_file(tensors, path, metadata={"wardround.network": settings.model_dump_json()})
+
+
+def load_model(path: str | Path) -> LesionNet:
+    """The network of a `model.safetensors`, ready for inference.
+
+    Raises `ResultsError` where the file is missing, damaged or not written by Wardround.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            described = (file.metadata() or {}).get("wardround.network")
+        if described is None:
+            raise ResultsError(f"{path} was not written by Wardround: give a run's model.safetensors")
+        network = LesionNet(NetworkSettings.model_validate_json(described))
+        network.load_state_dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise ResultsError(f"{path} cannot be read as a model ({error}): give a run's model.safetensors") from None
+    return network.eval()

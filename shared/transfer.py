@@ -1,0 +1,90 @@
+"""What a matrix of test scores says about learning one center after another.
+
+`R[i, j]` is the test Dice at center `j` after the stage at center `i`; both run in the order
+of the visits. A missing cell is NaN (or None); a mean is taken over the pairs that are there,
+and is NaN where there are none.
+
+Sources: backward transfer, Karthik et al. 2022, appendix A.1.2; forward transfer,
+Lopez-Paz & Ranzato 2017 (GEM), eq. 4; forgetting, Chaudhry et al. 2018, eq. 3; learning
+accuracy, Riemer et al. 2019.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+def accuracy(r: ArrayLike) -> float:
+    """ACC: the mean over all centers after the last stage."""
+    return _mean(_square(r)[-1])
+
+
+def backward_transfer(r: ArrayLike) -> float:
+    """BWT: the mean over i < K of R[K, i] - R[i, i]; below zero, the model forgot.
+
+    >>> round(backward_transfer([[0.6, 0.2], [0.5, 0.7]]), 3)
+    -0.1
+    """
+    return _mean(backward_transfer_per_center(r))
+
+
+def backward_transfer_per_center(r: ArrayLike) -> FloatArray:
+    """R[K, i] - R[i, i] for every center but the last, for which it is zero by definition.
+
+    Returns shape (K - 1,).
+    """
+    matrix = _square(r)
+    return (matrix[-1] - np.diagonal(matrix))[:-1]
+
+
+def backward_transfer_over_k(r: ArrayLike) -> float:
+    """BWT with the last, zero, term counted: the sum divided by K, as the paper's code does."""
+    change = backward_transfer_per_center(r)
+    return _mean(np.append(change, 0.0)) if len(change) else float("nan")
+
+
+def forward_transfer(r: ArrayLike, baseline: ArrayLike) -> float:
+    """FWT: the mean over i > 1 of R[i - 1, i] - baseline[i].
+
+    `baseline`, shape (K,), are the scores that no earlier center helped: those of a network
+    at its initialisation (GEM), or of one trained at each center alone.
+    """
+    matrix = _square(r)
+    reference = _floats(baseline)
+    if reference.shape != (len(matrix),):
+        raise ValueError(f"baseline has shape {reference.shape}, but R needs ({len(matrix)},)")
+    return _mean((np.diagonal(matrix, offset=1) - reference[1:]))
+
+
+def learning_accuracy(r: ArrayLike) -> float:
+    """The mean diagonal: how well each center is learnt at its own stage."""
+    return _mean(np.diagonal(_square(r)))
+
+
+def forgetting(r: ArrayLike) -> float:
+    """The mean over j < K of the best earlier score at center j minus its last score.
+
+    Zero or below where nothing was forgotten.
+    """
+    matrix = _square(r)
+    if len(matrix) < 2:
+        return float("nan")
+    earlier = np.where(np.isnan(matrix[:-1, :-1]), -np.inf, matrix[:-1, :-1]).max(axis=0)
+    return _mean(np.where(np.isinf(earlier), np.nan, earlier) - matrix[-1, :-1])
+
+
+def _floats(values: ArrayLike) -> FloatArray:
+    return np.array(values, dtype=np.float64)
+
+
+def _square(r: ArrayLike) -> FloatArray:
+    matrix = _floats(r)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
+        raise ValueError(f"R has shape {matrix.shape}, but must be K x K with K >= 1")
+    return matrix
+
+
+def _mean(values: FloatArray) -> float:
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if there.size else float("nan")
