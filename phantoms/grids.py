@@ -1,0 +1,115 @@
+"""Voxel grids in world millimetres, and smooth functions that can be evaluated on any of them.
+
+Everything that makes a patient is a function of world coordinates, drawn without knowing the voxel size:
+the same patient can be imaged at 1, 2 or 4 mm.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Axes = tuple[Array, Array, Array]
+Triple = tuple[float, float, float]
+
+FIELD_ORIGIN: Triple = (-88.0, -122.0, -88.0)
+"""Lower corner, in mm of MNI152 space, of the box in which every phantom lies."""
+FIELD_SIZE: Triple = (176.0, 208.0, 184.0)
+"""Size of that box in mm: the MNI152 brain with room for larger, turned and shifted heads."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A box of voxels along the world's axes, stored towards right, anterior and superior."""
+
+    voxel: Triple
+    shape: tuple[int, int, int]
+
+    @classmethod
+    def covering(cls, voxel: Triple) -> "Grid":
+        """Return the grid of this voxel size (mm) that covers the field of view."""
+        nx, ny, nz = (math.ceil(size / step - 1e-6) for size, step in zip(FIELD_SIZE, voxel, strict=True))
+        return cls(voxel, (nx, ny, nz))
+
+    @property
+    def affine(self) -> NDArray[np.float64]:
+        """The 4x4 matrix from voxel index to world mm."""
+        affine = np.diag([*self.voxel, 1.0])
+        affine[:3, 3] = [start + step / 2 for start, step in zip(FIELD_ORIGIN, self.voxel, strict=True)]
+        return affine
+
+    def axes(
+        self, start: tuple[int, ...] = (0, 0, 0), stop: tuple[int, ...] | None = None, split: int = 1
+    ) -> Axes:
+        """Return the world coordinates of voxels start to stop, `split` samples a voxel, axis by axis."""
+        x, y, z = (
+            (origin + step * (low + (np.arange((high - low) * split) + 0.5) / split)).astype(np.float32)
+            for origin, step, low, high in zip(
+                FIELD_ORIGIN, self.voxel, start, stop or self.shape, strict=True
+            )
+        )
+        return x, y, z
+
+
+class SmoothField:
+    """A random function of world position, mean 0 and variance 1: a cubic B-spline of white noise.
+
+    `reach` is the distance in mm between its control points; detail is about twice as large.
+    """
+
+    def __init__(self, rng: np.random.Generator, reach: float) -> None:
+        self._reach = reach
+        counts = [math.ceil(size / reach) + 5 for size in FIELD_SIZE]
+        self._noise: Array = rng.standard_normal(counts, dtype=np.float32)
+
+    def __call__(self, axes: Axes) -> Array:
+        """Return the values at the points of a box, shape (len(x), len(y), len(z))."""
+        values = self._noise
+        for number, (axis, origin) in enumerate(zip(axes, FIELD_ORIGIN, strict=True)):
+            first, t = _cells(axis, origin - self._reach, self._reach)
+            basis = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3])
+            values = _mix(values, number, first - 1, basis / np.sqrt((basis**2).sum(axis=0)))
+        return values
+
+
+class Lattice:
+    """A function known at points `step` mm apart in the field of view, linear between them."""
+
+    def __init__(self, step: float) -> None:
+        self.step = step
+        x, y, z = (
+            (origin + step * np.arange(math.ceil(size / step) + 1)).astype(np.float32)
+            for origin, size in zip(FIELD_ORIGIN, FIELD_SIZE, strict=True)
+        )
+        self.axes: Axes = (x, y, z)
+
+    def read(self, values: Array, axes: Axes) -> Array:
+        """Return values, known at the lattice's points (last three axes), at the points of a box."""
+        for number, (axis, origin) in enumerate(zip(axes, FIELD_ORIGIN, strict=True)):
+            first, t = _cells(axis, origin, self.step)
+            last = values.shape[number - 3] - 2
+            t = np.clip(t + first - first.clip(0, last), 0, 1)  # beyond the lattice its rim goes on
+            values = _mix(values, number - 3, first.clip(0, last), np.stack([1 - t, t]))
+        return values
+
+
+def _cells(axis: Array, origin: float, step: float) -> tuple[NDArray[np.intp], Array]:
+    """Return the knot below each point of an axis, and how far beyond it the point lies."""
+    place = (axis - np.float32(origin)) / np.float32(step)
+    below = np.floor(place)
+    return below.astype(np.intp), place - below
+
+
+def _mix(values: Array, axis: int, first: NDArray[np.intp], weights: Array) -> Array:
+    """Interpolate along one axis: of the knots from `first` on, weights (knots, points).
+
+    Written without matrix products, whose last bits depend on the number of threads.
+    """
+    shape = [1] * values.ndim
+    shape[axis] = -1
+    mixed = np.zeros((), dtype=np.float32)
+    for knot, weight in enumerate(weights.astype(np.float32)):
+        mixed = mixed + np.take(values, first + knot, axis=axis) * weight.reshape(shape)
+    return mixed
