@@ -9,10 +9,11 @@ from flwr.clientapp import ClientApp
 
 from client.evaluation import evaluate
 from client.exemplars import choose_exemplars
-from client.hospital import Hospital, centers_here, is_simulated, open_hospital
+from client.hospital import centers_here, is_simulated, open_hospital
 from client.sampler import Source
 from client.trainer import Progress, choose_device, plan_stage, train
 from shared.errors import MessageError, WardroundError
+from shared.memory import Exemplar
 from shared.messages import (
     CaseScore,
     RollCall,
@@ -82,7 +83,7 @@ def train_here(message: Message, context: Context) -> RecordDict:
 
     seed = derive_seed(settings.run.seed, "train", task.stage, task.center)
     trained = train(request.weights, plan, settings, seed, device, report)
-    contribution = ()
+    contribution: tuple[Exemplar, ...] = ()
     if task.contribute:
         (hospital, good, _), *_ = opened
         contribution = choose_exemplars(

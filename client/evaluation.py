@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.inferers import sliding_window_inference
+from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -79,5 +79,5 @@ def evaluate(weights: Weights, volumes: Sequence[Volume], settings: Settings, de
     for volume in volumes:
         image = torch.from_numpy(np.asarray(volume.image, dtype=np.float32)).to(device)
         soft = segment(network, image, options.patch_size, options.window_overlap)
-        scores.append(overlap(volume.to_own_grid(soft), np.asarray(volume.truth, dtype=np.float32) / 255))
+        scores.append(overlap(volume.to_own_grid(soft), np.asarray(volume.truth, dtype=np.float32) / np.float32(255)))
     return scores

@@ -92,9 +92,7 @@ def is_simulated(context: Context) -> bool:
     return "partition-id" in context.node_config
 
 
-def split(
-    center: str, cases: list[Case], test_fraction: float, seed: int
-) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
+def split(center: str, cases: list[Case], test_fraction: float, seed: int) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
     """Divide cases into training and test, whole subjects at a time.
 
     Raises `DataError` where there are too few subjects for one of each.

@@ -117,13 +117,14 @@ class PatchSampler:
 def _passes(sources: Sequence[Source], random: np.random.Generator) -> Iterator[Source]:
     while True:
         for i in random.permutation(len(sources)):
-            yield sources[i]
+            yield sources[int(i)]
 
 
 def _turns(centers: Sequence[Sequence[Source]], random: np.random.Generator) -> Iterator[Source]:
     while True:
         for i in random.permutation(len(centers)):
-            yield centers[i][random.integers(len(centers[i]))]
+            center = centers[int(i)]
+            yield center[int(random.integers(len(center)))]
 
 
 def _turned(pair: tuple[Tensor, Tensor], random: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from monai.losses import DiceLoss
-from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, StepLR
+from monai.losses.dice import DiceLoss
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
 from client.sampler import PatchSampler, Recipe, Source
 from shared.network import LesionNet, Weights, soft_segmentation
 from shared.settings import Settings, TrainingSettings
+
+WARM_UP = 0.1
+"""Share of a one-cycle stage in which the learning rate rises."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +126,8 @@ def train(
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, plan: Plan, options: TrainingSettings) -> LRScheduler:
-    if options.schedule == "cosine":
-        return CosineAnnealingLR(optimizer, T_max=plan.steps)
+    if options.schedule == "one-cycle":
+        return OneCycleLR(optimizer, options.learning_rate, total_steps=plan.steps + 1, pct_start=WARM_UP)
     factor = options.decay_factor if options.schedule == "step" else 1.0
     return StepLR(optimizer, step_size=options.decay_epochs * plan.steps_per_epoch, gamma=factor)
 

@@ -17,7 +17,7 @@ import nibabel as nib
 import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms import Orientation, SpatialResample, Spacing
+from monai.transforms.spatial.array import Orientation, Spacing, SpatialResample
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
@@ -74,9 +74,7 @@ def open_volume(case: Case, spacing: float, cache: Path) -> Volume:
         _store(prepare(case, spacing), folder)
     grid = json.loads((folder / "grid.json").read_text())
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "label", "truth")}
-    return Volume(
-        **arrays, affine=np.array(grid["affine"]), own_affine=np.array(grid["own_affine"]), air=grid["air"]
-    )
+    return Volume(**arrays, affine=np.array(grid["affine"]), own_affine=np.array(grid["own_affine"]), air=grid["air"])
 
 
 def prepare(case: Case, spacing: float) -> Volume:
@@ -107,7 +105,7 @@ def prepare(case: Case, spacing: float) -> Volume:
 
 def _read(path: Path) -> tuple[FloatArray, NDArray[np.float64]]:
     try:
-        file: Any = nib.load(path)  # type: ignore[attr-defined]
+        file: Any = nib.load(path)
         return np.asarray(file.get_fdata(dtype=np.float32)), np.asarray(file.affine, dtype=np.float64)
     except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
         raise DataError(f"{path} cannot be read ({error}): copy it again from its source") from None
@@ -150,7 +148,8 @@ def _resample(array: FloatArray, affine: NDArray[np.float64], spacing: float) ->
 
 
 def _steps(label: FloatArray) -> NDArray[np.uint8]:
-    return np.rint(label.clip(0, 1) * 255).astype(np.uint8)
+    steps: NDArray[np.uint8] = np.rint(label.clip(0, 1) * 255).astype(np.uint8)
+    return steps
 
 
 def _key(case: Case, spacing: float) -> str:

@@ -59,9 +59,7 @@ class Anatomy:
         brain = ndimage.map_coordinates(brain_map, points, order=1) > self._strip
         points = points[:, brain]  # a quarter of all: the rest need not be looked up
         gm, wm = (ndimage.map_coordinates(m, points, order=1) for m in (gm_map, wm_map))
-        distance = ndimage.map_coordinates(
-            load_atlas().ventricle_distance, points / COARSE, order=1, mode="nearest"
-        )
+        distance = ndimage.map_coordinates(load_atlas().ventricle_distance, points / COARSE, order=1, mode="nearest")
         matter = np.clip(gm + wm, 1e-6, None)
         fluid = np.clip((1 - matter) * (1 + self._atrophy), 0, 1)
         share = (1 - fluid) / matter

@@ -72,9 +72,7 @@ def tissue_maps(voxel: Triple) -> tuple[Array, Array, Array]:
     atlas = load_atlas()
     # The variance of a box of the voxel's size, less that of the 1 mm that the maps have already.
     sigma = [float(np.sqrt(max(size**2 - 1, 0) / 12)) for size in voxel]
-    gm, wm, brain = (
-        ndimage.gaussian_filter(values, sigma, truncate=3) for values in (atlas.gm, atlas.wm, atlas.brain)
-    )
+    gm, wm, brain = (ndimage.gaussian_filter(values, sigma, truncate=3) for values in (atlas.gm, atlas.wm, atlas.brain))
     return gm, wm, brain
 
 
@@ -117,9 +115,7 @@ def _lateral_ventricles(fluid: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return _largest(fluid & box & ~cistern & ~third)
 
 
-def _places(
-    gm: Array, wm: Array, depth: Array, ventricles: Array
-) -> dict[Place, tuple[Array, NDArray[np.float64]]]:
+def _places(gm: Array, wm: Array, depth: Array, ventricles: Array) -> dict[Place, tuple[Array, NDArray[np.float64]]]:
     """Return where lesions start, by the McDonald criteria's regions (Thompson et al. 2018)."""
     index = np.indices(wm.shape, dtype=np.float32)
     points = np.moveaxis(index, 0, -1) * COARSE + np.asarray(FIELD_ORIGIN, dtype=np.float32)

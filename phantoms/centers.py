@@ -64,9 +64,7 @@ _PROFILES = (
         name="rennes",
         title="Rennes",
         subjects=51,
-        protocols={
-            "FLAIR": Protocol(1.28, 0.18, 1.75, noise=0.040, bias=0.10, blur=0.4, level=150, gamma=0.9)
-        },
+        protocols={"FLAIR": Protocol(1.28, 0.18, 1.75, noise=0.040, bias=0.10, blur=0.4, level=150, gamma=0.9)},
         load=6.0,
         spread=0.80,
         slice_ratio=1.5,
@@ -85,9 +83,7 @@ _PROFILES = (
         name="nih",
         title="NIH",
         subjects=28,
-        protocols={
-            "FLAIR": Protocol(1.15, 0.35, 1.55, noise=0.035, bias=0.12, blur=0.4, level=900, halo=0.18)
-        },
+        protocols={"FLAIR": Protocol(1.15, 0.35, 1.55, noise=0.035, bias=0.12, blur=0.4, level=900, halo=0.18)},
         load=11.0,
         spread=0.80,
     ),
@@ -95,9 +91,7 @@ _PROFILES = (
         name="montp",
         title="Montp",
         subjects=13,
-        protocols={
-            "FLAIR": Protocol(1.25, 0.15, 1.60, noise=0.055, bias=0.04, blur=0.8, level=80, halo=0.08)
-        },
+        protocols={"FLAIR": Protocol(1.25, 0.15, 1.60, noise=0.055, bias=0.04, blur=0.8, level=80, halo=0.08)},
         load=7.0,
         spread=0.70,
         slice_ratio=2.0,
@@ -107,9 +101,7 @@ _PROFILES = (
         name="ucsf",
         title="UCSF",
         subjects=12,
-        protocols={
-            "FLAIR": Protocol(1.22, 0.28, 1.85, noise=0.080, bias=0.05, blur=0.3, level=1200, gamma=1.15)
-        },
+        protocols={"FLAIR": Protocol(1.22, 0.28, 1.85, noise=0.080, bias=0.05, blur=0.3, level=1200, gamma=1.15)},
         load=5.0,
         spread=0.75,
     ),
@@ -117,9 +109,7 @@ _PROFILES = (
         name="amu",
         title="AMU",
         subjects=8,
-        protocols={
-            "FLAIR": Protocol(1.12, 0.45, 1.45, noise=0.045, bias=0.08, blur=0.9, level=330, gamma=0.85)
-        },
+        protocols={"FLAIR": Protocol(1.12, 0.45, 1.45, noise=0.045, bias=0.08, blur=0.9, level=330, gamma=0.85)},
         load=13.0,
         spread=0.60,
     ),

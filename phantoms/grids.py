@@ -40,15 +40,11 @@ class Grid:
         affine[:3, 3] = [start + step / 2 for start, step in zip(FIELD_ORIGIN, self.voxel, strict=True)]
         return affine
 
-    def axes(
-        self, start: tuple[int, ...] = (0, 0, 0), stop: tuple[int, ...] | None = None, split: int = 1
-    ) -> Axes:
+    def axes(self, start: tuple[int, ...] = (0, 0, 0), stop: tuple[int, ...] | None = None, split: int = 1) -> Axes:
         """Return the world coordinates of voxels start to stop, `split` samples a voxel, axis by axis."""
         x, y, z = (
             (origin + step * (low + (np.arange((high - low) * split) + 0.5) / split)).astype(np.float32)
-            for origin, step, low, high in zip(
-                FIELD_ORIGIN, self.voxel, start, stop or self.shape, strict=True
-            )
+            for origin, step, low, high in zip(FIELD_ORIGIN, self.voxel, start, stop or self.shape, strict=True)
         )
         return x, y, z
 

@@ -72,9 +72,7 @@ def draw_lesions(rng: np.random.Generator, millilitres: float) -> list[Lesion]:
     typical = 0.10 * (millilitres / 8) ** 0.3  # who has many lesions has larger ones too
     while left > 0:
         kind = KINDS[int(np.searchsorted(shares, rng.uniform(0, shares[-1] - 1e-9)))]
-        volume = float(
-            np.clip(typical * kind.size * rng.lognormal(0, 1.1), 0.025, min(LARGEST, 0.4 * millilitres))
-        )
+        volume = float(np.clip(typical * kind.size * rng.lognormal(0, 1.1), 0.025, min(LARGEST, 0.4 * millilitres)))
         lesions.append(_draw_lesion(rng, kind, min(volume, max(left, 0.025))))
         left -= volume
     return lesions

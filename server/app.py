@@ -7,9 +7,10 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from server.course import check_pool, order_of_visits, plan_course
-from server.results import results_folder, write_results
+from server.results import write_results
 from server.roster import call_roll
 from server.strategy import StageRecord, Visits
+from shared.places import results_folder
 from shared.settings import Settings
 
 app = ServerApp()
@@ -21,7 +22,7 @@ def main(grid: Grid, context: Context) -> None:
     started = time.monotonic()
     run_config: dict[str, Any] = dict(context.run_config)
     settings = Settings.from_run_config(run_config)
-    folder = results_folder(settings)
+    folder = results_folder(settings.run)
     print(f"results: {folder}", flush=True)
     roster = call_roll(grid, settings.run)
     check_pool(settings.run, roster.simulated)

@@ -4,18 +4,16 @@ import csv
 import json
 import os
 import platform
-from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from server.strategy import StageRecord
 from shared.errors import ResultsError
 from shared.network import save_model
-from shared.places import writable_folder
 from shared.settings import Settings
 from shared.transfer import (
-    accuracy,
     backward_transfer,
     backward_transfer_over_k,
     backward_transfer_per_center,
@@ -24,21 +22,6 @@ from shared.transfer import (
 )
 
 PACKAGES = ("wardround", "flwr", "torch", "monai", "nibabel", "numpy")
-
-
-def results_folder(settings: Settings) -> Path:
-    """The absolute folder of this run, made new; a named one must be new or empty.
-
-    Raises `ResultsError` where it holds something already or cannot be written.
-    """
-    run = settings.run
-    if run.output_dir:
-        folder = Path(run.output_dir).expanduser().absolute()
-        if folder.is_dir() and any(folder.iterdir()):
-            raise ResultsError(f"results folder {folder} is not empty: choose a new one")
-        return writable_folder(folder, "results folder")
-    name = f"{datetime.now():%Y-%m-%d_%H%M%S}-{run.method}-{run.order}-seed{run.seed}"
-    return writable_folder(Path("runs").absolute() / name, "results folder")
 
 
 def write_results(folder: Path, settings: Settings, order: tuple[str, ...], records: list[StageRecord]) -> None:
@@ -55,21 +38,22 @@ def write_results(folder: Path, settings: Settings, order: tuple[str, ...], reco
             save_model(folder / "models" / f"{record.stage.center}.safetensors", record.weights, settings.network)
         save_model(folder / "model.safetensors", records[-1].weights, settings.network)
     except OSError as error:
-        raise ResultsError(f"results cannot be written to {folder} ({error.strerror}): free or choose another disk") from None
+        reason = error.strerror or error
+        raise ResultsError(f"results cannot be written to {folder} ({reason}): free or choose another disk") from None
 
 
 def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRecord]) -> dict[str, Any]:
     """`results.json` as a dictionary; NaN is None."""
     matrix = [list(record.row.values()) for record in records]
-    square = len(matrix) == len(order)
+    sequential = len(matrix) == len(order) and settings.run.method != "single"
     return {
         "method": settings.run.method,
         "order": list(order),
         "seed": settings.run.seed,
         "R": matrix,
-        "acc": _number(accuracy(matrix)) if square else sum(matrix[-1]) / len(order),
-        "learning_accuracy": _number(learning_accuracy(matrix)) if square else None,
-        **(_transfer(matrix, order) if square and settings.run.method != "single" else {"bwt": None, "bwt_per_center": None}),
+        "acc": fmean(matrix[-1]),
+        "learning_accuracy": _number(learning_accuracy(matrix)) if len(matrix) == len(order) else None,
+        **(_transfer(matrix, order) if sequential else dict.fromkeys(TRANSFER)),
         "settings": settings.to_run_config(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "stages": [_stage(record) for record in records],
@@ -80,6 +64,10 @@ def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRec
             for case in cases
         ],
     }
+
+
+TRANSFER = ("bwt", "bwt_per_center", "bwt_over_k", "forgetting")
+"""What only a model that visited one center after another has."""
 
 
 def _transfer(matrix: list[list[float]], order: tuple[str, ...]) -> dict[str, Any]:

@@ -129,9 +129,7 @@ class Visits(Strategy):
         content = pack_train_request(TrainRequest(self._task(stage), self._sent, memory))
         return [Message(content, self._roster.nodes[stage.center], "train", ttl=self._ttl)]
 
-    def aggregate_train(  # type: ignore[override]
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord, MetricRecord]:
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord]:
         """The model of the stage's one reply; its contribution joins the memory."""
         stage = self._course[server_round - 1]
         (message,) = replies
@@ -156,7 +154,7 @@ class Visits(Strategy):
             content = pack_evaluate_request(EvaluateRequest(task, weights))
             yield Message(content, self._roster.nodes[center], "evaluate", ttl=self._ttl)
 
-    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord:  # type: ignore[override]
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord:
         """The stage's row of R."""
         for message in replies:
             try:

@@ -91,7 +91,7 @@ class Exemplar:
         planes = np.frombuffer(raw, dtype=np.uint8, count=2 * voxels).reshape(2, -1)
         image = np.ascontiguousarray(planes.T).view("<f2").reshape(self.provenance.shape)
         label = np.frombuffer(raw, dtype=np.uint8, offset=2 * voxels).reshape(self.provenance.shape)
-        return image.astype(np.float32), label.astype(np.float32) / 255
+        return image.astype(np.float32), label.astype(np.float32) / np.float32(255)
 
 
 @dataclass(frozen=True)

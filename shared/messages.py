@@ -17,7 +17,6 @@ from shared.errors import MessageError
 from shared.memory import Exemplar, Provenance, ReplayMemory
 from shared.network import Weights
 
-
 PROTOCOL = 1
 """Version of this format."""
 

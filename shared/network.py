@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from monai.networks.nets import UNet
+from monai.networks.nets.unet import UNet
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -17,6 +17,10 @@ Weights = dict[str, Tensor]
 
 LEVELS = 4
 """Resolutions of the U-Net: three down-samplings."""
+
+PRIOR = -3.0
+"""Score with which a sigmoid network starts everywhere, a probability of about 0.05: lesions
+are rare, and from 0.5 the Dice loss takes long to find them (the prior of Lin et al. 2017, 4.1)."""
 
 
 class LesionNet(nn.Module):
@@ -39,6 +43,9 @@ class LesionNet(nn.Module):
             num_res_units=2,
             norm="instance",
         )
+        if settings.activation == "sigmoid":
+            *_, last = (m for m in self.unet.modules() if isinstance(m, nn.Conv3d | nn.ConvTranspose3d))
+            nn.init.constant_(last.bias, PRIOR)  # type: ignore[arg-type]
 
     def forward(self, image: Tensor) -> Tensor:
         scores: Tensor = self.unet(image)
@@ -65,9 +72,7 @@ def initial_weights(settings: NetworkSettings, seed: int) -> Weights:
         return LesionNet(settings).state_dict()
 
 
-def carry_over(
-    weights: Weights, what: Literal["model", "encoder"], settings: NetworkSettings, seed: int
-) -> Weights:
+def carry_over(weights: Weights, what: Literal["model", "encoder"], settings: NetworkSettings, seed: int) -> Weights:
     """The weights that the next center starts from: all of them, or with a fresh decoder."""
     if what == "model":
         return weights

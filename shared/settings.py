@@ -123,8 +123,9 @@ class TrainingSettings(Group):
     """Share of the patches that are centred on a lesion voxel."""
     learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
-    schedule: Literal["constant", "cosine", "step"]
-    """`step`: times `decay_factor` every `decay_epochs` epochs; `cosine`: to zero over the stage."""
+    schedule: Literal["constant", "one-cycle", "step"]
+    """`step`: times `decay_factor` every `decay_epochs` epochs; `one-cycle`: up and
+    down over the stage (Smith & Topin 2019); `constant`."""
     decay_epochs: int = Field(ge=1)
     decay_factor: float = Field(gt=0, le=1)
     window_overlap: float = Field(ge=0, lt=1)

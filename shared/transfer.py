@@ -35,7 +35,8 @@ def backward_transfer_per_center(r: ArrayLike) -> FloatArray:
     Returns shape (K - 1,).
     """
     matrix = _square(r)
-    return (matrix[-1] - np.diagonal(matrix))[:-1]
+    change: FloatArray = matrix[-1] - np.diagonal(matrix)
+    return change[:-1]
 
 
 def backward_transfer_over_k(r: ArrayLike) -> float:
@@ -54,7 +55,7 @@ def forward_transfer(r: ArrayLike, baseline: ArrayLike) -> float:
     reference = _floats(baseline)
     if reference.shape != (len(matrix),):
         raise ValueError(f"baseline has shape {reference.shape}, but R needs ({len(matrix)},)")
-    return _mean((np.diagonal(matrix, offset=1) - reference[1:]))
+    return _mean(np.diagonal(matrix, offset=1) - reference[1:])
 
 
 def learning_accuracy(r: ArrayLike) -> float:

@@ -1,0 +1,49 @@
+"""The end of a run, as a person reads it at the terminal."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from shared.errors import ResultsError
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """`results.json` of a run. Raises `ResultsError` where it is missing or damaged."""
+    path = folder / "results.json"
+    try:
+        results: dict[str, Any] = json.loads(path.read_text())
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read ({error.strerror}): did the run finish?") from None
+    except json.JSONDecodeError as error:
+        raise ResultsError(f"{path} is damaged ({error}): run again") from None
+    return results
+
+
+def describe(results: dict[str, Any], folder: Path) -> str:
+    """The matrix as a table, ACC and BWT, and where the files lie."""
+    order: list[str] = results["order"]
+    rows = [stage["center"] for stage in results["stages"]]
+    width = max(len(name) for name in [*order, *rows, "trained at"])
+    lines = [
+        "Test Dice at each center (columns) after each stage (rows):",
+        "",
+        "  ".join([f"{'trained at':<{width}}", *(f"{center:>6}" for center in order)]),
+    ]
+    for name, row in zip(rows, results["R"], strict=True):
+        lines.append("  ".join([f"{name:<{width}}", *(_cell(v, len(c)) for v, c in zip(row, order, strict=True))]))
+    lines += ["", f"ACC  {_figure(results['acc'])}   mean Dice over all centers after the last stage"]
+    if results["bwt"] is not None:
+        lines.append(f"BWT  {results['bwt']:+.3f}  backward transfer; below zero, the model forgot")
+    training = sum(stage["training_seconds"] for stage in results["stages"])
+    computing = sum(stage["compute_seconds"] for stage in results["stages"])
+    lines.append(f"time {training:.0f} s training, {computing / training:.0%} of it in forward, backward and step")
+    lines += ["", f"results {folder / 'results.json'}", f"model   {folder / 'model.safetensors'}"]
+    return "\n".join(lines)
+
+
+def _cell(value: float | None, name_width: int) -> str:
+    return f"{'-' if value is None else f'{value:.3f}':>{max(6, name_width)}}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

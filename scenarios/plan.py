@@ -1,0 +1,80 @@
+"""From a scenario file and the command line to settings that can be run."""
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from shared.errors import SettingsError
+from shared.places import cache_folder
+from shared.settings import Settings
+
+Value = str | int | float | bool
+
+
+def app_folder() -> Path:
+    """The folder with Flower's app: where `pyproject.toml` and the packages lie.
+
+    Raises `SettingsError` where Wardround was installed without it.
+    """
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / "pyproject.toml").is_file():
+        raise SettingsError(
+            f"{folder} holds Wardround's packages but not its Flower app: "
+            "install from a checkout with 'pip install -e FOLDER'"
+        )
+    return folder
+
+
+def load_settings(scenario: Path | None, changes: Iterable[str], output: Path | None) -> Settings:
+    """Defaults, then the scenario file, then each `key=value`, then the output folder.
+
+    Folders become absolute, since Flower's processes work elsewhere. Raises `SettingsError`.
+    """
+    config = default_run_config()
+    if scenario is not None:
+        config |= _read(scenario)
+    for change in changes:
+        config |= _parse(change, config)
+    if output is not None:
+        config["output-dir"] = str(output.absolute())
+    for key in ("output-dir", "data-dir"):
+        if isinstance(config[key], str) and config[key]:
+            config[key] = str(Path(str(config[key])).expanduser().absolute())
+    if isinstance(config["cache-dir"], str):
+        config["cache-dir"] = str(cache_folder(config["cache-dir"]))
+    return Settings.from_run_config(config)
+
+
+def default_run_config() -> dict[str, Value]:
+    """The run-config of `pyproject.toml`."""
+    with (app_folder() / "pyproject.toml").open("rb") as file:
+        config: dict[str, Value] = tomllib.load(file)["tool"]["flwr"]["app"]["config"]
+    return config
+
+
+def _read(scenario: Path) -> Mapping[str, Any]:
+    try:
+        with scenario.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(
+            f"scenario file {scenario} cannot be read ({error.strerror}): give a file such as scenarios/replay.toml"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"scenario file {scenario} is not TOML ({error}): write lines such as seed = 1") from None
+
+
+def _parse(change: str, known: Mapping[str, Value]) -> dict[str, Value]:
+    """`key=value` with the value read as the type that the key has by default."""
+    key, equals, text = (part.strip() for part in change.partition("="))
+    if not equals or not key:
+        raise SettingsError(f"-c {change!r} is not key=value: write for instance -c seed=1")
+    kind = type(known.get(key, ""))
+    if kind is str:
+        return {key: text}
+    try:
+        return {key: kind(text)}
+    except ValueError:
+        noun = "a whole number" if kind is int else "a number"
+        raise SettingsError(f"-c {change!r}: {key} takes {noun}, for instance {key}={known[key]}") from None

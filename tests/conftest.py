@@ -1,0 +1,51 @@
+"""What all tests share: a quiet Flower, a cache of their own, and a small run-config."""
+
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+
+ROOT = Path(__file__).resolve().parent.parent
+OUTSIDE = ROOT.parent / "shared"
+"""Material that is not part of the project; tests that use it skip where it is missing."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache that starts empty, so that no test passes for what an earlier run left."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WARDROUND_CACHE", str(folder))
+        yield folder
+
+
+@pytest.fixture
+def run_config() -> dict[str, Any]:
+    """The run-config of the smoke scenario, complete."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        config: dict[str, Any] = tomllib.load(file)["tool"]["flwr"]["app"]["config"]
+    with (ROOT / "scenarios" / "smoke.toml").open("rb") as file:
+        return config | tomllib.load(file)
+
+
+@pytest.fixture
+def real_hospitals() -> Path:
+    """Folder with two centers of real patients; skips where it is missing."""
+    folder = OUTSIDE / "real-hospitals"
+    if not folder.is_dir():
+        pytest.skip("the real hospitals are not here")
+    return folder
+
+
+@pytest.fixture
+def published_matrices() -> Path:
+    """The authors' published Dice matrices; skips where they are missing."""
+    path = OUTSIDE / "published" / "dice_matrices.json"
+    if not path.is_file():
+        pytest.skip("the published matrices are not here")
+    return path
