@@ -1,10 +1,8 @@
 """The command `wardround`."""
 
 import os
-import signal
 import sys
 from pathlib import Path
-from types import FrameType
 from typing import Annotated
 
 import typer
@@ -36,8 +34,8 @@ def run(
         Path | None, typer.Option(help="New or empty folder for the results.  [default: a dated one under runs/]")
     ] = None,
     supernodes: Annotated[
-        int, typer.Option(min=1, help="Simulated SuperNodes.  [default: one a center]", show_default=False)
-    ] = 0,
+        int | None, typer.Option(min=1, help="Simulated SuperNodes.  [default: one a center]")
+    ] = None,
     cpus: Annotated[int, typer.Option(min=1, help="CPUs of a hospital; R can differ in its last digits.")] = 2,
     gpus: Annotated[
         float | None, typer.Option(min=0, help="GPUs of a hospital.  [default: 1 where CUDA is there]")
@@ -72,13 +70,8 @@ def _gpus() -> float:
     return 1.0 if torch.cuda.is_available() else 0.0
 
 
-def _stop(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """Entry point: one line and exit code 1 for what Wardround found wrong, 130 for Ctrl-C."""
-    signal.signal(signal.SIGTERM, _stop)
     try:
         cli()
     except WardroundError as error:

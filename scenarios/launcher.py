@@ -14,6 +14,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -94,8 +95,9 @@ def launch(launch: Launch, on_line: Callable[[str], None]) -> str:
         )
         assert speaker.stdin is not None and speaker.stdout is not None
         ours.wait()
-        speaker.stdin.write(b"%d\n" % ours.process.pid)
-        speaker.stdin.flush()
+        with suppress(BrokenPipeError):  # one that ended already has said why
+            speaker.stdin.write(b"%d\n" % ours.process.pid)
+            speaker.stdin.flush()
         heard: list[str] = []
         listing = _follow(speaker.stdout, on_line, heard)
         if speaker.wait() == 0:
@@ -111,12 +113,16 @@ def _follow(pipe: IO[bytes], on_line: Callable[[str], None], heard: list[str]) -
     """Pass on all lines up to the mark, keep them in `heard`, and return what follows the mark."""
     lines = _text(pipe)
     for line in lines:
-        if line == _MARK:
+        # The log's last line may lack its end, and then the mark shares it.
+        marked, line = line.endswith(_MARK), line.removesuffix(_MARK)
+        if marked and not line:
             break
         heard.append(line)
         # A long run prints much, and only its end can explain a failure.
         del heard[:-200]
         on_line(line)
+        if marked:
+            break
     return "\n".join(lines)
 
 
