@@ -26,6 +26,7 @@ from shared.messages import (
     unpack_evaluate_request,
     unpack_train_request,
 )
+from shared.progress import say
 from shared.seeds import derive_seed, generator
 from shared.settings import Settings
 
@@ -75,10 +76,9 @@ def train_here(message: Message, context: Context) -> RecordDict:
     plan = plan_stage(own, memory, settings, task.steps_factor)
 
     def report(progress: Progress) -> None:
-        print(
+        say(
             f"{task.center}: step {progress.step}/{progress.steps}, loss {progress.loss:.3f}, "
-            f"{progress.seconds_left:.0f} s left",
-            flush=True,
+            f"{progress.seconds_left:.0f} s left"
         )
 
     seed = derive_seed(settings.run.seed, "train", task.stage, task.center)

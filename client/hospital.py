@@ -16,6 +16,7 @@ from phantoms import PhantomSettings, make_hospital
 from shared.errors import DataError, SettingsError
 from shared.messages import CenterCard
 from shared.places import cache_folder, writable_folder
+from shared.progress import say
 from shared.seeds import generator
 from shared.settings import DataSettings, RunSettings, Settings
 
@@ -60,7 +61,7 @@ class Hospital:
             try:
                 good.append((case, open_volume(case, self.spacing, self.cache)))
             except DataError as error:
-                print(f"{self.center}: {case.subject} is set aside: {error}", flush=True)
+                say(f"{self.center}: {case.subject} is set aside: {error}")
                 problems[self.pseudonym(case.subject)] = str(error)
         if not good:
             raise DataError(f"center {self.center} has no usable subject of {len(cases)}: run its data check")

@@ -13,6 +13,7 @@ from scenarios.outcome import describe, read_results
 from scenarios.plan import app_folder, load_settings
 from shared.errors import WardroundError
 from shared.places import results_folder
+from shared.progress import MARK
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -40,6 +41,7 @@ def run(
     gpus: Annotated[
         float | None, typer.Option(min=0, help="GPUs of a hospital.  [default: 1 where CUDA is there]")
     ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log lines of Flower and Ray too.")] = False,
 ) -> None:
     """Run a scenario over simulated hospitals, follow it, and print the matrix at its end."""
     settings = load_settings(scenario, change or [], output)
@@ -54,7 +56,7 @@ def run(
             cpus=min(cpus, os.cpu_count() or 1),
             gpus=_gpus() if gpus is None else gpus,
         ),
-        say,
+        lambda line: _pass_on(line, verbose),
     )
     say("\n" + describe(read_results(folder), folder))
 
@@ -62,6 +64,13 @@ def run(
 def say(line: str) -> None:
     """Print one plain line at once."""
     print(line, flush=True)
+
+
+def _pass_on(line: str, verbose: bool) -> None:
+    if line.startswith(MARK):
+        say(line.removeprefix(MARK))
+    elif verbose:
+        say(line)
 
 
 def _gpus() -> float:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from scenarios.superlink import CONNECTION, LaunchError, plain, superlink, tail
+from scenarios.superlink import CONNECTION, plain, superlink, tail
+from shared.errors import LaunchError
 
 Value = str | int | float | bool
 
@@ -158,7 +159,7 @@ def completed(listing: str, heard: Iterable[str]) -> str:
     reason = details.removeprefix("Simulation failed with exception: ").strip()
     if reason in {"", "N/A", *_WRAPPINGS}:
         reason = last_error(heard) or reason
-    raise LaunchError(f"the run ended as {status}: {reason}")
+    raise LaunchError(f"the run ended as {status}: {reason or 'run again with --verbose to see why'}")
 
 
 def last_error(heard: Iterable[str]) -> str:

@@ -33,7 +33,7 @@ from scenarios.processes import (
     signals_wait,
     stop_all,
 )
-from shared.errors import WardroundError
+from shared.errors import LaunchError
 
 CONNECTION = "wardround"
 
@@ -41,10 +41,6 @@ CONNECTION = "wardround"
 _LONGEST_RAY_FOLDER = 103 - 68
 
 _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-
-
-class LaunchError(WardroundError):
-    """A run could not be started, or did not finish well."""
 
 
 @contextmanager
@@ -93,9 +89,7 @@ class Superlink:
         with self.log.open("wb") as log:
             self.process = self.child([self._command, *options], stdin=subprocess.DEVNULL, stdout=log)
 
-    def child(
-        self, command: Sequence[str], *, stdin: int, stdout: int | IO[bytes]
-    ) -> subprocess.Popen[bytes]:
+    def child(self, command: Sequence[str], *, stdin: int, stdout: int | IO[bytes]) -> subprocess.Popen[bytes]:
         """Start a process of the run in the app's folder, out of reach of the terminal's Ctrl-C."""
         process = subprocess.Popen(
             command,

@@ -11,6 +11,7 @@ from server.results import write_results
 from server.roster import call_roll
 from server.strategy import StageRecord, Visits
 from shared.places import results_folder
+from shared.progress import say
 from shared.settings import Settings
 
 app = ServerApp()
@@ -23,11 +24,11 @@ def main(grid: Grid, context: Context) -> None:
     run_config: dict[str, Any] = dict(context.run_config)
     settings = Settings.from_run_config(run_config)
     folder = results_folder(settings.run)
-    print(f"results: {folder}", flush=True)
+    say(f"results: {folder}")
     roster = call_roll(grid, settings.run)
     check_pool(settings.run, roster.simulated)
     order = order_of_visits(roster.cards, settings.run)
     records: list[StageRecord] = []
     Visits(settings, roster, plan_course(order, settings.run), order, records.append).start(grid)
     write_results(folder, settings, order, records)
-    print(f"finished in {time.monotonic() - started:.0f} s: {folder / 'results.json'}", flush=True)
+    say(f"finished in {time.monotonic() - started:.0f} s: {folder / 'results.json'}")

@@ -35,6 +35,7 @@ from shared.messages import (
     unpack_train_reply,
 )
 from shared.network import Weights, carry_over, initial_weights
+from shared.progress import say
 from shared.seeds import derive_seed
 from shared.settings import Settings
 
@@ -111,7 +112,7 @@ class Visits(Strategy):
     def summary(self) -> None:
         """Say what will be done."""
         run = self._settings.run
-        print(f"{run.method}, seed {run.seed}, {run.order} order: {' -> '.join(self._order)}", flush=True)
+        say(f"{run.method}, seed {run.seed}, {run.order} order: {' -> '.join(self._order)}")
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -119,7 +120,7 @@ class Visits(Strategy):
         """The one train message of a stage: model, memory and task, to the center's node."""
         settings = self._settings
         stage = self._course[server_round - 1]
-        print(f"stage {server_round}/{len(self._course)}: training at {_where(stage)}", flush=True)
+        say(f"stage {server_round}/{len(self._course)}: training at {_where(stage)}")
         self._sent = self._fresh
         if stage.start == "carried":
             seed = derive_seed(settings.run.seed, "decoder", stage.index)
@@ -191,13 +192,12 @@ class Visits(Strategy):
             transit_seconds=max(0.0, training - figures.seconds),
         )
         self._on_stage(record)
-        print(
+        say(
             f"stage {stage.index + 1}/{len(self._course)}: {figures.steps} steps, loss {figures.final_loss:.3f}, "
             f"{figures.seconds:.0f} s training ({figures.compute_seconds / figures.seconds:.0%} of it computing), "
             f"{evaluating:.0f} s testing, memory {len(self._memory.exemplars)} exemplars, "
             f"{self._memory.nbytes / 1e6:.1f} MB\n"
-            f"Dice: {'  '.join(f'{center} {dice:.2f}' for center, dice in record.row.items())}",
-            flush=True,
+            f"Dice: {'  '.join(f'{center} {dice:.2f}' for center, dice in record.row.items())}"
         )
 
 

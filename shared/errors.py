@@ -8,7 +8,8 @@ line; a client sends it to the coordinator as the reason of a Flower error reply
     ├── DataError        a hospital's images or labels are missing or unusable
     ├── MessageError     a Flower message does not hold what it must
     ├── CenterError      a center is missing, failed or refused
-    └── ResultsError     a results folder cannot be used
+    ├── ResultsError     a results folder cannot be used
+    └── LaunchError      a run could not be started, or did not finish well
 """
 
 
@@ -34,3 +35,7 @@ class CenterError(WardroundError):
 
 class ResultsError(WardroundError):
     """A results folder cannot be used."""
+
+
+class LaunchError(WardroundError):
+    """A run could not be started, or did not finish well."""

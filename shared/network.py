@@ -18,6 +18,10 @@ Weights = dict[str, Tensor]
 LEVELS = 4
 """Resolutions of the U-Net: three down-samplings."""
 
+TOP_CHANNELS = 4
+"""Channels that the U-Net ends in, at full resolution. With the usual one, its last instance
+norm wipes out how much lesion a patch holds, and a start can be unlucky for good."""
+
 PRIOR = -3.0
 """Score with which a sigmoid network starts everywhere, a probability of about 0.05: lesions
 are rare, and from 0.5 the Dice loss takes long to find them (the prior of Lin et al. 2017, 4.1)."""
@@ -37,18 +41,18 @@ class LesionNet(nn.Module):
         self.unet = UNet(
             spatial_dims=3,
             in_channels=1,
-            out_channels=1,
+            out_channels=TOP_CHANNELS,
             channels=[settings.features * 2**level for level in range(LEVELS)],
             strides=[2] * (LEVELS - 1),
             num_res_units=2,
             norm="instance",
         )
-        if settings.activation == "sigmoid":
-            *_, last = (m for m in self.unet.modules() if isinstance(m, nn.Conv3d | nn.ConvTranspose3d))
-            nn.init.constant_(last.bias, PRIOR)  # type: ignore[arg-type]
+        self.head = nn.Conv3d(TOP_CHANNELS, 1, kernel_size=1)
+        if settings.activation == "sigmoid" and self.head.bias is not None:
+            nn.init.constant_(self.head.bias, PRIOR)
 
     def forward(self, image: Tensor) -> Tensor:
-        scores: Tensor = self.unet(image)
+        scores: Tensor = self.head(self.unet(image))
         return scores
 
 
@@ -86,6 +90,8 @@ def is_encoder(name: str) -> bool:
     Each level is a sequence of (0) the way down, (1) a skip connection around the levels
     below, and (2) the way up.
     """
+    if not name.startswith("unet.model."):
+        return False
     inner = name.removeprefix("unet.model.")
     while inner.startswith("1.submodule."):
         inner = inner.removeprefix("1.submodule.")
