@@ -20,6 +20,7 @@ from shared.messages import (
     TestFigures,
     TrainFigures,
     TrainReply,
+    check_question,
     pack_header,
     pack_refusal,
     pack_train_reply,
@@ -50,6 +51,7 @@ def answering(handler: Callable[[Message, Context], RecordDict]) -> Callable[[Me
 @answering
 def roll_call(message: Message, context: Context) -> RecordDict:
     """Say which centers are here and what they have."""
+    check_question(message.content)
     settings = _settings(context)
     cards = tuple(open_hospital(c, context, settings).card for c in centers_here(context, settings.run))
     return pack_header(RollCall(cards=cards, simulated=is_simulated(context)))

@@ -24,9 +24,14 @@ def exchange(
     node failed, or did not answer within `ttl` seconds.
     """
     started = time.monotonic()
-    waiting = dict(zip(grid.push_messages(messages), names, strict=True))
-    if unsent := [name for key, name in waiting.items() if not key]:
+    # Flower's grid goes through the messages twice, gives no id for what it could not send,
+    # and no list at all where it refuses everything.
+    named = list(zip(messages, names, strict=True))
+    keys = list(grid.push_messages([message for message, _ in named])) or [""] * len(named)
+    sent = list(zip(keys, [name for _, name in named], strict=True))
+    if unsent := [name for key, name in sent if not key]:
         raise CenterError(f"{', '.join(unsent)} could not be sent to: is its SuperNode registered?")
+    waiting = dict(sent)
     while waiting:
         for reply in grid.pull_messages(waiting):
             name = waiting.pop(reply.metadata.reply_to_message_id)

@@ -18,7 +18,9 @@ def _model_problem(weights: Weights, sent: Weights) -> str:
     if differing := sorted(set(weights) ^ set(sent)):
         return f"a model whose parameters differ from those asked for ({differing[0]})"
     for name, value in weights.items():
-        if value.shape != sent[name].shape or value.dtype != sent[name].dtype:
+        if value.dtype != sent[name].dtype:
+            return f"a model with {name} of type {value.dtype} instead of {sent[name].dtype}"
+        if value.shape != sent[name].shape:
             return f"a model with {name} of shape {tuple(value.shape)} instead of {tuple(sent[name].shape)}"
         if not bool(torch.isfinite(value).all()):
             return f"a model with NaN or infinity in {name}"

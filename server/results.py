@@ -9,6 +9,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from safetensors import SafetensorError
+
 from server.strategy import StageRecord
 from shared.errors import ResultsError
 from shared.network import save_model
@@ -37,8 +39,8 @@ def write_results(folder: Path, settings: Settings, order: tuple[str, ...], reco
             (folder / "models").mkdir(exist_ok=True)
             save_model(folder / "models" / f"{record.stage.center}.safetensors", record.weights, settings.network)
         save_model(folder / "model.safetensors", records[-1].weights, settings.network)
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ResultsError(f"results cannot be written to {folder} ({reason}): free or choose another disk") from None
 
 

@@ -8,8 +8,8 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from server.dispatch import exchange
-from shared.errors import CenterError
-from shared.messages import CenterCard, Refused, RollCall, pack_question, unpack_header
+from shared.errors import CenterError, MessageError
+from shared.messages import CenterCard, RollCall, pack_question, unpack_header
 from shared.settings import RunSettings
 
 POLL_SECONDS = 0.5
@@ -70,6 +70,6 @@ def _ask(grid: Grid, nodes: list[int], run: RunSettings) -> list[tuple[int, Roll
     for reply in exchange(grid, messages, [f"node {node}" for node in nodes], ttl):
         try:
             heard.append((reply.metadata.src_node_id, unpack_header(reply.content, RollCall)))
-        except Refused as refusal:
-            raise CenterError(f"the roll call failed: {refusal}") from None
+        except MessageError as error:
+            raise CenterError(f"node {reply.metadata.src_node_id} failed at the roll call: {error}") from None
     return sorted(heard, key=lambda pair: pair[0])

@@ -18,13 +18,12 @@ from server.course import Stage
 from server.dispatch import exchange
 from server.inspection import inspect_reply
 from server.roster import Roster
-from shared.errors import CenterError
+from shared.errors import CenterError, MessageError
 from shared.memory import ReplayMemory, center_budget
 from shared.messages import (
     CaseScore,
     EvaluateRequest,
     EvaluateTask,
-    Refused,
     TestFigures,
     TrainFigures,
     TrainRequest,
@@ -136,8 +135,8 @@ class Visits(Strategy):
         (message,) = replies
         try:
             reply = unpack_train_reply(message.content)
-        except Refused as refusal:
-            raise CenterError(f"center {stage.center} did not train: {refusal}") from None
+        except MessageError as error:
+            raise CenterError(f"center {stage.center} did not train: {error}") from None
         inspect_reply(reply, self._task(stage), self._sent, self._settings.memory.memory_subjects)
         self._figures = reply.figures
         if stage.replay:
@@ -153,15 +152,16 @@ class Visits(Strategy):
         for center in self._order:
             task = EvaluateTask(stage=server_round - 1, center=center)
             content = pack_evaluate_request(EvaluateRequest(task, weights))
-            yield Message(content, self._roster.nodes[center], "evaluate", ttl=self._ttl)
+            # Flower hands the group of a message on to its reply: so a refusal is known by its center.
+            yield Message(content, self._roster.nodes[center], "evaluate", ttl=self._ttl, group_id=center)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord:
         """The stage's row of R."""
         for message in replies:
             try:
                 figures = unpack_header(message.content, TestFigures)
-            except Refused as refusal:
-                raise CenterError(f"a test failed: {refusal}") from None
+            except MessageError as error:
+                raise CenterError(f"center {message.metadata.group_id} did not test: {error}") from None
             self._scores[figures.center] = figures.cases
         if missing := [center for center in self._order if center not in self._scores]:
             raise CenterError(f"center {', '.join(missing)} sent no test scores: look at its client's log")
@@ -192,9 +192,10 @@ class Visits(Strategy):
             transit_seconds=max(0.0, training - figures.seconds),
         )
         self._on_stage(record)
+        computing = figures.compute_seconds / max(figures.seconds, 1e-9)
         say(
             f"stage {stage.index + 1}/{len(self._course)}: {figures.steps} steps, loss {figures.final_loss:.3f}, "
-            f"{figures.seconds:.0f} s training ({figures.compute_seconds / figures.seconds:.0%} of it computing), "
+            f"{figures.seconds:.0f} s training ({computing:.0%} of it computing), "
             f"{evaluating:.0f} s testing, memory {len(self._memory.exemplars)} exemplars, "
             f"{self._memory.nbytes / 1e6:.1f} MB\n"
             f"Dice: {'  '.join(f'{center} {dice:.2f}' for center, dice in record.row.items())}"

@@ -10,7 +10,7 @@ import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,10 @@ COMPRESSION = 1
 """Deflate's level. Image noise does not compress; what does is the air around the brain."""
 
 
+Edge = Annotated[int, Field(gt=0, le=1024)]
+"""Voxels along one edge; bounded, as decoding makes room for as many as are claimed."""
+
+
 class Provenance(BaseModel):
     """Where an exemplar came from, and what its bytes must be."""
 
@@ -31,7 +35,7 @@ class Provenance(BaseModel):
     subject: str
     """Pseudonym: a keyed hash that only the hospital can undo."""
     contrast: str
-    shape: tuple[int, int, int]
+    shape: tuple[Edge, Edge, Edge]
     spacing: float = Field(gt=0)
     """mm, isotropic."""
     checksum: str
@@ -85,7 +89,10 @@ class Exemplar:
             raise MessageError(f"{where} was changed on its way (its checksum differs): send it again")
         voxels = math.prod(self.provenance.shape)
         inflate = zlib.decompressobj()
-        raw = inflate.decompress(packed, 3 * voxels + 1)
+        try:
+            raw = inflate.decompress(packed, 3 * voxels + 1)
+        except zlib.error:
+            raw = b""
         if len(raw) != 3 * voxels:
             raise MessageError(f"{where} does not hold {voxels} voxels: its center must make it anew")
         planes = np.frombuffer(raw, dtype=np.uint8, count=2 * voxels).reshape(2, -1)

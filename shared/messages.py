@@ -24,7 +24,7 @@ PROTOCOL = 1
 class Header(BaseModel):
     """The small part of a message."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class CenterCard(Header):
@@ -132,6 +132,17 @@ _manifest = TypeAdapter(tuple[Provenance, ...])
 def pack_question() -> RecordDict:
     """A query without further words, such as the roll call."""
     return RecordDict({"question": ConfigRecord({"protocol": PROTOCOL})})
+
+
+def check_question(records: RecordDict) -> None:
+    """Raise `MessageError` where the coordinator speaks another version of this format."""
+    question = records.config_records.get("question", ConfigRecord())
+    theirs = question.get("protocol")
+    if theirs != PROTOCOL:
+        raise MessageError(
+            f"the coordinator speaks protocol {theirs!r}, this hospital {PROTOCOL}: "
+            "run the same version of Wardround on both sides"
+        )
 
 
 def pack_header(header: Header) -> RecordDict:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from monai.networks.nets.unet import UNet
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -116,6 +117,7 @@ def load_model(path: str | Path) -> LesionNet:
             raise ResultsError(f"{path} was not written by Wardround: give a run's model.safetensors")
         network = LesionNet(NetworkSettings.model_validate_json(described))
         network.load_state_dict(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise ResultsError(f"{path} cannot be read as a model ({error}): give a run's model.safetensors") from None
+    except (OSError, SafetensorError, ValidationError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ResultsError(f"{path} cannot be read as a model ({reason}): give a run's model.safetensors") from None
     return network.eval()

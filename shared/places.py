@@ -43,4 +43,8 @@ def results_folder(run: RunSettings) -> Path:
     else:
         name = f"{datetime.now():%Y-%m-%d_%H%M%S}-{run.method}-{run.order}-seed{run.seed}"
         folder = Path("runs").absolute() / name
+        again = 2
+        while folder.exists():
+            folder = folder.with_name(f"{name}-{again}")
+            again += 1
     return writable_folder(folder, "results folder")

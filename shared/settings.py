@@ -74,7 +74,7 @@ class RunSettings(Group):
     def _once(cls, centers: tuple[str, ...]) -> tuple[str, ...]:
         twice = sorted({name for name in centers if centers.count(name) > 1})
         if twice:
-            raise ValueError(f"{', '.join(twice)} named twice; name each center once")
+            raise ValueError(f"{', '.join(map(repr, twice))} named twice; name each center once")
         unsafe = [name for name in centers if not name.replace("-", "").replace("_", "").isalnum()]
         if unsafe:
             raise ValueError(f"{unsafe[0]!r} is no center name; use letters, digits, - and _")

@@ -20,9 +20,7 @@ COARSE = 4.0
 @pytest.fixture(scope="module")
 def patients() -> dict[str, list[Patient]]:
     """The first patients of every center."""
-    return {
-        name: [make_patient(center, k, COARSE, 0) for k in range(1, 3)] for name, center in CENTERS.items()
-    }
+    return {name: [make_patient(center, k, COARSE, 0) for k in range(1, 3)] for name, center in CENTERS.items()}
 
 
 def test_the_papers_centers_in_descending_size() -> None:

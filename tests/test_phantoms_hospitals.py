@@ -25,11 +25,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {
-        str(path.relative_to(folder)): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_names_are_those_of_bids(root: Path) -> None:
@@ -59,9 +55,7 @@ def test_descriptions_say_what_it_is(root: Path) -> None:
 def test_participants_tell_what_was_drawn(root: Path) -> None:
     folder = hospital_folder("bwh", SMALL, root)
     header, *rows = [line.split("\t") for line in (folder / "participants.tsv").read_text().splitlines()]
-    assert header[0] == "participant_id" and set(header) == set(
-        json.loads((folder / "participants.json").read_text())
-    )
+    assert header[0] == "participant_id" and set(header) == set(json.loads((folder / "participants.json").read_text()))
     assert [row[0] for row in rows] == ["sub-001", "sub-002"]
     for row in rows:
         path = folder / f"derivatives/labels/{row[0]}/anat/{row[0]}_FLAIR_label-lesion_seg.nii.gz"

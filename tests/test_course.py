@@ -1,0 +1,116 @@
+"""The course: which stages a method has, and in which order."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis
+from hypothesis import strategies as st
+
+from server.course import Stage, check_pool, order_of_visits, plan_course
+from shared.errors import SettingsError
+from shared.messages import CenterCard
+from shared.settings import RunSettings, Settings
+
+EIGHT = ("bwh", "karo", "rennes", "milan", "nih", "montp", "ucsf", "amu")
+SIZES = {"bwh": 80, "karo": 51, "rennes": 51, "milan": 47, "nih": 28, "montp": 13, "ucsf": 12, "amu": 8}
+
+
+@pytest.fixture
+def run(run_config: dict[str, Any]) -> RunSettings:
+    return Settings.from_run_config(run_config | {"centers": ",".join(EIGHT)}).run
+
+
+def cards(sizes: dict[str, int]) -> dict[str, CenterCard]:
+    return {
+        center: CenterCard(center=center, training_subjects=size, test_subjects=1, contrasts=("FLAIR",))
+        for center, size in sizes.items()
+    }
+
+
+def ordered(run: RunSettings, **changes: object) -> tuple[str, ...]:
+    return order_of_visits(cards(SIZES), run.model_copy(update=changes))
+
+
+def test_given_is_the_order_in_which_the_centers_were_named(run: RunSettings) -> None:
+    given_order = ("amu", "bwh", "milan")
+    assert ordered(run, order="given", centers=given_order) == given_order
+
+
+def test_descending_goes_by_training_subjects_and_keeps_ties_as_given(run: RunSettings) -> None:
+    assert ordered(run, order="descending", centers=EIGHT[::-1]) == (
+        "bwh", "rennes", "karo", "milan", "nih", "montp", "ucsf", "amu"
+    )  # fmt: skip
+    assert ordered(run, order="descending") == EIGHT
+
+
+def test_descending_counts_training_subjects_alone(run: RunSettings) -> None:
+    tested = CenterCard(center="ucsf", training_subjects=3, test_subjects=90, contrasts=("FLAIR",))
+    trained = CenterCard(center="amu", training_subjects=4, test_subjects=1, contrasts=("FLAIR",))
+    pair = run.model_copy(update={"order": "descending", "centers": ("ucsf", "amu")})
+    assert order_of_visits({"ucsf": tested, "amu": trained}, pair) == ("amu", "ucsf")
+
+
+@hypothesis(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**31 - 1))
+def test_random_is_a_permutation_that_the_seed_fixes(run: RunSettings, seed: int) -> None:
+    order = ordered(run, order="random", seed=seed)
+    assert sorted(order) == sorted(EIGHT)
+    assert ordered(run, order="random", seed=seed) == order
+
+
+def test_seeds_give_different_orders(run: RunSettings) -> None:
+    orders = {ordered(run, order="random", seed=seed) for seed in range(20)}
+    assert len(orders) == 20
+    assert {order[0] for order in orders} > {order[0] for order in list(orders)[:1]}
+
+
+def stages(run: RunSettings, method: str, order: tuple[str, ...] = ("milan", "ucsf", "amu")) -> tuple[Stage, ...]:
+    return plan_course(order, run.model_copy(update={"method": method}))
+
+
+@pytest.mark.parametrize("method", ["single", "finetune", "replay"])
+def test_a_sequential_method_visits_every_center_once_in_order(run: RunSettings, method: str) -> None:
+    course = stages(run, method)
+    assert [(stage.index, stage.center) for stage in course] == [(0, "milan"), (1, "ucsf"), (2, "amu")]
+    assert all(stage.pool == () and stage.steps_factor == 1 for stage in course)
+
+
+@pytest.mark.parametrize(
+    ("method", "starts", "replays"),
+    [
+        ("single", ["initial", "initial", "initial"], False),
+        ("finetune", ["initial", "carried", "carried"], False),
+        ("replay", ["initial", "carried", "carried"], True),
+    ],
+)
+def test_a_method_is_where_a_stage_starts_and_whether_memory_travels(
+    run: RunSettings, method: str, starts: list[str], replays: bool
+) -> None:
+    course = stages(run, method)
+    assert [stage.start for stage in course] == starts
+    assert {stage.replay for stage in course} == {replays}
+
+
+def test_pooled_is_one_stage_on_all_data_with_the_steps_of_all_stages(run: RunSettings) -> None:
+    order = ("milan", "ucsf", "amu")
+    assert stages(run, "pooled") == (Stage(0, "milan", "initial", replay=False, pool=order, steps_factor=3),)
+
+
+@pytest.mark.parametrize("method", ["single", "finetune", "replay", "pooled"])
+def test_a_single_center_is_one_stage(run: RunSettings, method: str) -> None:
+    (stage,) = stages(run, method, ("amu",))
+    assert (stage.index, stage.center, stage.start, stage.steps_factor) == (0, "amu", "initial", 1)
+
+
+def test_pooled_training_is_refused_where_hospitals_keep_their_data(run: RunSettings) -> None:
+    pooled = run.model_copy(update={"method": "pooled"})
+    with pytest.raises(SettingsError, match=r"method = 'pooled'.*choose another method"):
+        check_pool(pooled, simulated=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "simulated"), [("pooled", True), ("single", False), ("finetune", False), ("replay", False)]
+)
+def test_every_other_combination_is_allowed(run: RunSettings, method: str, simulated: bool) -> None:
+    assert check_pool(run.model_copy(update={"method": method}), simulated) is None

@@ -1,0 +1,102 @@
+"""Inspection: a train reply that breaks one rule is refused, and its center is named."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from server.inspection import inspect_reply
+from shared.errors import CenterError
+from shared.memory import Exemplar
+from shared.messages import TrainFigures, TrainReply, TrainTask
+from shared.network import Weights
+
+SENT: Weights = {"down.weight": torch.zeros(2, 3), "up.bias": torch.zeros(4)}
+MOST = 3
+
+
+def exemplar(subject: str, center: str = "milan") -> Exemplar:
+    image = np.random.default_rng(0).random((4, 4, 4), dtype=np.float32)
+    return Exemplar.encode(image, image, center=center, subject=subject, contrast="FLAIR", spacing=2.0)
+
+
+GIVEN = (exemplar("a"), exemplar("b"))
+REPLY = TrainReply(
+    weights={name: value + 1 for name, value in SENT.items()},
+    contribution=GIVEN,
+    figures=TrainFigures(steps=1, subjects=2, final_loss=0.5, seconds=1.0, compute_seconds=0.5),
+)
+TASK = TrainTask(stage=1, center="milan", contribute=True, budget=sum(e.payload.nbytes for e in GIVEN))
+
+
+def refusal(reply: TrainReply, task: TrainTask = TASK) -> str:
+    with pytest.raises(CenterError, match=r"center milan sent .*: refused") as caught:
+        inspect_reply(reply, task, SENT, MOST)
+    return str(caught.value)
+
+
+def model(**changed: torch.Tensor) -> TrainReply:
+    """The reply with some parameters changed; `up__bias` is up.bias."""
+    new = {name.replace("__", "."): value for name, value in changed.items()}
+    return replace(REPLY, weights=REPLY.weights | new)
+
+
+def test_what_was_asked_for_is_accepted() -> None:
+    inspect_reply(REPLY, TASK, SENT, MOST)
+    inspect_reply(replace(REPLY, contribution=()), TASK, SENT, MOST)
+    silent = TASK.model_copy(update={"contribute": False, "budget": 0})
+    inspect_reply(replace(REPLY, contribution=()), silent, SENT, MOST)
+    with pytest.raises(CenterError):
+        inspect_reply(REPLY, silent, SENT, MOST)
+
+
+def test_a_model_that_lacks_a_parameter() -> None:
+    assert "up.bias" in refusal(replace(REPLY, weights={"down.weight": REPLY.weights["down.weight"]}))
+
+
+def test_a_model_with_a_parameter_too_many() -> None:
+    assert "extra.weight" in refusal(model(extra__weight=torch.zeros(1)))
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 4), (2, 2), ()])
+def test_a_parameter_of_another_shape(shape: tuple[int, ...]) -> None:
+    said = refusal(model(up__bias=torch.zeros(shape)))
+    assert f"up.bias of shape {shape} instead of (4,)" in said
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int32])
+def test_a_parameter_of_another_type(dtype: torch.dtype) -> None:
+    said = refusal(model(up__bias=torch.zeros(4, dtype=dtype)))
+    assert "up.bias" in said
+    assert str(dtype).removeprefix("torch.") in said
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_parameter_that_is_not_finite(value: float) -> None:
+    assert "NaN or infinity in up.bias" in refusal(model(up__bias=torch.tensor([0.0, 0.0, value, 0.0])))
+
+
+def test_exemplars_that_nobody_asked_for() -> None:
+    assert "not asked for" in refusal(REPLY, TASK.model_copy(update={"contribute": False}))
+
+
+def test_exemplars_of_another_center() -> None:
+    assert "exemplars of amu" in refusal(replace(REPLY, contribution=(exemplar("a"), exemplar("b", "amu"))))
+
+
+def test_two_exemplars_of_one_subject() -> None:
+    said = refusal(replace(REPLY, contribution=(exemplar("a"), exemplar("a"))))
+    assert "2 exemplars, but one from each of at most 3 subjects" in said
+
+
+def test_exemplars_of_too_many_subjects() -> None:
+    four = tuple(exemplar(subject) for subject in "abcd")
+    enough = TASK.model_copy(update={"budget": 10 * TASK.budget})
+    assert "4 exemplars, but one from each of at most 3 subjects" in refusal(replace(REPLY, contribution=four), enough)
+    inspect_reply(replace(REPLY, contribution=four[:MOST]), enough, SENT, MOST)
+
+
+def test_exemplars_beyond_their_budget() -> None:
+    said = refusal(REPLY, TASK.model_copy(update={"budget": TASK.budget - 1}))
+    assert f"exemplars of {TASK.budget} bytes, but {TASK.budget - 1} were allowed" in said

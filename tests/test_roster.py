@@ -1,0 +1,157 @@
+"""The roll call: waits for the expected centers, and says who is missing or doubled."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from server.roster import Roster, call_roll
+from shared.errors import CenterError
+from shared.messages import CenterCard, RollCall, pack_header, pack_refusal
+from shared.settings import RunSettings, Settings
+from tests.fakes import FakeGrid
+
+WAIT = 10.0
+
+
+def reception() -> ClientApp:
+    """Answers the roll call with what its node config says: `centers`, `simulated`, `refuses`."""
+    app = ClientApp()
+
+    @app.query("roll_call")
+    def answer(message: Message, context: Context) -> Message:
+        return Message(_answer(dict(context.node_config)), reply_to=message)
+
+    return app
+
+
+def _answer(config: dict[str, Any]) -> RecordDict:
+    if "refuses" in config:
+        return pack_refusal(config["refuses"])
+    if "garbled" in config:
+        return RecordDict()
+    cards = tuple(
+        CenterCard(center=center, training_subjects=len(center), test_subjects=1, contrasts=("FLAIR",))
+        for center in config["centers"].split()
+    )
+    return pack_header(RollCall(cards=cards, simulated=bool(config.get("simulated", False))))
+
+
+@dataclass
+class Clock:
+    """Time that passes only in sleep."""
+
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@dataclass
+class Arrivals(FakeGrid):
+    """Lists a node only from its hour on."""
+
+    clock: Clock = field(default_factory=Clock)
+    after: dict[int, float] = field(default_factory=dict)
+
+    def get_node_ids(self) -> Iterable[int]:
+        return [node for node in super().get_node_ids() if self.clock() >= 1000 + self.after.get(node, 0)]
+
+
+@pytest.fixture
+def run(run_config: dict[str, Any]) -> RunSettings:
+    return Settings.from_run_config(run_config | {"wait-seconds": WAIT}).run
+
+
+def hospital(*centers: str, **config: str | bool) -> dict[str, Any]:
+    return {"centers": " ".join(centers), **config}
+
+
+def call(run: RunSettings, nodes: dict[int, dict[str, Any]], **how: Any) -> tuple[Arrivals, Roster]:
+    grid = Arrivals(reception(), {}, nodes, **how)
+    return grid, call_roll(grid, run, grid.clock, grid.clock.sleep)
+
+
+THREE = {103: hospital("milan"), 101: hospital("ucsf"), 102: hospital("amu")}
+
+
+def test_each_center_is_found_at_its_node(run: RunSettings) -> None:
+    grid, roster = call(run, THREE)
+    assert roster.nodes == {"milan": 103, "ucsf": 101, "amu": 102}
+    assert {center: card.center for center, card in roster.cards.items()} == {c: c for c in roster.nodes}
+    assert roster.cards["milan"].training_subjects == 5
+    assert not roster.simulated
+    assert grid.clock.now == 1000
+
+
+def test_one_node_may_be_several_centers(run: RunSettings) -> None:
+    _, roster = call(run, {101: hospital("milan", "amu", simulated=True), 102: hospital("ucsf", simulated=True)})
+    assert roster.nodes == {"milan": 101, "amu": 101, "ucsf": 102}
+    assert roster.simulated
+
+
+def test_centers_that_are_not_expected_are_left_in_peace(run: RunSettings) -> None:
+    extra = {104: hospital("bwh"), 105: hospital("bwh"), 106: hospital()}
+    _, roster = call(run, THREE | extra)
+    assert set(roster.nodes) == set(roster.cards) == {"milan", "ucsf", "amu"}
+
+
+def test_late_nodes_are_waited_for_and_nobody_is_asked_twice(run: RunSettings) -> None:
+    grid, roster = call(run, THREE, after={101: 3.0, 102: 8.0})
+    assert set(roster.nodes) == {"milan", "ucsf", "amu"}
+    assert sorted(message.metadata.dst_node_id for message in grid.sent) == [101, 102, 103]
+    assert grid.clock.now == pytest.approx(1008, abs=1)
+
+
+def test_every_arrival_renews_the_wait(run: RunSettings) -> None:
+    grid, roster = call(run, THREE, after={101: 0.8 * WAIT, 102: 1.6 * WAIT})
+    assert set(roster.nodes) == {"milan", "ucsf", "amu"}
+    assert grid.clock.now > 1000 + WAIT
+
+
+def test_missing_centers_are_named_when_the_wait_is_over(run: RunSettings) -> None:
+    grid = Arrivals(reception(), {}, THREE, absent={101, 103})
+    with pytest.raises(CenterError) as caught:
+        call_roll(grid, run, grid.clock, grid.clock.sleep)
+    assert "2 of 3 centers did not come within 10 s: milan, ucsf;" in str(caught.value)
+    assert "amu" not in str(caught.value)
+    assert WAIT < grid.clock.now - 1000 < WAIT + 2
+
+
+def test_without_any_node_all_are_missing(run: RunSettings) -> None:
+    with pytest.raises(CenterError, match=r"3 of 3 centers .* milan, ucsf, amu"):
+        call(run, {})
+
+
+@pytest.mark.parametrize("after", [0.0, 3.0])
+def test_a_center_at_two_nodes_is_refused(run: RunSettings, after: float) -> None:
+    with pytest.raises(CenterError, match="two nodes claim to be center milan"):
+        call(run, {101: hospital("milan"), 102: hospital("milan")}, after={102: after})
+
+
+def test_a_node_that_refuses_is_named_with_its_reason(run: RunSettings) -> None:
+    with pytest.raises(CenterError, match="this SuperNode does not say whose it is") as caught:
+        call(run, {101: hospital("milan"), 102: {"refuses": "this SuperNode does not say whose it is"}})
+    assert "node 102" in str(caught.value)
+
+
+def test_a_node_that_failed_is_named(run: RunSettings) -> None:
+    errors = {(102, "query.roll_call", 0): Error(1, "ImportError: no module named torch")}
+    with pytest.raises(CenterError, match=r"node 102 failed at query\.roll_call: ImportError"):
+        call(run, THREE, errors=errors)
+
+
+def test_a_node_whose_answer_is_garbled_is_named(run: RunSettings) -> None:
+    with pytest.raises(CenterError, match="node 102"):
+        call(run, {101: hospital("milan"), 102: {"garbled": True}})
+
+
+def test_the_roll_call_keeps_to_the_messages_time_to_live(run: RunSettings) -> None:
+    grid, _ = call(run, THREE)
+    assert {message.metadata.ttl for message in grid.sent} == {run.message_hours * 3600}

@@ -1,0 +1,382 @@
+"""Visits: whole courses over hospitals that are written down here, without data or training."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import Result
+
+from server.course import plan_course
+from server.roster import Roster
+from server.strategy import StageRecord, Visits
+from shared.errors import CenterError
+from shared.memory import Exemplar, center_budget
+from shared.messages import (
+    CaseScore,
+    CenterCard,
+    EvaluateRequest,
+    TestFigures,
+    TrainFigures,
+    TrainReply,
+    TrainRequest,
+    pack_header,
+    pack_refusal,
+    pack_train_reply,
+    unpack_evaluate_request,
+    unpack_train_request,
+)
+from shared.network import Weights, initial_weights, is_encoder
+from shared.settings import Settings
+from tests.fakes import FakeGrid
+
+CENTERS = ("ucsf", "amu", "milan")
+NODES = {center: 101 + i for i, center in enumerate(CENTERS)}
+
+DICE = [[0.6, 0.2, 0.1], [0.5, 0.7, 0.3], [0.4, 0.65, 0.8]]
+"""What the hospitals report: by stage, then by center in the order of the visits."""
+
+Train = Callable[[TrainRequest], RecordDict]
+Test = Callable[[EvaluateRequest], RecordDict]
+
+
+def exemplars(center: str) -> tuple[Exemplar, ...]:
+    """The two crops that a center contributes."""
+    made = []
+    for k in range(2):
+        image = np.full((4, 4, 4), CENTERS.index(center) + k / 2, dtype=np.float32)
+        made.append(
+            Exemplar.encode(image, image.clip(0, 1), center=center, subject=f"s{k}", contrast="FLAIR", spacing=4.0)
+        )
+    return tuple(made)
+
+
+def trained(request: TrainRequest, **changes: Any) -> RecordDict:
+    """Add one to every weight, and contribute where that is asked."""
+    figures = {"steps": 8, "subjects": 2, "final_loss": 0.25, "seconds": 1.0, "compute_seconds": 0.5}
+    return pack_train_reply(
+        TrainReply(
+            weights={name: value + 1 for name, value in request.weights.items()},
+            contribution=exemplars(request.task.center) if request.task.contribute else (),
+            figures=TrainFigures.model_validate(figures | changes),
+        )
+    )
+
+
+def scored(request: EvaluateRequest) -> RecordDict:
+    """Two cases whose mean Dice is the one in `DICE`."""
+    dice = DICE[request.task.stage][CENTERS.index(request.task.center)]
+    cases = tuple(
+        CaseScore(subject=f"t{k}", contrast="FLAIR", dice=dice + part, soft_dice=0.5, precision=0.5, recall=0.5)
+        for k, part in enumerate((-0.1, 0.1))
+    )
+    return pack_header(TestFigures(center=request.task.center, cases=cases, seconds=0.5))
+
+
+def hospitals(train: Train = trained, test: Test = scored) -> ClientApp:
+    app = ClientApp()
+
+    @app.train()
+    def _(message: Message, context: Context) -> Message:
+        return Message(train(unpack_train_request(message.content)), reply_to=message)
+
+    @app.evaluate()
+    def _(message: Message, context: Context) -> Message:
+        return Message(test(unpack_evaluate_request(message.content)), reply_to=message)
+
+    return app
+
+
+@dataclass
+class Journey:
+    """A course, the messages that it sent, and the stages that it finished."""
+
+    settings: Settings
+    grid: FakeGrid
+    records: list[StageRecord] = field(default_factory=list)
+
+    def start(self, initial: ArrayRecord | None = None) -> Result:
+        cards = {c: CenterCard(center=c, training_subjects=2, test_subjects=2, contrasts=("FLAIR",)) for c in CENTERS}
+        course = plan_course(CENTERS, self.settings.run)
+        roster = Roster(NODES, cards, simulated=True)
+        return Visits(self.settings, roster, course, CENTERS, self.records.append).start(self.grid, initial)
+
+    @property
+    def asked(self) -> list[TrainRequest]:
+        """The train requests, as sent."""
+        return [unpack_train_request(m.content) for m in self.grid.sent if m.metadata.message_type == "train"]
+
+    @property
+    def visits(self) -> list[tuple[str, int]]:
+        """Kind and node of every message, as sent."""
+        return [(m.metadata.message_type, m.metadata.dst_node_id) for m in self.grid.sent]
+
+
+Setup = Callable[..., Journey]
+
+
+@pytest.fixture
+def journey(run_config: dict[str, Any]) -> Setup:
+    """A journey over three hospitals; keywords are keys of the run-config with _ for -."""
+
+    def setup(
+        client: ClientApp | None = None, errors: dict[tuple[int, str, int], Error] | None = None, **changes: object
+    ) -> Journey:
+        changed = {key.replace("_", "-"): value for key, value in changes.items()}
+        config = run_config | {"features": 2, "centers": ",".join(CENTERS), "order": "given"} | changed
+        nodes: dict[int, dict[str, Any]] = {node: {} for node in NODES.values()}
+        grid = FakeGrid(client or hospitals(), config, nodes, errors=errors or {})
+        return Journey(Settings.from_run_config(config), grid)
+
+    return setup
+
+
+def same(a: Weights, b: Weights) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def plus(weights: Weights, steps: int) -> Weights:
+    for _ in range(steps):
+        weights = {name: value + 1 for name, value in weights.items()}
+    return weights
+
+
+@pytest.mark.parametrize("method", ["single", "finetune", "replay"])
+def test_a_stage_trains_at_its_center_and_then_tests_at_all(journey: Setup, method: str) -> None:
+    course = journey(method=method)
+    course.start()
+    tests = [("evaluate", node) for node in NODES.values()]
+    assert course.visits == [visit for node in NODES.values() for visit in [("train", node), *tests]]
+
+
+@pytest.mark.parametrize("method", ["single", "finetune", "replay"])
+def test_the_rows_of_r_are_what_the_hospitals_measured(journey: Setup, method: str) -> None:
+    course = journey(method=method)
+    result = course.start()
+    assert [list(record.row) for record in course.records] == [list(CENTERS)] * 3
+    assert np.allclose([list(record.row.values()) for record in course.records], DICE)
+    for i, row in enumerate(DICE):
+        assert dict(result.evaluate_metrics_clientapp[i + 1]) == pytest.approx(dict(zip(CENTERS, row, strict=True)))
+        assert result.train_metrics_clientapp[i + 1]["loss"] == 0.25
+
+
+def test_the_model_is_handed_on_from_stage_to_stage(journey: Setup) -> None:
+    course = journey(method="finetune")
+    result = course.start()
+    first, *_ = course.asked
+    for i, (request, record) in enumerate(zip(course.asked, course.records, strict=True)):
+        assert same(request.weights, plus(first.weights, i))
+        assert same(record.weights, plus(first.weights, i + 1))
+    assert result.arrays is not None
+    assert same(dict(result.arrays.to_torch_state_dict()), course.records[-1].weights)
+
+
+def test_the_model_that_was_trained_is_the_one_that_is_tested(journey: Setup) -> None:
+    tests: list[EvaluateRequest] = []
+
+    def watching(request: EvaluateRequest) -> RecordDict:
+        tests.append(request)
+        return scored(request)
+
+    course = journey(hospitals(test=watching), method="finetune")
+    course.start()
+    assert [(test.task.stage, test.task.center) for test in tests] == [(i, c) for i in range(3) for c in CENTERS]
+    assert all(same(test.weights, course.records[test.task.stage].weights) for test in tests)
+
+
+def test_a_center_gets_exactly_the_exemplars_of_those_before_it(journey: Setup) -> None:
+    course = journey(method="replay")
+    course.start()
+    for i, request in enumerate(course.asked):
+        expected = [e for center in CENTERS[:i] for e in exemplars(center)]
+        got = request.memory.exemplars
+        assert [e.provenance for e in got] == [e.provenance for e in expected]
+        assert all(np.array_equal(a.payload, b.payload) for a, b in zip(got, expected, strict=True))
+        assert course.records[i].memory.centers == CENTERS[: i + 1]
+
+
+def test_replay_asks_for_exemplars_within_a_center_s_share_of_the_budget(journey: Setup) -> None:
+    course = journey(method="replay", memory_megabytes=3.0)
+    course.start()
+    assert {request.task.budget for request in course.asked} == {center_budget(3.0, 3)}
+    assert all(request.task.contribute for request in course.asked)
+    assert [(request.task.stage, request.task.center) for request in course.asked] == list(enumerate(CENTERS))
+
+
+@pytest.mark.parametrize("method", ["single", "finetune", "pooled"])
+def test_without_replay_no_exemplar_is_asked_for_or_sent(journey: Setup, method: str) -> None:
+    course = journey(method=method)
+    course.start()
+    assert not any(request.task.contribute or request.memory.exemplars for request in course.asked)
+    assert not any(record.memory.exemplars for record in course.records)
+
+
+def test_single_starts_every_stage_from_the_same_fresh_network(journey: Setup) -> None:
+    course = journey(method="single")
+    course.start()
+    first, second, third = (request.weights for request in course.asked)
+    assert same(first, second)
+    assert same(first, third)
+
+
+def first_weights(course: Journey) -> Weights:
+    course.start()
+    return course.asked[0].weights
+
+
+def test_every_method_starts_from_the_same_network(journey: Setup) -> None:
+    first, *others = (first_weights(journey(method=m)) for m in ("single", "finetune", "replay", "pooled"))
+    assert all(same(first, other) for other in others)
+
+
+def test_the_first_network_is_the_seed_s(journey: Setup) -> None:
+    first, again, other = (first_weights(journey(method="pooled", seed=seed)) for seed in (3, 3, 4))
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_a_given_network_takes_the_place_of_the_seeded_one(journey: Setup) -> None:
+    course = journey(method="finetune")
+    mine = initial_weights(course.settings.network, 12345)
+    course.start(ArrayRecord(mine))
+    assert same(course.asked[0].weights, mine)
+
+
+def test_an_encoder_is_carried_over_and_every_stage_has_a_fresh_decoder(journey: Setup) -> None:
+    course = journey(method="finetune", carry="encoder")
+    course.start()
+    starts = [request.weights for request in course.asked]
+    for before, start in zip(course.records, starts[1:], strict=False):
+        for name, value in start.items():
+            assert torch.equal(value, before.weights[name]) is is_encoder(name)
+    decoders = [{name: value for name, value in start.items() if not is_encoder(name)} for start in starts]
+    assert not same(decoders[0], decoders[1])
+    assert not same(decoders[1], decoders[2])
+    again = journey(method="finetune", carry="encoder")
+    again.start()
+    assert all(same(request.weights, start) for request, start in zip(again.asked, starts, strict=True))
+
+
+def test_pooled_is_one_visit_on_the_data_of_all(journey: Setup) -> None:
+    course = journey(method="pooled")
+    course.start()
+    (request,) = course.asked
+    assert (request.task.pool, request.task.steps_factor) == (CENTERS, 3)
+    (record,) = course.records
+    assert list(record.row.values()) == pytest.approx(DICE[0])
+
+
+def test_a_stage_is_recorded_with_all_that_is_known_of_it(journey: Setup) -> None:
+    course = journey(method="replay")
+    course.start()
+    record = course.records[1]
+    assert (record.stage.index, record.stage.center) == (1, "amu")
+    assert record.figures.steps == 8
+    assert [case.subject for case in record.scores["milan"]] == ["t0", "t1"]
+    assert record.evaluating_seconds >= 0
+    assert record.transit_seconds >= 0
+
+
+def test_messages_live_as_long_as_was_set(journey: Setup) -> None:
+    course = journey(message_hours=2.0)
+    course.start()
+    assert {message.metadata.ttl for message in course.grid.sent} == {7200.0}
+
+
+def test_a_stage_that_took_no_time_is_a_stage_too(journey: Setup) -> None:
+    course = journey(hospitals(train=lambda request: trained(request, seconds=0.0, compute_seconds=0.0)))
+    course.start()
+    assert len(course.records) == 3
+
+
+def failure(course: Journey, finished: int, last: tuple[str, int]) -> str:
+    """How a course ends that may not go on: nothing is sent after what failed."""
+    with pytest.raises(CenterError) as caught:
+        course.start()
+    assert len(course.records) == finished
+    assert course.visits[-1] == last
+    assert len(course.visits) == 4 * finished + (1 if last[0] == "train" else 4)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("code", [0, 2, 5, 8])
+def test_a_center_that_fails_in_training_ends_the_course(journey: Setup, code: int) -> None:
+    course = journey(errors={(NODES["amu"], "train", 0): Error(code, "Traceback\nOSError: disk full")})
+    assert "center amu failed at train: OSError: disk full" in failure(course, 1, ("train", NODES["amu"]))
+
+
+def test_a_center_that_fails_in_testing_ends_the_course(journey: Setup) -> None:
+    course = journey(errors={(NODES["amu"], "evaluate", 1): Error(8, "killed")})
+    assert "center amu failed at evaluate: killed" in failure(course, 1, ("evaluate", NODES["milan"]))
+
+
+def at(stage: int, center: str, instead: Callable[[Any], RecordDict], otherwise: Callable[[Any], RecordDict]) -> Any:
+    """A handler that answers otherwise than its peers at one stage and center."""
+
+    def answer(request: TrainRequest | EvaluateRequest) -> RecordDict:
+        here = request.task.stage == stage and request.task.center == center
+        return instead(request) if here else otherwise(request)
+
+    return answer
+
+
+def test_a_center_that_refuses_to_train_ends_the_course_with_its_reason(journey: Setup) -> None:
+    refuses = at(1, "amu", lambda request: pack_refusal("no subject has consented"), trained)
+    said = failure(journey(hospitals(train=refuses)), 1, ("train", NODES["amu"]))
+    assert "center amu did not train: no subject has consented" in said
+
+
+def test_a_center_that_refuses_to_test_ends_the_course_with_its_name_and_reason(journey: Setup) -> None:
+    refuses = at(1, "ucsf", lambda request: pack_refusal("the images have gone"), scored)
+    said = failure(journey(hospitals(test=refuses)), 1, ("evaluate", NODES["milan"]))
+    assert "the images have gone" in said
+    assert "center ucsf" in said
+
+
+def test_a_test_that_answers_for_another_center_is_missing(journey: Setup) -> None:
+    def as_milan(request: EvaluateRequest) -> RecordDict:
+        other = request.task.model_copy(update={"center": "milan"})
+        return scored(EvaluateRequest(other, request.weights))
+
+    said = failure(journey(hospitals(test=at(0, "amu", as_milan, scored))), 0, ("evaluate", NODES["milan"]))
+    assert "center amu" in said
+    assert "ucsf" not in said
+
+
+ANOTHER_HEADER = pack_header(CaseScore(subject="s", contrast="FLAIR", dice=1, soft_dice=1, precision=1, recall=1))
+
+
+@pytest.mark.parametrize("garbled", [RecordDict(), ANOTHER_HEADER], ids=["empty", "another header"])
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_an_answer_that_cannot_be_read_is_named_by_its_center(journey: Setup, kind: str, garbled: RecordDict) -> None:
+    train = at(1, "amu", lambda request: garbled, trained) if kind == "train" else trained
+    test = at(1, "amu", lambda request: garbled, scored) if kind == "evaluate" else scored
+    last = ("train", NODES["amu"]) if kind == "train" else ("evaluate", NODES["milan"])
+    assert "center amu" in failure(journey(hospitals(train, test)), 1, last)
+
+
+def test_a_model_that_diverged_is_refused_by_its_center_s_name(journey: Setup) -> None:
+    def diverged(request: TrainRequest) -> RecordDict:
+        broken = {name: value * float("nan") for name, value in request.weights.items()}
+        return trained(TrainRequest(request.task, broken, request.memory), final_loss=float("nan"))
+
+    said = failure(journey(hospitals(train=at(2, "milan", diverged, trained))), 2, ("train", NODES["milan"]))
+    assert "center milan" in said
+
+
+def test_exemplars_of_another_center_are_refused(journey: Setup) -> None:
+    def foreign(request: TrainRequest) -> RecordDict:
+        other = request.task.model_copy(update={"center": "ucsf"})
+        return trained(TrainRequest(other, request.weights, request.memory))
+
+    said = failure(journey(hospitals(train=at(1, "amu", foreign, trained))), 1, ("train", NODES["amu"]))
+    assert "center amu sent exemplars of ucsf: refused" in said
+
+
+def test_more_exemplars_than_subjects_were_asked_for_are_refused(journey: Setup) -> None:
+    said = failure(journey(memory_subjects=1), 0, ("train", NODES["ucsf"]))
+    assert "center ucsf sent 2 exemplars" in said
