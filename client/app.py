@@ -12,7 +12,7 @@ from client.exemplars import choose_exemplars
 from client.hospital import centers_here, is_simulated, open_hospital
 from client.sampler import Source
 from client.trainer import Progress, choose_device, plan_stage, train
-from shared.errors import MessageError, WardroundError
+from shared.errors import DataError, MessageError, WardroundError
 from shared.memory import Exemplar
 from shared.messages import (
     CaseScore,
@@ -40,6 +40,11 @@ def answering(handler: Callable[[Message, Context], RecordDict]) -> Callable[[Me
     def reply(message: Message, context: Context) -> Message:
         try:
             content = handler(message, context)
+        except DataError as error:
+            # It names files. A simulation's are the researcher's own; a hospital's stay there.
+            say(str(error))
+            away = "the hospital's data cannot be used; its client's log says why"
+            content = pack_refusal(str(error) if is_simulated(context) else away)
         except WardroundError as error:
             content = pack_refusal(str(error))
         return Message(content, reply_to=message)
@@ -117,14 +122,20 @@ def evaluate_here(message: Message, context: Context) -> RecordDict:
     settings = _settings(context)
     request = unpack_evaluate_request(message.content)
     hospital = open_hospital(_own(request.task.center, context, settings), context, settings)
-    good, _ = hospital.open(hospital.test)
+    good, problems = hospital.open(hospital.test)
     device = choose_device(settings.training.device)
     overlaps = evaluate(request.weights, [volume for _, volume in good], settings, device)
     cases = tuple(
         CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **vars(score))
         for (case, _), score in zip(good, overlaps, strict=True)
     )
-    return pack_header(TestFigures(center=hospital.center, cases=cases, seconds=time.perf_counter() - started))
+    figures = TestFigures(
+        center=hospital.center,
+        cases=cases,
+        seconds=time.perf_counter() - started,
+        set_aside=tuple(sorted(problems)),
+    )
+    return pack_header(figures)
 
 
 def _settings(context: Context) -> Settings:

@@ -54,7 +54,11 @@ def find_cases(folder: Path, contrasts: tuple[str, ...]) -> list[Case]:
 
 
 def _files(folder: Path, pattern: str) -> list[Path]:
-    return sorted(path for suffix in SUFFIXES for path in folder.glob(pattern + suffix))
+    """Images by name; of a name that is there compressed and plain, the compressed one."""
+    named = {
+        path.name.removesuffix(suffix): path for suffix in SUFFIXES[::-1] for path in folder.glob(pattern + suffix)
+    }
+    return [named[name] for name in sorted(named)]
 
 
 def _label_of(image: Path, contrast: str, folder: Path) -> Path | None:

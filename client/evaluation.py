@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from client.volumes import FloatArray, Volume
-from shared.network import LesionNet, Weights, soft_segmentation
+from shared.network import LesionNet, Weights, network_with, soft_segmentation
 from shared.settings import Settings
 
 THRESHOLD = 0.5
@@ -71,9 +71,7 @@ def segment(network: LesionNet, image: Tensor, patch: int, window_overlap: float
 
 def evaluate(weights: Weights, volumes: Sequence[Volume], settings: Settings, device: torch.device) -> list[Overlap]:
     """Segment each volume and compare it with its truth, in the image's own grid."""
-    network = LesionNet(settings.network).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    network.load_state_dict(weights)
-    network.eval()
+    network = network_with(weights, settings.network, device).eval()
     options = settings.training
     scores = []
     for volume in volumes:

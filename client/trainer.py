@@ -11,7 +11,7 @@ from monai.losses.dice import DiceLoss
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
 from client.sampler import PatchSampler, Recipe, Source
-from shared.network import LesionNet, Weights, soft_segmentation
+from shared.network import Weights, network_with, soft_segmentation
 from shared.settings import Settings, TrainingSettings
 
 WARM_UP = 0.1
@@ -69,7 +69,10 @@ def plan_stage(
         past = ()
     replayed = round(training.patches * settings.memory.replay_share) if past else 0
     per_epoch = math.ceil(len(own) / training.batch_size)
-    steps = math.ceil(training.steps * len(own) / volumes) if training.steps else training.epochs * per_epoch
+    # Epochs over a pooled set count everybody's volumes by themselves; steps must be told.
+    steps = training.epochs * per_epoch
+    if training.steps:
+        steps = math.ceil(training.steps * len(own) / volumes) * steps_factor
     recipe = Recipe(
         patches=training.patches,
         patches_per_volume=training.patches_per_volume,
@@ -77,7 +80,7 @@ def plan_stage(
         lesion_share=training.lesion_share,
         replayed=min(replayed, training.patches - 1),
     )
-    return Plan(tuple(own), past, recipe, steps * steps_factor, per_epoch)
+    return Plan(tuple(own), past, recipe, steps, per_epoch)
 
 
 def train(
@@ -90,9 +93,7 @@ def train(
 ) -> Trained:
     """Train from `weights` as planned; `report` hears of it about twenty times."""
     started = time.perf_counter()
-    network = LesionNet(settings.network).to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    network.load_state_dict(weights)
-    network.train()
+    network = network_with(weights, settings.network, device).train()
     options = settings.training
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, foreach=True
@@ -127,7 +128,9 @@ def train(
 
 def _scheduler(optimizer: torch.optim.Optimizer, plan: Plan, options: TrainingSettings) -> LRScheduler:
     if options.schedule == "one-cycle":
-        return OneCycleLR(optimizer, options.learning_rate, total_steps=plan.steps + 1, pct_start=WARM_UP)
+        return OneCycleLR(
+            optimizer, options.learning_rate, total_steps=plan.steps + 1, pct_start=max(WARM_UP, 2 / (plan.steps + 1))
+        )
     factor = options.decay_factor if options.schedule == "step" else 1.0
     return StepLR(optimizer, step_size=options.decay_epochs * plan.steps_per_epoch, gamma=factor)
 

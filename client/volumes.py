@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,17 @@ CLIP = 6.0
 """Normalised intensities end here, so that a hot voxel does not drown the rest."""
 
 FloatArray = NDArray[np.float32]
+
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    zlib.error,
+    nib.filebasedimages.ImageFileError,
+    nib.spatialimages.HeaderDataError,
+)
+"""What nibabel raises for truncated, garbled and foreign files, colour images among them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +82,16 @@ def open_volume(case: Case, spacing: float, cache: Path) -> Volume:
     Raises `DataError` where the image or its label cannot be used.
     """
     folder = cache / "volumes" / _key(case, spacing)
-    if not (folder / "grid.json").is_file():
-        _store(prepare(case, spacing), folder)
+    try:
+        return _load(folder)
+    except (OSError, EOFError, ValueError, KeyError):
+        # Not there yet, or damaged.
+        shutil.rmtree(folder, ignore_errors=True)
+    _store(prepare(case, spacing), folder)
+    return _load(folder)
+
+
+def _load(folder: Path) -> Volume:
     grid = json.loads((folder / "grid.json").read_text())
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "label", "truth")}
     return Volume(**arrays, affine=np.array(grid["affine"]), own_affine=np.array(grid["own_affine"]), air=grid["air"])
@@ -107,7 +127,7 @@ def _read(path: Path) -> tuple[FloatArray, NDArray[np.float64]]:
     try:
         file: Any = nib.load(path)
         return np.asarray(file.get_fdata(dtype=np.float32)), np.asarray(file.affine, dtype=np.float64)
-    except (OSError, EOFError, ValueError, nib.filebasedimages.ImageFileError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} cannot be read ({error}): copy it again from its source") from None
 
 
@@ -175,10 +195,14 @@ def _store(volume: Volume, folder: Path) -> None:
                 np.save(new / f"{part}.npy", getattr(volume, part))
             grid = {"affine": volume.affine.tolist(), "own_affine": volume.own_affine.tolist(), "air": volume.air}
             (new / "grid.json").write_text(json.dumps(grid))
-            if not (folder / "grid.json").is_file():
-                shutil.rmtree(folder, ignore_errors=True)
+            try:
                 new.rename(folder)
-    except FileExistsError:
-        return
+            except OSError:
+                # Another writer was first, or an earlier one was interrupted.
+                if not (folder / "grid.json").is_file():
+                    folder.rename(Path(name) / "old")
+                    new.rename(folder)
     except OSError as error:
-        raise DataError(f"cache folder {folder.parent} cannot be written ({error.strerror}): set cache-dir") from None
+        if not (folder / "grid.json").is_file():
+            reason = f"cache folder {folder.parent} cannot be written ({error.strerror})"
+            raise DataError(f"{reason}: set cache-dir") from None

@@ -62,8 +62,8 @@ def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRec
         "test_scores": [
             {"stage": record.stage.index, "center": center, **case.model_dump()}
             for record in records
-            for center, cases in record.scores.items()
-            for case in cases
+            for center, figures in record.tests.items()
+            for case in figures.cases
         ],
     }
 
@@ -97,6 +97,9 @@ def _stage(record: StageRecord) -> dict[str, Any]:
         "memory_exemplars": len(record.memory.exemplars),
         "memory_bytes": record.memory.nbytes,
         "set_aside": list(figures.set_aside),
+        "test_set_aside": {
+            center: list(tested.set_aside) for center, tested in record.tests.items() if tested.set_aside
+        },
     }
 
 

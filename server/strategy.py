@@ -21,7 +21,6 @@ from server.roster import Roster
 from shared.errors import CenterError, MessageError
 from shared.memory import ReplayMemory, center_budget
 from shared.messages import (
-    CaseScore,
     EvaluateRequest,
     EvaluateTask,
     TestFigures,
@@ -48,15 +47,20 @@ class StageRecord:
     memory: ReplayMemory
     """As handed on after the stage."""
     figures: TrainFigures
-    scores: dict[str, tuple[CaseScore, ...]]
-    """Test scores by center, in order of the visits."""
+    tests: dict[str, TestFigures]
+    """What each center's test gave, in order of the visits."""
     evaluating_seconds: float
     transit_seconds: float
 
     @property
     def row(self) -> dict[str, float]:
         """The stage's row of R: mean test Dice by center."""
-        return {center: fmean(case.dice for case in cases) for center, cases in self.scores.items()}
+        return {center: mean_dice(figures) for center, figures in self.tests.items()}
+
+
+def mean_dice(figures: TestFigures) -> float:
+    """A cell of R: the mean test Dice at one center."""
+    return fmean(case.dice for case in figures.cases)
 
 
 class Visits(Strategy):
@@ -80,7 +84,7 @@ class Visits(Strategy):
         self._sent: Weights = {}
         self._memory = ReplayMemory()
         self._figures: TrainFigures | None = None
-        self._scores: dict[str, tuple[CaseScore, ...]] = {}
+        self._tests: dict[str, TestFigures] = {}
 
     def start(self, grid: Grid, initial_arrays: ArrayRecord | None = None, **_: Any) -> Result:  # type: ignore[override]
         """Work off the course and return Flower's result, with a round for each stage.
@@ -148,7 +152,7 @@ class Visits(Strategy):
     ) -> Iterable[Message]:
         """A test message with the model to every center."""
         weights = dict(arrays.to_torch_state_dict())
-        self._scores = {}
+        self._tests = {}
         for center in self._order:
             task = EvaluateTask(stage=server_round - 1, center=center)
             content = pack_evaluate_request(EvaluateRequest(task, weights))
@@ -162,10 +166,10 @@ class Visits(Strategy):
                 figures = unpack_header(message.content, TestFigures)
             except MessageError as error:
                 raise CenterError(f"center {message.metadata.group_id} did not test: {error}") from None
-            self._scores[figures.center] = figures.cases
-        if missing := [center for center in self._order if center not in self._scores]:
+            self._tests[figures.center] = figures
+        if missing := [center for center in self._order if center not in self._tests]:
             raise CenterError(f"center {', '.join(missing)} sent no test scores: look at its client's log")
-        return MetricRecord({center: fmean(c.dice for c in self._scores[center]) for center in self._order})
+        return MetricRecord({center: mean_dice(self._tests[center]) for center in self._order})
 
     def _task(self, stage: Stage) -> TrainTask:
         return TrainTask(
@@ -187,7 +191,7 @@ class Visits(Strategy):
             weights=dict(arrays.to_torch_state_dict()),
             memory=self._memory,
             figures=figures,
-            scores={center: self._scores[center] for center in self._order},
+            tests={center: self._tests[center] for center in self._order},
             evaluating_seconds=evaluating,
             transit_seconds=max(0.0, training - figures.seconds),
         )

@@ -97,6 +97,8 @@ class TestFigures(Header):
     center: str
     cases: tuple[CaseScore, ...] = Field(min_length=1)
     seconds: float
+    set_aside: tuple[str, ...] = ()
+    """Pseudonyms of test subjects that could not be used."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from shared.errors import ResultsError
+from shared.errors import MessageError, ResultsError
 from shared.settings import NetworkSettings
 
 Weights = dict[str, Tensor]
@@ -75,6 +75,22 @@ def initial_weights(settings: NetworkSettings, seed: int) -> Weights:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LesionNet(settings).state_dict()
+
+
+def network_with(weights: Weights, settings: NetworkSettings, device: torch.device) -> LesionNet:
+    """A network with the given weights, on its device and in the layout that convolves fastest.
+
+    Raises `MessageError` where the weights are those of another network.
+    """
+    network = LesionNet(settings)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise MessageError(
+            f"the model that came does not fit this run's network (features = {settings.features}): {first}"
+        ) from None
+    return network.to(device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload, no-any-return]
 
 
 def carry_over(weights: Weights, what: Literal["model", "encoder"], settings: NetworkSettings, seed: int) -> Weights:

@@ -99,6 +99,13 @@ class DataSettings(Group):
     """But at least so many."""
     phantom_seed: int = Field(ge=0, lt=2**31)
 
+    @field_validator("contrasts")
+    @classmethod
+    def _contrast_once(cls, contrasts: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(contrasts)) < len(contrasts):
+            raise ValueError("a contrast is named twice; name each once")
+        return contrasts
+
 
 class NetworkSettings(Group):
     """The network that travels."""

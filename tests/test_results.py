@@ -15,7 +15,7 @@ from server.results import summarise, write_results
 from server.strategy import StageRecord
 from shared.errors import ResultsError
 from shared.memory import Exemplar, ReplayMemory
-from shared.messages import CaseScore, TrainFigures
+from shared.messages import CaseScore, TestFigures, TrainFigures
 from shared.network import initial_weights, load_model
 from shared.settings import Settings
 
@@ -46,11 +46,12 @@ def stages(settings: Settings, loss: float = 0.25) -> list[StageRecord]:
             )
             for center, dice in zip(ORDER, DICE[stage.index], strict=True)
         }
+        tests = {center: TestFigures(center=center, cases=cases, seconds=0.5) for center, cases in scores.items()}
         figures = TrainFigures(
             steps=8, subjects=2, final_loss=loss, seconds=3.0, compute_seconds=2.0, set_aside=("0123456789abcdef",)
         )
         weights = initial_weights(settings.network, stage.index)
-        records.append(StageRecord(stage, weights, memory, figures, scores, 1.5, 0.25))
+        records.append(StageRecord(stage, weights, memory, figures, tests, 1.5, 0.25))
     return records
 
 
@@ -167,7 +168,7 @@ def test_pooled_training_has_one_row_and_an_accuracy(tmp_path: Path, settings: S
 def test_one_center_has_an_accuracy_and_no_transfer(settings: Settings) -> None:
     (record,) = [stage for stage in stages(settings) if stage.stage.index == 0]
     alone = StageRecord(
-        record.stage, record.weights, record.memory, record.figures, {"ucsf": record.scores["ucsf"]}, 0.0, 0.0
+        record.stage, record.weights, record.memory, record.figures, {"ucsf": record.tests["ucsf"]}, 0.0, 0.0
     )
     results = summarise(settings, ("ucsf",), [alone])
     assert results["acc"] == pytest.approx(0.6)

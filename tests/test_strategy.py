@@ -276,7 +276,7 @@ def test_a_stage_is_recorded_with_all_that_is_known_of_it(journey: Setup) -> Non
     record = course.records[1]
     assert (record.stage.index, record.stage.center) == (1, "amu")
     assert record.figures.steps == 8
-    assert [case.subject for case in record.scores["milan"]] == ["t0", "t1"]
+    assert [case.subject for case in record.tests["milan"].cases] == ["t0", "t1"]
     assert record.evaluating_seconds >= 0
     assert record.transit_seconds >= 0
 

@@ -1,0 +1,302 @@
+"""The hospital's ClientApp from outside: what it answers, and what never leaves it."""
+
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from flwr.app import Message, RecordDict
+from flwr.common.serde import recorddict_to_proto
+
+from client.app import app
+from client.bids import find_cases
+from client.hospital import split
+from shared.memory import Exemplar, ReplayMemory
+from shared.messages import (
+    EvaluateRequest,
+    EvaluateTask,
+    Refused,
+    RollCall,
+    TestFigures,
+    TrainReply,
+    TrainRequest,
+    TrainTask,
+    pack_evaluate_request,
+    pack_question,
+    pack_train_request,
+    unpack_header,
+    unpack_train_reply,
+)
+from shared.network import Weights, initial_weights
+from shared.settings import Settings
+from tests.datasets import write_dataset
+from tests.fakes import FakeGrid
+
+SIZES = {"milan": (2, 1), "ucsf": (2, 1), "amu": (2, 1)}
+"""Subjects that train and test at the smoke scenario's centers."""
+
+NAMES = ("sub-abernathy", "sub-bellamy", "sub-cholmondeley", "sub-devereux", "sub-eastwood")
+
+
+def ask(grid: FakeGrid, kind: str, content: RecordDict, node: int) -> RecordDict:
+    """One message to a node, and what it replies."""
+    (key,) = grid.push_messages([Message(content, node, kind)])
+    (reply,) = grid.pull_messages([key])
+    assert not reply.has_error(), reply.error
+    return reply.content
+
+
+def weights_of(config: Mapping[str, Any], seed: int = 0) -> Weights:
+    return initial_weights(Settings.from_run_config(config).network, seed)
+
+
+def train_request(config: Mapping[str, Any], memory: ReplayMemory | None = None, **task: Any) -> RecordDict:
+    """A train message with a fresh network, asking for a contribution of up to 10 MB."""
+    header = TrainTask(**{"stage": 0, "center": "milan", "contribute": True, "budget": 10**7} | task)
+    return pack_train_request(TrainRequest(header, weights_of(config), memory or ReplayMemory()))
+
+
+def evaluate_request(config: Mapping[str, Any], center: str) -> RecordDict:
+    return pack_evaluate_request(EvaluateRequest(EvaluateTask(stage=0, center=center), weights_of(config)))
+
+
+@pytest.fixture
+def grid(run_config: dict[str, Any]) -> FakeGrid:
+    """Each center at a simulated node of its own: milan 100, ucsf 101, amu 102."""
+    return FakeGrid.simulated(app, run_config, nodes=3)
+
+
+@pytest.fixture
+def deployed(run_config: dict[str, Any], tmp_path: Path) -> FakeGrid:
+    """Node 7: a hospital with a data set of its own."""
+    folder = write_dataset(tmp_path / "st-elsewhere", NAMES)
+    config = run_config | {"centers": "grace", "cache-dir": str(tmp_path / "cache")}
+    return FakeGrid(app, config, {7: {"center": "grace", "data-dir": str(folder)}})
+
+
+def trained(grid: FakeGrid, node: int = 100, **task: Any) -> TrainReply:
+    return unpack_train_reply(ask(grid, "train", train_request(grid.run_config, **task), node))
+
+
+def everything_in(content: RecordDict) -> bytes:
+    """The bytes that travel, and the exemplars' inflated."""
+    payloads = [array.numpy().tobytes() for array in content.array_records.get("memory", {}).values()]
+    return b"".join([recorddict_to_proto(content).SerializeToString(), *map(zlib.decompress, payloads)])
+
+
+# Roll call
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3])
+def test_at_the_roll_call_every_center_shows_its_card_once(run_config: dict[str, Any], nodes: int) -> None:
+    grid = FakeGrid.simulated(app, run_config, nodes)
+    answers = [
+        unpack_header(ask(grid, "query.roll_call", pack_question(), node), RollCall) for node in grid.get_node_ids()
+    ]
+    cards = {card.center: card for answer in answers for card in answer.cards}
+    assert all(answer.simulated for answer in answers)
+    assert sum(len(answer.cards) for answer in answers) == 3
+    assert {name: (card.training_subjects, card.test_subjects) for name, card in cards.items()} == SIZES
+    assert {name: card.contrasts for name, card in cards.items()} == {
+        "milan": ("T2w",),
+        "ucsf": ("FLAIR",),
+        "amu": ("FLAIR",),
+    }
+
+
+def test_a_deployed_node_shows_its_one_center(deployed: FakeGrid) -> None:
+    answer = unpack_header(ask(deployed, "query.roll_call", pack_question(), 7), RollCall)
+    assert not answer.simulated
+    assert [(card.center, card.training_subjects, card.test_subjects) for card in answer.cards] == [("grace", 4, 1)]
+
+
+# Training
+
+
+def test_a_visit_changes_the_model_and_says_what_it_cost(grid: FakeGrid) -> None:
+    reply, sent = trained(grid), weights_of(grid.run_config)
+    assert {name: value.shape for name, value in reply.weights.items()} == {n: v.shape for n, v in sent.items()}
+    assert not all(torch.equal(reply.weights[name], sent[name]) for name in sent)
+    assert (reply.figures.steps, reply.figures.subjects, reply.figures.set_aside) == (8, 2, ())
+    assert 0 < reply.figures.compute_seconds <= reply.figures.seconds
+    assert 0 <= reply.figures.final_loss <= 1
+
+
+def test_the_same_visit_again_gives_the_same_reply(grid: FakeGrid) -> None:
+    one, again = trained(grid), trained(grid)
+    assert all(torch.equal(one.weights[name], again.weights[name]) for name in one.weights)
+    assert [e.provenance for e in one.contribution] == [e.provenance for e in again.contribution]
+    other_stage = trained(grid, stage=1)
+    assert not all(torch.equal(one.weights[name], other_stage.weights[name]) for name in one.weights)
+
+
+def test_a_contribution_is_the_center_s_own(grid: FakeGrid) -> None:
+    milan = trained(grid).contribution
+    memory = ReplayMemory().with_contribution("milan", milan)
+    ucsf = trained(grid, 101, center="ucsf", memory=memory).contribution
+    assert {exemplar.provenance.center for exemplar in milan} == {"milan"}
+    assert {exemplar.provenance.center for exemplar in ucsf} == {"ucsf"}
+    assert 1 <= len(milan) <= 2 and 1 <= len(ucsf) <= 2
+    for exemplar in (*milan, *ucsf):
+        assert exemplar.provenance.shape == (16, 16, 16) and exemplar.provenance.spacing == 4.0
+        image, label = exemplar.decode()
+        assert image.shape == label.shape and label.any()
+
+
+def test_the_memory_is_trained_on(grid: FakeGrid) -> None:
+    memory = ReplayMemory(trained(grid).contribution)
+    without = trained(grid, 101, center="ucsf")
+    replaying = trained(grid, 101, center="ucsf", memory=memory)
+    assert without.figures.steps == replaying.figures.steps
+    assert not all(torch.equal(without.weights[name], replaying.weights[name]) for name in without.weights)
+
+
+@pytest.mark.parametrize("task", [{"contribute": False}, {"budget": 10}])
+def test_nothing_is_contributed_unasked_or_beyond_the_budget(grid: FakeGrid, task: dict[str, Any]) -> None:
+    assert trained(grid, **task).contribution == ()
+
+
+def test_no_name_and_no_path_leaves_a_hospital(deployed: FakeGrid, tmp_path: Path) -> None:
+    requests = {
+        "query.roll_call": pack_question(),
+        "train": train_request(deployed.run_config, center="grace"),
+        "evaluate": evaluate_request(deployed.run_config, "grace"),
+    }
+    replies = {kind: everything_in(ask(deployed, kind, content, 7)) for kind, content in requests.items()}
+    # The exemplars are there, or their absence of names would prove nothing.
+    assert replies["train"].count(b'"contrast":"FLAIR"') == 4
+    secrets = [name.removeprefix("sub-") for name in NAMES] + ["sub-", "st-elsewhere", str(tmp_path), ".nii"]
+    for kind, answer in replies.items():
+        assert not [secret for secret in secrets if secret.encode() in answer], kind
+
+
+def test_a_broken_subject_is_told_by_pseudonym_only(deployed: FakeGrid, tmp_path: Path) -> None:
+    broken = NAMES[:2]
+    for name in broken:
+        (tmp_path / "st-elsewhere" / name / "anat" / f"{name}_FLAIR.nii.gz").write_bytes(b"")
+    content = ask(deployed, "train", train_request(deployed.run_config, center="grace"), 7)
+    figures = unpack_train_reply(content).figures
+    # Four subjects train; at most one of the broken ones tests.
+    assert len(figures.set_aside) in (1, 2) and figures.subjects + len(figures.set_aside) == 4
+    assert all(len(pseudonym) == 16 and int(pseudonym, 16) >= 0 for pseudonym in figures.set_aside)
+    told = everything_in(content)
+    assert not [name for name in broken if name.removeprefix("sub-").encode() in told] and b"anat" not in told
+
+
+def test_pooled_training_in_simulation_is_on_all_centers(grid: FakeGrid) -> None:
+    reply = trained(grid, pool=tuple(SIZES), steps_factor=3, contribute=False)
+    assert (reply.figures.subjects, reply.figures.steps) == (6, 24)
+
+
+def test_a_deployed_hospital_trains_on_its_own_data_whatever_is_pooled(deployed: FakeGrid) -> None:
+    reply = trained(deployed, 7, center="grace", pool=("grace", "milan"), contribute=False)
+    assert reply.figures.subjects == 4
+
+
+# Testing
+
+
+@pytest.mark.parametrize(("node", "center"), [(100, "milan"), (101, "ucsf"), (102, "amu")])
+def test_every_test_subject_is_scored(grid: FakeGrid, node: int, center: str) -> None:
+    content = evaluate_request(grid.run_config, center)
+    figures = unpack_header(ask(grid, "evaluate", content, node), TestFigures)
+    assert (figures.center, len(figures.cases)) == (center, SIZES[center][1])
+    for case in figures.cases:
+        assert all(0 <= score <= 1 for score in (case.dice, case.soft_dice, case.precision, case.recall))
+        assert len(case.subject) == 16 and case.contrast == ("T2w" if center == "milan" else "FLAIR")
+    again = unpack_header(ask(grid, "evaluate", content, node), TestFigures)
+    assert again.cases == figures.cases
+
+
+def test_a_subject_s_pseudonym_is_the_same_in_every_stage(deployed: FakeGrid) -> None:
+    content = evaluate_request(deployed.run_config, "grace")
+    first, again = (unpack_header(ask(deployed, "evaluate", content, 7), TestFigures) for _ in range(2))
+    contributed = {e.provenance.subject for e in trained(deployed, 7, center="grace").contribution}
+    tested = {case.subject for case in first.cases}
+    assert tested == {case.subject for case in again.cases}
+    assert not tested & contributed
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_a_node_refuses_to_act_for_another_center(grid: FakeGrid, kind: str) -> None:
+    content = (
+        train_request(grid.run_config, center="ucsf") if kind == "train" else evaluate_request(grid.run_config, "ucsf")
+    )
+    with pytest.raises(Refused, match="center ucsf was asked for at the node of milan"):
+        unpack_header(ask(grid, kind, content, 100), TestFigures)
+
+
+def test_a_node_without_any_center_says_so(run_config: dict[str, Any]) -> None:
+    grid = FakeGrid.simulated(app, run_config, nodes=4)
+    assert unpack_header(ask(grid, "query.roll_call", pack_question(), 103), RollCall).cards == ()
+    with pytest.raises(Refused, match="at the node of no center"):
+        unpack_header(ask(grid, "evaluate", evaluate_request(run_config, "milan"), 103), TestFigures)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"patch-size": 20}, "patch-size = 20: must be a multiple of 8"),
+        ({"stepz": 5}, "unknown key 'stepz': did you mean 'steps'"),
+        ({"centers": "milan,utopia"}, "utopia"),
+    ],
+)
+def test_a_wrong_run_config_is_refused_with_its_reason(
+    run_config: dict[str, Any], change: dict[str, Any], reason: str
+) -> None:
+    grid = FakeGrid.simulated(app, run_config | change, nodes=1)
+    with pytest.raises(Refused, match=reason):
+        unpack_header(ask(grid, "query.roll_call", pack_question(), 100), RollCall)
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_a_message_that_lacks_something_is_refused(grid: FakeGrid, kind: str) -> None:
+    with pytest.raises(Refused, match=r"lacks its (Train|Evaluate)Task header"):
+        unpack_header(ask(grid, kind, RecordDict(), 100), TestFigures)
+    content = evaluate_request(grid.run_config, "milan")
+    del content["model"]
+    with pytest.raises(Refused, match="lacks its model"):
+        unpack_header(ask(grid, "evaluate", content, 100), TestFigures)
+
+
+@pytest.mark.parametrize("kind", ["train", "evaluate"])
+def test_a_model_of_another_network_is_refused(grid: FakeGrid, kind: str) -> None:
+    other = {**grid.run_config, "features": 2}
+    content = train_request(other) if kind == "train" else evaluate_request(other, "milan")
+    with pytest.raises(Refused, match="model"):
+        unpack_header(ask(grid, kind, content, 100), TestFigures)
+
+
+def test_a_changed_exemplar_is_refused(grid: FakeGrid) -> None:
+    first, *_ = trained(grid).contribution
+    payload = first.payload.copy()
+    payload[-1] ^= 1
+    memory = ReplayMemory((Exemplar(first.provenance, payload),))
+    content = train_request(grid.run_config, center="ucsf", memory=memory)
+    with pytest.raises(Refused, match="was changed on its way"):
+        unpack_train_reply(ask(grid, "train", content, 101))
+
+
+def test_a_refusal_does_not_tell_where_the_data_lies(deployed: FakeGrid, tmp_path: Path) -> None:
+    (tmp_path / "st-elsewhere").rename(tmp_path / "moved")
+    content = ask(deployed, "query.roll_call", pack_question(), 7)
+    with pytest.raises(Refused, match="log says why"):
+        unpack_header(content, RollCall)
+    assert b"st-elsewhere" not in everything_in(content)
+
+
+def test_a_test_subject_that_cannot_be_read_is_not_passed_over_in_silence(deployed: FakeGrid, tmp_path: Path) -> None:
+    grid = FakeGrid(app, {**deployed.run_config, "test-fraction": 0.5}, deployed.nodes)
+    content = evaluate_request(grid.run_config, "grace")
+    whole = unpack_header(ask(grid, "evaluate", content, 7), TestFigures)
+    seed = int(grid.run_config["seed"])
+    _, tested = split("grace", find_cases(tmp_path / "st-elsewhere", ("FLAIR",)), 0.5, seed)
+    tested[0].image.write_bytes(b"")
+    reply = ask(grid, "evaluate", content, 7)
+    assert unpack_header(reply, TestFigures).cases == whole.cases[1:]
+    assert whole.cases[0].subject.encode() in everything_in(reply)

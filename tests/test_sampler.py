@@ -1,0 +1,203 @@
+"""Patches: the right size, from the right place, and the label always on its image."""
+
+from collections import Counter
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from client.sampler import PatchSampler, Recipe, Source
+from client.volumes import Volume
+from shared.memory import Exemplar
+
+CPU = torch.device("cpu")
+
+
+def volume(image: NDArray, label: NDArray | None = None, air: float = -10.0) -> Volume:
+    """A prepared volume of 1 mm; by default its label is its image above 0."""
+    if label is None:
+        label = np.where(image > 0, 255, 0)
+    return Volume(image.astype(np.float16), label.astype(np.uint8), np.eye(4), label, np.eye(4), air)
+
+
+def source(shape: tuple[int, int, int] = (12, 14, 10), patch: int = 8, seed: int = 0) -> Source:
+    """Noise, with everything above 0 called lesion."""
+    return Source.of_volume(volume(np.random.default_rng(seed).normal(size=shape)), patch, CPU)
+
+
+def flat(value: float, patch: int = 8) -> Source:
+    """A lesion-free source that its patches can be told by."""
+    return Source.of_volume(volume(np.full((patch,) * 3, value), np.zeros((patch,) * 3)), patch, CPU)
+
+
+def recipe(
+    patches: int = 4, replayed: int = 0, per_volume: int = 1, size: int = 8, lesion_share: float = 0.5
+) -> Recipe:
+    return Recipe(patches, per_volume, size, lesion_share, replayed)
+
+
+def values(images: torch.Tensor) -> list[float]:
+    """Which flat source each patch is from."""
+    return [float(image.mean()) for image in images]
+
+
+def generator(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(*[st.integers(1, 20)] * 3), st.sampled_from([4, 8]), st.booleans(), st.integers(0, 99))
+def test_a_patch_lies_whole_in_a_volume_of_any_shape(
+    shape: tuple[int, int, int], size: int, on_lesion: bool, seed: int
+) -> None:
+    image, label = source(shape, size, seed).patch(size, on_lesion, generator(seed))
+    assert image.shape == label.shape == (size,) * 3
+
+
+def test_a_patch_is_a_part_of_the_volume_as_it_is() -> None:
+    numbers = np.arange(12 * 10 * 11).reshape(12, 10, 11) % 2048
+    whole = Source.of_volume(volume(numbers), 8, CPU)
+    for seed in range(10):
+        image, _ = whole.patch(8, False, generator(seed))
+        there = [
+            torch.equal(image, whole.image[i : i + 8, j : j + 8, k : k + 8])
+            for i, j, k in product(range(5), range(3), range(4))
+        ]
+        assert any(there)
+
+
+@pytest.mark.parametrize("at", [(0, 0, 0), (15, 15, 15), (7, 0, 15)])
+def test_every_patch_on_lesion_holds_lesion(at: tuple[int, int, int]) -> None:
+    label = np.zeros((16, 16, 16))
+    label[at] = 255
+    sampler = PatchSampler(
+        [Source.of_volume(volume(label, label), 8, CPU)], [], recipe(16, lesion_share=1.0), generator()
+    )
+    _, labels = sampler.batch()
+    assert (labels.amax(dim=(1, 2, 3, 4)) == 1).all()
+
+
+def test_a_patch_without_lesion_lies_on_the_head_where_it_can() -> None:
+    image = np.full((64, 8, 8), -1.0)
+    image[24:40] = 1.0
+    half = Source.of_volume(volume(image, np.zeros_like(image), air=-0.5), 8, CPU)
+    patches = [half.patch(8, False, generator(seed))[0] for seed in range(100)]
+    # A quarter of the volume is head; by chance alone 0.75 of the patches would miss it, with 8 tries 0.1.
+    assert sum(bool((patch > 0).any()) for patch in patches) > 80
+
+
+@pytest.mark.parametrize("lesion_share", [0.0, 0.5, 1.0])
+def test_a_volume_without_lesion_gives_patches_all_the_same(lesion_share: float) -> None:
+    images, labels = PatchSampler([flat(1.0)], [], recipe(lesion_share=lesion_share), generator()).batch()
+    assert images.shape == (4, 1, 8, 8, 8) and not labels.any()
+
+
+def test_a_volume_of_nothing_but_air_does_not_hang() -> None:
+    nothing = Source.of_volume(volume(np.zeros((8, 8, 8)), air=1.0), 8, CPU)
+    images, _ = PatchSampler([nothing], [], recipe(), generator()).batch()
+    assert not images.any()
+
+
+def test_a_small_volume_is_padded_with_air_around_its_middle() -> None:
+    padded = Source.of_volume(volume(np.where(np.eye(3)[None].repeat(4, 0) > 0, 2.0, -3.0)), 8, CPU)
+    assert padded.image.shape == padded.label.shape == (8, 8, 8)
+    assert padded.image[2:6, 2:5, 2:5].max() == 2 and padded.label[2:6, 2:5, 2:5].max() == 255
+    assert (padded.image == 2).sum() == 12 == (padded.label == 255).sum() == len(padded.lesion)
+    assert (padded.image[0] == -3).all()
+
+
+def test_a_batch_is_normalised_float_images_and_labels_in_0_to_1() -> None:
+    images, labels = PatchSampler([source()], [], recipe(6), generator()).batch()
+    assert images.shape == labels.shape == (6, 1, 8, 8, 8)
+    assert images.dtype == labels.dtype == torch.float32
+    assert set(labels.unique().tolist()) == {0.0, 1.0}
+
+
+def test_soft_labels_stay_soft() -> None:
+    label = np.full((8, 8, 8), 51)
+    _, labels = PatchSampler([Source.of_volume(volume(label, label), 8, CPU)], [], recipe(), generator()).batch()
+    assert torch.allclose(labels, torch.tensor(0.2))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_flips_and_turns_take_image_and_label_together(seed: int) -> None:
+    sampler = PatchSampler([source()], [[source(seed=1)]], recipe(32, replayed=8), generator(seed))
+    images, labels = sampler.batch()
+    assert torch.equal(labels == 1, images > 0)
+
+
+def test_patches_are_flipped_along_every_axis_and_turned_in_the_axial_plane() -> None:
+    ramp = np.zeros((8, 8, 8))
+    ramp += np.arange(8)[:, None, None] + 10 * np.arange(8)[None, :, None] + 100 * np.arange(8)[None, None, :]
+    sampler = PatchSampler([Source.of_volume(volume(ramp), 8, CPU)], [], recipe(400), generator())
+    steps = [tuple(int(patch.diff(dim=axis).flatten()[0]) for axis in range(3)) for patch in sampler.batch()[0][:, 0]]
+    upright = [step for step in steps if abs(step[0]) == 1]
+    assert set(upright) == set(product((1, -1), (10, -10), (100, -100)))
+    turned = [step for step in steps if abs(step[0]) == 10]
+    assert len(upright) + len(turned) == 400
+    assert all(abs(step[2]) == 100 for step in steps)
+    # A tenth is turned, a third of that by half a turn, which looks like two flips.
+    assert 10 <= len(turned) <= 50
+
+
+@pytest.mark.parametrize("replayed", [0, 1, 3])
+def test_exactly_the_asked_number_of_patches_is_replayed(replayed: int) -> None:
+    sampler = PatchSampler([flat(1.0)], [[flat(2.0)], [flat(3.0)]], recipe(4, replayed), generator())
+    for _ in range(5):
+        assert sum(value > 1 for value in values(sampler.batch()[0])) == replayed
+
+
+def test_past_centers_take_turns_whatever_they_contributed() -> None:
+    past = [[flat(2.0)], [flat(3.0)] * 20, [flat(4.0)] * 3]
+    sampler = PatchSampler([flat(1.0)], past, recipe(4, replayed=3), generator())
+    drawn = Counter(value for _ in range(10) for value in values(sampler.batch()[0]))
+    assert drawn == {1.0: 10, 2.0: 10, 3.0: 10, 4.0: 10}
+
+
+def test_all_exemplars_of_a_center_serve() -> None:
+    past = [[flat(float(value)) for value in range(2, 7)]]
+    sampler = PatchSampler([flat(1.0)], past, recipe(4, replayed=3), generator())
+    assert {value for _ in range(20) for value in values(sampler.batch()[0])} == {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}
+
+
+def test_own_volumes_serve_equally_often_in_changing_order() -> None:
+    own = [flat(float(value)) for value in range(1, 7)]
+    sampler = PatchSampler(own, [], recipe(3), generator())
+    drawn = [value for _ in range(8) for value in values(sampler.batch()[0])]
+    passes = [drawn[start : start + 6] for start in range(0, 24, 6)]
+    assert all(sorted(one) == [1, 2, 3, 4, 5, 6] for one in passes)
+    assert len({tuple(one) for one in passes}) > 1
+
+
+def test_a_volume_gives_several_patches_to_a_step() -> None:
+    sampler = PatchSampler([flat(1.0), flat(2.0), flat(3.0)], [], recipe(8, per_volume=4), generator())
+    assert sorted(Counter(values(sampler.batch()[0])).values()) == [4, 4]
+
+
+def test_the_seed_decides_every_batch() -> None:
+    def batches(seed: int) -> list[torch.Tensor]:
+        sampler = PatchSampler([source(), source(seed=1)], [[source(seed=2)]], recipe(4, 1), generator(seed))
+        return [part for _ in range(3) for part in sampler.batch()]
+
+    assert all(map(torch.equal, batches(0), batches(0)))
+    assert not all(map(torch.equal, batches(0), batches(1)))
+
+
+def test_an_exemplar_is_a_source_like_its_volume() -> None:
+    original = volume(np.random.default_rng(0).normal(size=(8, 8, 8)))
+    exemplar = Exemplar.encode(
+        original.image.astype(np.float32),
+        original.label.astype(np.float32) / 255,
+        center="milan",
+        subject="0f",
+        contrast="FLAIR",
+        spacing=1.0,
+    )
+    back, there = Source.of_exemplar(exemplar, 8, CPU), Source.of_volume(original, 8, CPU)
+    assert torch.equal(back.image, there.image) and torch.equal(back.label, there.label)
+    np.testing.assert_array_equal(back.lesion, there.lesion)
+    assert back.air == float(original.image.min())

@@ -1,0 +1,242 @@
+"""One stage of training: how long it is, on what, at which learning rate, and that it learns."""
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
+
+from client.sampler import Source
+from client.trainer import Plan, Progress, Trained, _scheduler, choose_device, plan_stage, train
+from client.volumes import Volume
+from shared.network import Weights, initial_weights
+from shared.settings import Settings
+
+CPU = torch.device("cpu")
+
+Configured = Callable[..., Settings]
+
+
+@pytest.fixture
+def configured(run_config: dict[str, Any]) -> Configured:
+    """The smoke scenario with a tiny network, and what a test changes."""
+
+    def change(**changes: Any) -> Settings:
+        tiny = {"features": 2, "batch-size": 2, "steps": 4}
+        return Settings.from_run_config(run_config | tiny | {k.replace("_", "-"): v for k, v in changes.items()})
+
+    return change
+
+
+def ball(seed: int = 0) -> Source:
+    """A bright ball in noise: the easiest lesion."""
+    random = np.random.default_rng(seed)
+    away = np.linalg.norm(np.indices((16, 16, 16)) - random.uniform(6, 10, (3, 1, 1, 1)), axis=0)
+    lesion = away < 4
+    image = random.normal(size=away.shape) * 0.3 + 4 * lesion
+    label = np.where(lesion, 255, 0).astype(np.uint8)
+    volume = Volume(image.astype(np.float16), label, np.eye(4), label, np.eye(4), -5.0)
+    return Source.of_volume(volume, 16, CPU)
+
+
+def sources(n: int) -> list[Source]:
+    return [ball(seed) for seed in range(n)]
+
+
+def weights(settings: Settings) -> Weights:
+    return initial_weights(settings.network, 0)
+
+
+def same(one: Weights, other: Weights) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+# The plan
+
+
+def test_without_memory_all_patches_are_fresh(configured: Configured) -> None:
+    plan = plan_stage(sources(3), [], configured(steps=10, batch_size=4))
+    assert (plan.steps, plan.recipe.patches, plan.recipe.replayed, len(plan.own)) == (10, 4, 0, 3)
+    assert plan.past == ()
+
+
+@pytest.mark.parametrize(("past_centers", "exemplars"), [(1, 1), (1, 5), (7, 3)])
+def test_balanced_replay_costs_no_step_and_gives_the_memory_its_share(
+    configured: Configured, past_centers: int, exemplars: int
+) -> None:
+    settings = configured(steps=10, batch_size=8, replay_share=0.25)
+    memory = [sources(exemplars)] * past_centers
+    plan = plan_stage(sources(3), memory, settings)
+    assert plan.steps == 10
+    assert (plan.recipe.patches, plan.recipe.replayed) == (8, 2)
+    assert len(plan.own) == 3
+    assert [len(center) for center in plan.past] == [exemplars] * past_centers
+
+
+@budget(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(patches=st.integers(1, 12), share=st.floats(0, 0.999))
+def test_at_least_one_patch_of_a_step_is_fresh(configured: Configured, patches: int, share: float) -> None:
+    recipe = plan_stage(sources(1), [sources(1)], configured(batch_size=patches, replay_share=share)).recipe
+    assert 0 <= recipe.replayed <= recipe.patches - 1
+    assert abs(recipe.replayed - patches * share) <= 1
+
+
+def test_a_center_that_contributed_nothing_is_no_past_center(configured: Configured) -> None:
+    plan = plan_stage(sources(2), [[], sources(1)], configured())
+    assert len(plan.past) == 1 and plan.recipe.replayed == 1
+    assert plan_stage(sources(2), [[], []], configured()).recipe.replayed == 0
+
+
+@pytest.mark.parametrize(("own", "memory", "steps"), [(4, (2,), 15), (4, (2, 2), 20), (3, (1,), 14), (4, (), 10)])
+def test_paper_mode_merges_the_memory_and_lengthens_the_stage_as_much(
+    configured: Configured, own: int, memory: tuple[int, ...], steps: int
+) -> None:
+    settings = configured(steps=10, replay_mode="paper")
+    plan = plan_stage(sources(own), [sources(n) for n in memory], settings)
+    assert plan.steps == steps
+    assert len(plan.own) == own + sum(memory)
+    assert plan.past == () and plan.recipe.replayed == 0
+
+
+@pytest.mark.parametrize(("volumes", "batch", "per_epoch"), [(1, 4, 1), (4, 4, 1), (5, 4, 2), (7, 2, 4)])
+def test_epochs_are_passes_over_the_volumes(configured: Configured, volumes: int, batch: int, per_epoch: int) -> None:
+    settings = configured(steps=0, epochs=3, batch_size=batch, patches_per_volume=2)
+    plan = plan_stage(sources(volumes), [], settings)
+    assert (plan.steps_per_epoch, plan.steps) == (per_epoch, 3 * per_epoch)
+    assert plan.recipe.patches == 2 * batch
+
+
+def test_epochs_in_paper_mode_pass_over_the_memory_too(configured: Configured) -> None:
+    settings = configured(steps=0, epochs=3, replay_mode="paper")
+    assert plan_stage(sources(4), [sources(3)], settings).steps == 3 * 4
+
+
+def test_pooled_training_takes_the_steps_of_all_stages(configured: Configured) -> None:
+    alone = [plan_stage(sources(4), [], configured(steps=10)).steps for _ in range(3)]
+    assert plan_stage(sources(12), [], configured(steps=10), steps_factor=3).steps == sum(alone)
+
+
+def test_pooled_training_by_epochs_takes_the_steps_of_all_stages(configured: Configured) -> None:
+    settings = configured(steps=0, epochs=5)
+    alone = [plan_stage(sources(4), [], settings).steps for _ in range(3)]
+    assert plan_stage(sources(12), [], settings, steps_factor=3).steps == sum(alone)
+
+
+# The learning rate
+
+
+def rates(settings: Settings, steps: int, per_epoch: int = 1) -> list[float]:
+    """The learning rate of each step."""
+    options = settings.training
+    plan = Plan((), (), plan_stage(sources(1), [], settings).recipe, steps, per_epoch)
+    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=options.learning_rate)
+    scheduler = _scheduler(optimizer, plan, options)
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+def test_a_constant_rate_is_constant(configured: Configured) -> None:
+    assert set(rates(configured(schedule="constant", learning_rate=0.003), 30)) == {0.003}
+
+
+def test_the_step_schedule_decays_every_so_many_epochs(configured: Configured) -> None:
+    settings = configured(
+        schedule="step", steps=0, epochs=9, decay_epochs=3, decay_factor=0.5, learning_rate=0.4, replay_mode="paper"
+    )
+    seen = rates(settings, steps=18, per_epoch=2)
+    assert seen == pytest.approx([0.4] * 6 + [0.2] * 6 + [0.1] * 6)
+
+
+def test_one_cycle_goes_up_for_a_tenth_and_down_to_nothing(configured: Configured) -> None:
+    seen = rates(configured(schedule="one-cycle", learning_rate=0.01), 100)
+    peak = seen.index(max(seen))
+    assert max(seen) == pytest.approx(0.01, rel=0.01)
+    assert 5 <= peak <= 15
+    assert all(a < b for a, b in pairwise(seen[: peak + 1]))
+    assert all(a > b for a, b in pairwise(seen[peak:]))
+    assert seen[-1] < 0.01 / 1000
+
+
+@pytest.mark.parametrize("steps", range(1, 31))
+def test_one_cycle_fits_a_stage_of_any_length(configured: Configured, steps: int) -> None:
+    seen = rates(configured(schedule="one-cycle", learning_rate=0.01), steps)
+    assert len(seen) == steps
+    assert all(0 < rate <= 0.01 for rate in seen)
+
+
+# Training
+
+
+def stage(settings: Settings, n: int = 2, memory: int = 0, seed: int = 0, **more: Any) -> Trained:
+    plan = plan_stage(sources(n), [sources(memory)] if memory else [], settings)
+    return train(weights(settings), plan, settings, seed, CPU, **more)
+
+
+@pytest.mark.parametrize("activation", ["sigmoid", "normalised-relu"])
+def test_the_loss_falls_on_an_easy_volume(configured: Configured, activation: str) -> None:
+    settings = configured(activation=activation, features=4, steps=60, learning_rate=0.02)
+    heard: list[Progress] = []
+    trained = stage(settings, report=heard.append)
+    assert trained.final_loss < 0.5 * heard[0].loss
+    assert trained.final_loss < 0.35
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(configured: Configured) -> None:
+    settings = configured(batch_size=4)
+    one, again, other = (stage(settings, memory=2, seed=seed) for seed in (1, 1, 2))
+    assert same(one.weights, again.weights) and one.final_loss == again.final_loss
+    assert not same(one.weights, other.weights)
+
+
+def test_training_changes_every_parameter_and_leaves_what_it_was_given(configured: Configured) -> None:
+    settings = configured(steps=3)
+    given_weights = weights(settings)
+    trained = train(given_weights, plan_stage(sources(2), [], settings), settings, 0, CPU)
+    assert same(given_weights, weights(settings))
+    changed = {name for name, value in trained.weights.items() if not torch.equal(value, given_weights[name])}
+    # An instance norm removes the bias before it, which then has no gradient worth a step.
+    assert {name for name in given_weights if name.endswith("weight")} <= changed
+
+
+def test_trained_weights_are_plain_and_own_their_memory(configured: Configured) -> None:
+    for value in stage(configured(steps=1)).weights.values():
+        assert value.is_contiguous() and value.device.type == "cpu" and not value.requires_grad
+        assert value.isfinite().all()
+
+
+def test_a_stage_without_any_lesion_trains_all_the_same(configured: Configured) -> None:
+    settings = configured(steps=3)
+    empty = [Source(one.image, torch.zeros_like(one.label), one.lesion[:0], one.air) for one in sources(2)]
+    trained = train(weights(settings), plan_stage(empty, [], settings), settings, 0, CPU)
+    assert np.isfinite(trained.final_loss)
+    assert all(value.isfinite().all() for value in trained.weights.values())
+
+
+@pytest.mark.parametrize("steps", [1, 3, 45])
+def test_progress_is_reported_about_twenty_times_and_at_the_end(configured: Configured, steps: int) -> None:
+    heard: list[Progress] = []
+    trained = stage(configured(steps=steps, schedule="constant"), report=heard.append)
+    assert [progress.step for progress in heard] == sorted({progress.step for progress in heard})
+    assert len(heard) == min(steps, len(heard)) <= 40 and len(heard) >= min(steps, 20)
+    assert (heard[-1].step, heard[-1].steps, heard[-1].seconds_left) == (steps, steps, 0)
+    assert all(0 <= progress.loss <= 1 for progress in heard)
+    assert trained.steps == steps
+
+
+def test_the_time_spent_computing_is_part_of_the_time_spent(configured: Configured) -> None:
+    trained = stage(configured(steps=5))
+    assert 0 < trained.compute_seconds <= trained.seconds
+
+
+def test_the_device_is_named_or_found() -> None:
+    assert choose_device("cpu") == CPU
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
