@@ -15,6 +15,9 @@ from shared.errors import WardroundError
 from shared.places import results_folder
 from shared.progress import MARK
 
+STOPPED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
@@ -48,16 +51,20 @@ def run(
     prepare_hospitals(settings, say)
     folder = results_folder(settings.run)
     run_config = settings.to_run_config() | {"output-dir": str(folder)}
-    launch(
-        Launch(
-            app=app_folder(),
-            run_config=run_config,
-            supernodes=supernodes or len(settings.run.centers),
-            cpus=min(cpus, os.cpu_count() or 1),
-            gpus=_gpus() if gpus is None else gpus,
-        ),
-        lambda line: _pass_on(line, verbose),
-    )
+    try:
+        launch(
+            Launch(
+                app=app_folder(),
+                run_config=run_config,
+                supernodes=supernodes or len(settings.run.centers),
+                cpus=min(cpus, os.cpu_count() or 1),
+                gpus=_gpus() if gpus is None else gpus,
+            ),
+            lambda line: _pass_on(line, verbose),
+        )
+    except KeyboardInterrupt:
+        print("wardround: stopped; nothing is left running", file=sys.stderr)
+        raise typer.Exit(STOPPED) from None
     say("\n" + describe(read_results(folder), folder))
 
 
@@ -80,12 +87,9 @@ def _gpus() -> float:
 
 
 def main() -> None:
-    """Entry point: one line and exit code 1 for what Wardround found wrong, 130 for Ctrl-C."""
+    """Entry point: one line and exit code 1 for what Wardround found wrong."""
     try:
         cli()
     except WardroundError as error:
         print(f"wardround: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        print("wardround: stopped", file=sys.stderr)
-        sys.exit(130)
