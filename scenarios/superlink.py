@@ -10,8 +10,10 @@ scenarios/processes.py finds and stops it.
 """
 
 import http.client
+import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -159,6 +161,10 @@ def run_environment(base: Mapping[str, str], folder: Path) -> dict[str, str]:
     }
     for name in ("NO_PROXY", "no_proxy"):
         environment[name] = ",".join(filter(None, [base.get(name, ""), "127.0.0.1", "localhost"]))
+    # Ray starts its actors by a line of shell in which it forgets to quote Python's path.
+    if "RAY_ADDRESS" not in base and (quoted := shlex.quote(sys.executable)) != sys.executable:
+        runtime = {"runtime_env": {"py_executable": quoted}}
+        environment.setdefault("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(runtime))
     # In a folder of its own Ray neither leaves logs behind nor joins a cluster that it finds.
     if "RAY_ADDRESS" not in base and len(os.fsencode(folder)) <= _LONGEST_RAY_FOLDER:
         environment.setdefault("RAY_TMPDIR", str(folder))
