@@ -34,6 +34,9 @@ def describe(results: dict[str, Any], folder: Path) -> str:
     lines += ["", f"ACC  {_figure(results['acc'])}   mean Dice over all centers after the last stage"]
     if results["bwt"] is not None:
         lines.append(f"BWT  {results['bwt']:+.3f}  backward transfer; below zero, the model forgot")
+    if missing := results["missing"]:
+        cells = ", ".join(f"{cell['center']} after stage {cell['stage'] + 1}" for cell in missing)
+        lines.append(f"NOTE the means leave out cells without a score: {cells}")
     training = sum(stage["training_seconds"] for stage in results["stages"])
     computing = sum(stage["compute_seconds"] for stage in results["stages"])
     lines.append(f"time {training:.0f} s training, {computing / training:.0%} of it in forward, backward and step")

@@ -17,11 +17,13 @@ def exchange(
     names: Iterable[str],
     ttl: float,
     sleep: Callable[[float], None] = time.sleep,
+    on_failure: Callable[[str, str], None] | None = None,
 ) -> Iterator[Message]:
     """Send all messages at once and yield their replies as they come.
 
-    `names` says for each message whom it is for. Raises `CenterError` with that name where a
-    node failed, or did not answer within `ttl` seconds.
+    `names` says for each message whom it is for. Where a node could not be sent to, failed, or
+    did not answer within `ttl` seconds, `on_failure` is told that name and the reason; without
+    it, `CenterError` is raised.
     """
     started = time.monotonic()
     # Flower's grid goes through the messages twice, gives no id for what it could not send,
@@ -30,19 +32,28 @@ def exchange(
     keys = list(grid.push_messages([message for message, _ in named])) or [""] * len(named)
     sent = list(zip(keys, [name for _, name in named], strict=True))
     if unsent := [name for key, name in sent if not key]:
-        raise CenterError(f"{', '.join(unsent)} could not be sent to: is its SuperNode registered?")
-    waiting = dict(sent)
+        _fail(unsent, "could not be sent to: is its SuperNode registered?", on_failure)
+    waiting = {key: name for key, name in sent if key}
     while waiting:
         for reply in grid.pull_messages(waiting):
             name = waiting.pop(reply.metadata.reply_to_message_id)
             if reply.has_error():
-                raise CenterError(f"{name} failed at {reply.metadata.message_type}: {_reason(reply)}")
-            yield reply
+                _fail([name], f"failed at {reply.metadata.message_type}: {_reason(reply)}", on_failure)
+            else:
+                yield reply
         if waiting and time.monotonic() - started > ttl:
-            late = ", ".join(sorted(waiting.values()))
-            raise CenterError(f"{late} did not answer within {ttl:.0f} s: look at its SuperNode's log")
+            late = sorted(waiting.values())
+            _fail(late, f"did not answer within {ttl:.0f} s: look at its SuperNode's log", on_failure)
+            return
         if waiting:
             sleep(POLL_SECONDS)
+
+
+def _fail(names: list[str], reason: str, on_failure: Callable[[str, str], None] | None) -> None:
+    if on_failure is None:
+        raise CenterError(f"{', '.join(names)} {reason}")
+    for name in names:
+        on_failure(name, reason)
 
 
 def _reason(reply: Message) -> str:

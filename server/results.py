@@ -34,7 +34,7 @@ def write_results(folder: Path, settings: Settings, order: tuple[str, ...], reco
         with (folder / "matrix.csv").open("w", newline="") as file:
             writer = csv.writer(file)
             writer.writerow(["trained_at", *order])
-            writer.writerows([_row_name(r), *r.row.values()] for r in records)
+            writer.writerows([_row_name(r), *_row(r, order)] for r in records)
         for record in records if settings.run.method == "single" else []:
             (folder / "models").mkdir(exist_ok=True)
             save_model(folder / "models" / f"{record.stage.center}.safetensors", record.weights, settings.network)
@@ -46,16 +46,21 @@ def write_results(folder: Path, settings: Settings, order: tuple[str, ...], reco
 
 def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRecord]) -> dict[str, Any]:
     """`results.json` as a dictionary; NaN is None."""
-    matrix = [list(record.row.values()) for record in records]
+    matrix = [_row(record, order) for record in records]
     sequential = len(matrix) == len(order) and settings.run.method != "single"
     return {
         "method": settings.run.method,
         "order": list(order),
         "seed": settings.run.seed,
         "R": matrix,
-        "acc": fmean(matrix[-1]),
+        "acc": fmean(cell for cell in matrix[-1] if cell is not None),
         "learning_accuracy": _number(learning_accuracy(matrix)) if len(matrix) == len(order) else None,
         **(_transfer(matrix, order) if sequential else dict.fromkeys(TRANSFER)),
+        "missing": [
+            {"stage": record.stage.index, "center": center, "reason": reason}
+            for record in records
+            for center, reason in record.missing.items()
+        ],
         "settings": settings.to_run_config(),
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
         "stages": [_stage(record) for record in records],
@@ -72,7 +77,7 @@ TRANSFER = ("bwt", "bwt_per_center", "bwt_over_k", "forgetting")
 """What only a model that visited one center after another has."""
 
 
-def _transfer(matrix: list[list[float]], order: tuple[str, ...]) -> dict[str, Any]:
+def _transfer(matrix: list[list[float | None]], order: tuple[str, ...]) -> dict[str, Any]:
     change = backward_transfer_per_center(matrix)
     return {
         "bwt": _number(backward_transfer(matrix)),
@@ -101,6 +106,10 @@ def _stage(record: StageRecord) -> dict[str, Any]:
             center: list(tested.set_aside) for center, tested in record.tests.items() if tested.set_aside
         },
     }
+
+
+def _row(record: StageRecord, order: tuple[str, ...]) -> list[float | None]:
+    return [record.row.get(center) for center in order]
 
 
 def _row_name(record: StageRecord) -> str:

@@ -48,13 +48,15 @@ class StageRecord:
     """As handed on after the stage."""
     figures: TrainFigures
     tests: dict[str, TestFigures]
-    """What each center's test gave, in order of the visits."""
+    """What each center's test gave, in order of the visits; a center whose test failed is not there."""
+    missing: dict[str, str]
+    """The reason for each center whose test failed."""
     evaluating_seconds: float
     transit_seconds: float
 
     @property
     def row(self) -> dict[str, float]:
-        """The stage's row of R: mean test Dice by center."""
+        """The stage's row of R: mean test Dice by center, as far as it is known."""
         return {center: mean_dice(figures) for center, figures in self.tests.items()}
 
 
@@ -85,12 +87,13 @@ class Visits(Strategy):
         self._memory = ReplayMemory()
         self._figures: TrainFigures | None = None
         self._tests: dict[str, TestFigures] = {}
+        self._missing: dict[str, str] = {}
 
     def start(self, grid: Grid, initial_arrays: ArrayRecord | None = None, **_: Any) -> Result:  # type: ignore[override]
         """Work off the course and return Flower's result, with a round for each stage.
 
         `initial_arrays` takes the place of the seeded initial network. Raises `CenterError`
-        with the name of the center that failed.
+        with the name of a center that failed to train. A failed test is a missing cell of R.
         """
         if initial_arrays is None:
             seed = derive_seed(self._settings.run.seed, "network")
@@ -107,7 +110,7 @@ class Visits(Strategy):
             result.arrays, result.train_metrics_clientapp[round_] = self.aggregate_train(round_, replies)
             trained = time.monotonic()
             messages = self.configure_evaluate(round_, result.arrays, ConfigRecord(), grid)
-            replies = exchange(grid, messages, [f"center {center}" for center in self._order], self._ttl)
+            replies = exchange(grid, messages, self._order, self._ttl, on_failure=self._miss)
             result.evaluate_metrics_clientapp[round_] = self.aggregate_evaluate(round_, replies)
             self._finish(stage, result.arrays, trained - begun, time.monotonic() - trained)
         return result
@@ -152,7 +155,7 @@ class Visits(Strategy):
     ) -> Iterable[Message]:
         """A test message with the model to every center."""
         weights = dict(arrays.to_torch_state_dict())
-        self._tests = {}
+        self._tests, self._missing = {}, {}
         for center in self._order:
             task = EvaluateTask(stage=server_round - 1, center=center)
             content = pack_evaluate_request(EvaluateRequest(task, weights))
@@ -160,16 +163,28 @@ class Visits(Strategy):
             yield Message(content, self._roster.nodes[center], "evaluate", ttl=self._ttl, group_id=center)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord:
-        """The stage's row of R."""
+        """The stage's row of R, as far as the centers answered. Raises `CenterError` where none did."""
         for message in replies:
+            center = message.metadata.group_id
             try:
                 figures = unpack_header(message.content, TestFigures)
             except MessageError as error:
-                raise CenterError(f"center {message.metadata.group_id} did not test: {error}") from None
-            self._tests[figures.center] = figures
-        if missing := [center for center in self._order if center not in self._tests]:
-            raise CenterError(f"center {', '.join(missing)} sent no test scores: look at its client's log")
-        return MetricRecord({center: mean_dice(self._tests[center]) for center in self._order})
+                self._miss(center, f"did not test: {error}")
+                continue
+            if figures.center == center:
+                self._tests[center] = figures
+        for center in self._order:
+            if center not in self._tests and center not in self._missing:
+                self._miss(center, "sent no test scores: look at its client's log")
+        if not self._tests:
+            reasons = "; ".join(f"center {center} {reason}" for center, reason in self._missing.items())
+            raise CenterError(f"no center could test the model: {reasons}")
+        return MetricRecord({center: mean_dice(figures) for center, figures in self._tests.items()})
+
+    def _miss(self, center: str, reason: str) -> None:
+        """Note, aloud, that a cell of R stays empty."""
+        say(f"no score: center {center} {reason}")
+        self._missing[center] = reason
 
     def _task(self, stage: Stage) -> TrainTask:
         return TrainTask(
@@ -191,7 +206,8 @@ class Visits(Strategy):
             weights=dict(arrays.to_torch_state_dict()),
             memory=self._memory,
             figures=figures,
-            tests={center: self._tests[center] for center in self._order},
+            tests={center: self._tests[center] for center in self._order if center in self._tests},
+            missing=self._missing,
             evaluating_seconds=evaluating,
             transit_seconds=max(0.0, training - figures.seconds),
         )

@@ -9,18 +9,21 @@ Lopez-Paz & Ranzato 2017 (GEM), eq. 4; forgetting, Chaudhry et al. 2018, eq. 3; 
 accuracy, Riemer et al. 2019.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
+Matrix = ArrayLike | Sequence[Sequence[float | None]]
 
 
-def accuracy(r: ArrayLike) -> float:
+def accuracy(r: Matrix) -> float:
     """ACC: the mean over all centers after the last stage."""
     return _mean(_square(r)[-1])
 
 
-def backward_transfer(r: ArrayLike) -> float:
+def backward_transfer(r: Matrix) -> float:
     """BWT: the mean over i < K of R[K, i] - R[i, i]; below zero, the model forgot.
 
     >>> round(backward_transfer([[0.6, 0.2], [0.5, 0.7]]), 3)
@@ -29,7 +32,7 @@ def backward_transfer(r: ArrayLike) -> float:
     return _mean(backward_transfer_per_center(r))
 
 
-def backward_transfer_per_center(r: ArrayLike) -> FloatArray:
+def backward_transfer_per_center(r: Matrix) -> FloatArray:
     """R[K, i] - R[i, i] for every center but the last, for which it is zero by definition.
 
     Returns shape (K - 1,).
@@ -39,13 +42,13 @@ def backward_transfer_per_center(r: ArrayLike) -> FloatArray:
     return change[:-1]
 
 
-def backward_transfer_over_k(r: ArrayLike) -> float:
+def backward_transfer_over_k(r: Matrix) -> float:
     """BWT with the last, zero, term counted: the sum divided by K, as the paper's code does."""
     change = backward_transfer_per_center(r)
     return _mean(np.append(change, 0.0)) if len(change) else float("nan")
 
 
-def forward_transfer(r: ArrayLike, baseline: ArrayLike) -> float:
+def forward_transfer(r: Matrix, baseline: ArrayLike) -> float:
     """FWT: the mean over i > 1 of R[i - 1, i] - baseline[i].
 
     `baseline`, shape (K,), are the scores that no earlier center helped: those of a network
@@ -58,12 +61,12 @@ def forward_transfer(r: ArrayLike, baseline: ArrayLike) -> float:
     return _mean(np.diagonal(matrix, offset=1) - reference[1:])
 
 
-def learning_accuracy(r: ArrayLike) -> float:
+def learning_accuracy(r: Matrix) -> float:
     """The mean diagonal: how well each center is learnt at its own stage."""
     return _mean(np.diagonal(_square(r)))
 
 
-def forgetting(r: ArrayLike) -> float:
+def forgetting(r: Matrix) -> float:
     """The mean over j < K of the best earlier score at center j minus its last score.
 
     Zero or below where nothing was forgotten.
@@ -75,11 +78,11 @@ def forgetting(r: ArrayLike) -> float:
     return _mean(np.where(np.isinf(earlier), np.nan, earlier) - matrix[-1, :-1])
 
 
-def _floats(values: ArrayLike) -> FloatArray:
+def _floats(values: Matrix) -> FloatArray:
     return np.array(values, dtype=np.float64)
 
 
-def _square(r: ArrayLike) -> FloatArray:
+def _square(r: Matrix) -> FloatArray:
     matrix = _floats(r)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.size:
         raise ValueError(f"R has shape {matrix.shape}, but must be K x K with K >= 1")

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def stages(settings: Settings, loss: float = 0.25) -> list[StageRecord]:
             steps=8, subjects=2, final_loss=loss, seconds=3.0, compute_seconds=2.0, set_aside=("0123456789abcdef",)
         )
         weights = initial_weights(settings.network, stage.index)
-        records.append(StageRecord(stage, weights, memory, figures, tests, 1.5, 0.25))
+        records.append(StageRecord(stage, weights, memory, figures, tests, {}, 1.5, 0.25))
     return records
 
 
@@ -168,12 +169,25 @@ def test_pooled_training_has_one_row_and_an_accuracy(tmp_path: Path, settings: S
 def test_one_center_has_an_accuracy_and_no_transfer(settings: Settings) -> None:
     (record,) = [stage for stage in stages(settings) if stage.stage.index == 0]
     alone = StageRecord(
-        record.stage, record.weights, record.memory, record.figures, {"ucsf": record.tests["ucsf"]}, 0.0, 0.0
+        record.stage, record.weights, record.memory, record.figures, {"ucsf": record.tests["ucsf"]}, {}, 0.0, 0.0
     )
     results = summarise(settings, ("ucsf",), [alone])
     assert results["acc"] == pytest.approx(0.6)
     assert results["bwt"] is None
     assert results["bwt_per_center"] == {}
+
+
+def test_a_failed_test_is_null_in_r_and_named(tmp_path: Path, settings: Settings) -> None:
+    first, second, last = stages(of_method(settings, "finetune"))
+    kept = {center: figures for center, figures in last.tests.items() if center != "amu"}
+    last = replace(last, tests=kept, missing={"amu": "was switched off"})
+    write_results(tmp_path, of_method(settings, "finetune"), ORDER, [first, second, last])
+    results = json.loads((tmp_path / "results.json").read_text(), parse_constant=no_constant)
+    assert results["R"][2] == [pytest.approx(0.4), None, pytest.approx(0.8)]
+    assert results["missing"] == [{"stage": 2, "center": "amu", "reason": "was switched off"}]
+    assert results["acc"] == pytest.approx(0.6)
+    assert results["bwt"] == pytest.approx(0.4 - 0.6), "over the one pair that is known"
+    assert results["bwt_per_center"] == {"ucsf": pytest.approx(-0.2), "amu": None}
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, settings: Settings) -> None:

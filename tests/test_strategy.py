@@ -309,9 +309,18 @@ def test_a_center_that_fails_in_training_ends_the_course(journey: Setup, code: i
     assert "center amu failed at train: OSError: disk full" in failure(course, 1, ("train", NODES["amu"]))
 
 
-def test_a_center_that_fails_in_testing_ends_the_course(journey: Setup) -> None:
+def test_a_center_that_fails_in_testing_leaves_its_cell_empty(journey: Setup) -> None:
     course = journey(errors={(NODES["amu"], "evaluate", 1): Error(8, "killed")})
-    assert "center amu failed at evaluate: killed" in failure(course, 1, ("evaluate", NODES["milan"]))
+    course.start()
+    assert [set(record.row) for record in course.records] == [set(CENTERS), set(CENTERS) - {"amu"}, set(CENTERS)]
+    assert "killed" in course.records[1].missing["amu"]
+    assert not course.records[2].missing
+
+
+def test_a_model_that_nobody_could_test_ends_the_course(journey: Setup) -> None:
+    course = journey(errors={(node, "evaluate", 1): Error(8, "killed") for node in NODES.values()})
+    said = failure(course, 1, ("evaluate", NODES["milan"]))
+    assert all(f"center {center}" in said for center in CENTERS)
 
 
 def at(stage: int, center: str, instead: Callable[[Any], RecordDict], otherwise: Callable[[Any], RecordDict]) -> Any:
@@ -330,11 +339,11 @@ def test_a_center_that_refuses_to_train_ends_the_course_with_its_reason(journey:
     assert "center amu did not train: no subject has consented" in said
 
 
-def test_a_center_that_refuses_to_test_ends_the_course_with_its_name_and_reason(journey: Setup) -> None:
-    refuses = at(1, "ucsf", lambda request: pack_refusal("the images have gone"), scored)
-    said = failure(journey(hospitals(test=refuses)), 1, ("evaluate", NODES["milan"]))
-    assert "the images have gone" in said
-    assert "center ucsf" in said
+def test_a_center_that_refuses_to_test_is_missing_with_its_reason(journey: Setup) -> None:
+    course = journey(hospitals(test=at(1, "ucsf", lambda request: pack_refusal("the images have gone"), scored)))
+    course.start()
+    assert "the images have gone" in course.records[1].missing["ucsf"]
+    assert set(course.records[1].row) == set(CENTERS) - {"ucsf"}
 
 
 def test_a_test_that_answers_for_another_center_is_missing(journey: Setup) -> None:
@@ -342,21 +351,21 @@ def test_a_test_that_answers_for_another_center_is_missing(journey: Setup) -> No
         other = request.task.model_copy(update={"center": "milan"})
         return scored(EvaluateRequest(other, request.weights))
 
-    said = failure(journey(hospitals(test=at(0, "amu", as_milan, scored))), 0, ("evaluate", NODES["milan"]))
-    assert "center amu" in said
-    assert "ucsf" not in said
+    course = journey(hospitals(test=at(0, "amu", as_milan, scored)))
+    course.start()
+    assert set(course.records[0].missing) == {"amu"}
 
 
 ANOTHER_HEADER = pack_header(CaseScore(subject="s", contrast="FLAIR", dice=1, soft_dice=1, precision=1, recall=1))
 
 
 @pytest.mark.parametrize("garbled", [RecordDict(), ANOTHER_HEADER], ids=["empty", "another header"])
-@pytest.mark.parametrize("kind", ["train", "evaluate"])
-def test_an_answer_that_cannot_be_read_is_named_by_its_center(journey: Setup, kind: str, garbled: RecordDict) -> None:
-    train = at(1, "amu", lambda request: garbled, trained) if kind == "train" else trained
-    test = at(1, "amu", lambda request: garbled, scored) if kind == "evaluate" else scored
-    last = ("train", NODES["amu"]) if kind == "train" else ("evaluate", NODES["milan"])
-    assert "center amu" in failure(journey(hospitals(train, test)), 1, last)
+def test_an_answer_that_cannot_be_read_is_named_by_its_center(journey: Setup, garbled: RecordDict) -> None:
+    train = at(1, "amu", lambda request: garbled, trained)
+    assert "center amu" in failure(journey(hospitals(train=train)), 1, ("train", NODES["amu"]))
+    course = journey(hospitals(test=at(1, "amu", lambda request: garbled, scored)))
+    course.start()
+    assert set(course.records[1].missing) == {"amu"}
 
 
 def test_a_model_that_diverged_is_refused_by_its_center_s_name(journey: Setup) -> None:
