@@ -9,6 +9,7 @@ import textwrap
 import threading
 import time
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -297,9 +298,17 @@ def test_a_failing_server_says_why(dummy_app: Path) -> None:
     assert left_over(dummy_app) == []
 
 
+@pytest.fixture
+def ctrl_c_raises() -> Iterator[None]:
+    """KeyboardInterrupt at SIGINT, also where the tests run in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.runtime
 @pytest.mark.timeout(60)
-def test_ctrl_c_leaves_nothing(dummy_app: Path) -> None:
+def test_ctrl_c_leaves_nothing(dummy_app: Path, ctrl_c_raises: None) -> None:
     with pytest.raises(KeyboardInterrupt), superlink(dummy_app) as ours:  # noqa: PT012 - the block is what ends
         ours.wait()
         folder = ours.folder

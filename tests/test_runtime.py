@@ -107,7 +107,12 @@ def test_a_failing_run_fails(tmp_path: Path) -> None:
 def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
     words = [*changes("steps=5000", "centers=milan,ucsf"), "--output", str(tmp_path / "out")]
     process = subprocess.Popen(
-        [WARDROUND, "run", SMOKE, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [WARDROUND, "run", SMOKE, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests themselves run in the background, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     for line in process.stdout:

@@ -70,6 +70,7 @@ def test_every_scenario_is_a_valid_run_config(run_config: dict[str, Any], path: 
         ("data-dir", False),
         ("cache-dir", 1),
         ("contrasts", ""),
+        ("contrasts", "FLAIR,FLAIR"),
         ("spacing", 0.49),
         ("spacing", 8.01),
         ("spacing", "2"),
@@ -224,7 +225,7 @@ changes = st.fixed_dictionaries(
     optional={
         "method": st.sampled_from(["single", "finetune", "replay", "pooled"]),
         "centers": st.lists(names, min_size=1, max_size=9, unique=True).map(",".join),
-        "contrasts": st.lists(names, min_size=1, max_size=3).map(",".join),
+        "contrasts": st.lists(names, min_size=1, max_size=3, unique=True).map(",".join),
         "order": st.sampled_from(["given", "descending", "random"]),
         "seed": st.integers(0, 2**31 - 1),
         "output-dir": st.text(),
