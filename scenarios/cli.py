@@ -40,7 +40,9 @@ def run(
     supernodes: Annotated[
         int | None, typer.Option(min=1, help="Simulated SuperNodes.  [default: one a center]")
     ] = None,
-    cpus: Annotated[int, typer.Option(min=1, help="CPUs of a hospital; R can differ in its last digits.")] = 2,
+    cpus: Annotated[
+        int, typer.Option(min=1, help="CPUs of a hospital; another number rounds otherwise, so R differs a little.")
+    ] = 2,
     gpus: Annotated[
         float | None, typer.Option(min=0, help="GPUs of a hospital.  [default: 1 where CUDA is there]")
     ] = None,
