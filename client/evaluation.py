@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
-from torch.nn.functional import pad
 
 from client.volumes import FloatArray, Volume
 from shared.network import LesionNet, Weights, network_with, soft_segmentation
@@ -55,18 +54,19 @@ def segment(network: LesionNet, image: Tensor, patch: int, window_overlap: float
     Windows are stitched as scores and made a segmentation once, over the whole volume: done
     window by window, normalised ReLU would stretch the noise of every empty window to 1.
     """
-    lacking = [max(0, patch - edge) for edge in image.shape]
-    margins = [width for edge in reversed(lacking) for width in (edge // 2, edge - edge // 2)]
-    padded = pad(image[None, None], margins, value=float(image.min()))
     with torch.inference_mode():
         scores = sliding_window_inference(
-            padded, (patch,) * 3, WINDOWS, network, overlap=window_overlap, mode="gaussian"
+            image[None, None],
+            (patch,) * 3,
+            WINDOWS,
+            network,
+            overlap=window_overlap,
+            mode="gaussian",
+            cval=float(image.min()),
         )
         if not isinstance(scores, Tensor):
             raise TypeError(f"MONAI's sliding window gave {type(scores).__name__} instead of a tensor")
-        soft = soft_segmentation(scores, network.settings.activation)[0, 0]
-    low = [edge // 2 for edge in lacking]
-    return soft[tuple(slice(start, start + edge) for start, edge in zip(low, image.shape, strict=True))]
+        return soft_segmentation(scores, network.settings.activation)[0, 0]
 
 
 def evaluate(weights: Weights, volumes: Sequence[Volume], settings: Settings, device: torch.device) -> list[Overlap]:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from client.bids import Case
-from client.volumes import FloatArray, Volume
+from client.volumes import FloatArray, Volume, pad_to
 from shared.memory import Exemplar
 
 
@@ -32,8 +32,9 @@ def choose_exemplars(
     names = sorted(by_subject)
     chosen: list[Exemplar] = []
     left = budget
-    for i in random.permutation(len(names)):
-        case, volume = by_subject[names[int(i)]][random.integers(len(by_subject[names[int(i)]]))]
+    for i in random.permutation(len(names))[:subjects]:
+        contrasts = by_subject[names[int(i)]]
+        case, volume = contrasts[int(random.integers(len(contrasts)))]
         image, label = crop(volume, size)
         exemplar = Exemplar.encode(
             image,
@@ -44,7 +45,7 @@ def choose_exemplars(
             spacing=spacing,
         )
         left -= exemplar.payload.nbytes
-        if len(chosen) == subjects or left < 0:
+        if left < 0:
             break
         chosen.append(exemplar)
     return tuple(chosen)
@@ -52,14 +53,9 @@ def choose_exemplars(
 
 def crop(volume: Volume, size: int) -> tuple[FloatArray, FloatArray]:
     """The cube of `size` voxels an edge that holds most lesion, filled with air where it overhangs."""
-    image, label = (
-        np.asarray(volume.image, dtype=np.float32),
-        np.asarray(volume.label, dtype=np.float32) / np.float32(255),
-    )
-    lacking = [max(0, size - edge) for edge in image.shape]
-    margins = [(edge // 2, edge - edge // 2) for edge in lacking]
-    image = np.pad(image, margins, constant_values=float(image.min()))
-    label = np.pad(label, margins)
+    image: FloatArray = np.asarray(volume.image, dtype=np.float32)
+    label: FloatArray = np.asarray(volume.label, dtype=np.float32) / np.float32(255)
+    image, label = pad_to(image, size, float(image.min())), pad_to(label, size, 0.0)
     load = _box_sums(label, size)
     low = np.unravel_index(int(load.argmax()), load.shape)
     box = tuple(slice(int(start), int(start) + size) for start in low)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.volumes import Volume
+from client.volumes import Volume, pad_to
 from shared.memory import Exemplar
 
 TRIES = 8
@@ -47,10 +47,7 @@ class Source:
     def _padded(
         cls, image: NDArray[np.float16], label: NDArray[np.uint8], air: float, patch: int, device: torch.device
     ) -> Self:
-        lacking = [max(0, patch - edge) for edge in image.shape]
-        margins = [(edge // 2, edge - edge // 2) for edge in lacking]
-        image = np.pad(image, margins, constant_values=image.min())
-        label = np.pad(label, margins)
+        image, label = pad_to(image, patch, float(image.min())), pad_to(label, patch, 0.0)
         lesion = np.flatnonzero(label >= 128)
         tensor = torch.from_numpy(image).to(device, torch.float16 if device.type == "cuda" else torch.float32)
         return cls(tensor, torch.from_numpy(label).to(device), lesion, air)

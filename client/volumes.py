@@ -12,7 +12,7 @@ import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
@@ -35,6 +35,7 @@ CLIP = 6.0
 """Normalised intensities end here, so that a hot voxel does not drown the rest."""
 
 FloatArray = NDArray[np.float32]
+Scalar = TypeVar("Scalar", np.float16, np.float32, np.uint8)
 
 UNREADABLE = (
     OSError,
@@ -121,6 +122,12 @@ def prepare(case: Case, spacing: float) -> Volume:
         own_affine=affine,
         air=(air - mean) / deviation,
     )
+
+
+def pad_to(array: NDArray[Scalar], size: int, value: float) -> NDArray[Scalar]:
+    """A (D, H, W) array of which no edge is shorter than `size`, filled evenly on both sides."""
+    lacking = [max(0, size - edge) for edge in array.shape]
+    return np.pad(array, [(edge // 2, edge - edge // 2) for edge in lacking], constant_values=value)
 
 
 def _read(path: Path) -> tuple[FloatArray, NDArray[np.float64]]:

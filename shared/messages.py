@@ -31,7 +31,6 @@ class CenterCard(Header):
     """What a center says of itself at the roll call."""
 
     center: str
-    role: str = "both"
     training_subjects: int = Field(ge=0)
     test_subjects: int = Field(ge=0)
     contrasts: tuple[str, ...]
