@@ -23,6 +23,9 @@ from shared.settings import DataSettings, RunSettings, Settings
 LEAST_SUBJECTS = 2
 """One to train on, one to test on."""
 
+REASONS = 5
+"""At most so many are told at once."""
+
 
 @dataclass(frozen=True)
 class Hospital:
@@ -32,7 +35,11 @@ class Hospital:
     training: tuple[Case, ...]
     test: tuple[Case, ...]
     spacing: float
+    keeps_empty: bool
+    """Whether a subject without any lesion counts as usable."""
     cache: Path
+    state: Path
+    """Folder of what must outlast a crash, and cannot be made again."""
     key: bytes = field(repr=False)
     """Secret of the pseudonyms; it never leaves."""
 
@@ -40,11 +47,15 @@ class Hospital:
     def card(self) -> CenterCard:
         """What the center says of itself at the roll call."""
         cases = self.training + self.test
+        divided = [
+            [(self.pseudonym(case.subject), case.contrast) for case in part] for part in (self.training, self.test)
+        ]
         return CenterCard(
             center=self.center,
             training_subjects=len({case.subject for case in self.training}),
             test_subjects=len({case.subject for case in self.test}),
             contrasts=tuple(sorted({case.contrast for case in cases})),
+            fingerprint=hmac.new(self.key, repr(divided).encode(), "sha256").hexdigest()[:16],
         )
 
     def pseudonym(self, subject: str) -> str:
@@ -52,19 +63,31 @@ class Hospital:
         return hmac.new(self.key, subject.encode(), "sha256").hexdigest()[:16]
 
     def open(self, cases: tuple[Case, ...]) -> tuple[list[tuple[Case, Volume]], dict[str, str]]:
-        """The volumes of the cases, and the reason for each subject (pseudonym) set aside.
+        """The volumes of the cases, and the reason (without a path) for each subject (pseudonym) set aside.
 
-        Raises `DataError` where none is left.
+        Raises `DataError`, with all reasons, where none is left.
         """
-        good, problems = [], {}
+        good, problems, reasons = [], {}, []
         for case in cases:
             try:
-                good.append((case, open_volume(case, self.spacing, self.cache)))
+                volume = open_volume(case, self.spacing, self.cache)
+                if not self.keeps_empty and not volume.truth.any():
+                    raise DataError(
+                        f"{case.label} marks no lesion: label it, or set empty-labels = 'keep'",
+                        "has a label that marks no lesion",
+                    )
+                good.append((case, volume))
             except DataError as error:
                 say(f"{self.center}: {case.subject} is set aside: {error}")
-                problems[self.pseudonym(case.subject)] = str(error)
+                problems[self.pseudonym(case.subject)] = error.public
+                reasons.append(error)
         if not good:
-            raise DataError(f"center {self.center} has no usable subject of {len(cases)}: run its data check")
+            raise DataError(
+                f"center {self.center} has no usable subject of {len(problems)}: "
+                + "; ".join(str(reason) for reason in reasons[:REASONS]),
+                f"center {self.center} has no usable subject of {len(problems)}: "
+                + "; ".join(f"one {reason.public}" for reason in reasons[:REASONS]),
+            )
         return good, problems
 
 
@@ -73,7 +96,17 @@ def open_hospital(center: str, context: Context, settings: Settings) -> Hospital
     cache = writable_folder(cache_folder(settings.data.cache_dir), "cache folder")
     cases = find_cases(_data_folder(center, context, settings.data, cache), settings.data.contrasts)
     training, test = split(center, cases, settings.data.test_fraction, settings.run.seed)
-    return Hospital(center, training, test, settings.data.spacing, cache, _key(cache, center))
+    keeps_empty = settings.data.empty_labels == "keep"
+    return Hospital(
+        center=center,
+        training=training,
+        test=test,
+        spacing=settings.data.spacing,
+        keeps_empty=keeps_empty,
+        cache=cache,
+        state=writable_folder(_state_folder(context, cache), "state folder"),
+        key=_key(cache, center),
+    )
 
 
 def centers_here(context: Context, run: RunSettings) -> tuple[str, ...]:
@@ -123,6 +156,11 @@ def _data_folder(center: str, context: Context, data: DataSettings, cache: Path)
     if not data.data_dir:
         return make_hospital(center, phantom_settings(data), cache / "hospitals")
     return Path(data.data_dir).expanduser() / center
+
+
+def _state_folder(context: Context, cache: Path) -> Path:
+    configured = context.node_config.get("state-dir")
+    return Path(str(configured)).expanduser() if configured else cache / "state"
 
 
 def _key(cache: Path, center: str) -> bytes:

@@ -1,6 +1,7 @@
 """Random patches from volumes that lie as tensors on the training device."""
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -92,16 +93,19 @@ class PatchSampler:
     ) -> None:
         self._recipe = recipe
         self._random = random
-        self._own = _passes(own, random)
-        self._past = _turns(past, random) if recipe.replayed else iter(())
+        self._own = own
+        self._past = past
+        # What is left of the pass over the own volumes, and of the round of past centers.
+        self._pass: list[int] = []
+        self._round: list[int] = []
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """Images (B, 1, D, H, W), normalised, and soft labels of that shape, both float32."""
         recipe, random = self._recipe, self._random
         fresh = recipe.patches - recipe.replayed
         volumes = -(-fresh // recipe.patches_per_volume)
-        sources = [source for _ in range(volumes) for source in [next(self._own)] * recipe.patches_per_volume]
-        sources = sources[:fresh] + [next(self._past) for _ in range(recipe.replayed)]
+        sources = [source for _ in range(volumes) for source in [self._next_own()] * recipe.patches_per_volume]
+        sources = sources[:fresh] + [self._next_past() for _ in range(recipe.replayed)]
         pairs = []
         for source in sources:
             pair = source.patch(recipe.patch_size, random.random() < recipe.lesion_share, random)
@@ -110,18 +114,27 @@ class PatchSampler:
         labels = torch.stack([label for _, label in pairs])[:, None].float().div_(255)
         return images, labels
 
+    def _next_own(self) -> Source:
+        if not self._pass:
+            self._pass = self._random.permutation(len(self._own)).tolist()
+        return self._own[self._pass.pop(0)]
 
-def _passes(sources: Sequence[Source], random: np.random.Generator) -> Iterator[Source]:
-    while True:
-        for i in random.permutation(len(sources)):
-            yield sources[int(i)]
+    def _next_past(self) -> Source:
+        if not self._round:
+            self._round = self._random.permutation(len(self._past)).tolist()
+        center = self._past[self._round.pop(0)]
+        return center[int(self._random.integers(len(center)))]
 
+    def state(self) -> str:
+        """All that the next batches depend on, as JSON; `restore` takes it."""
+        generator = self._random.bit_generator.state
+        return json.dumps({"pass": self._pass, "round": self._round, "generator": generator})
 
-def _turns(centers: Sequence[Sequence[Source]], random: np.random.Generator) -> Iterator[Source]:
-    while True:
-        for i in random.permutation(len(centers)):
-            center = centers[int(i)]
-            yield center[int(random.integers(len(center)))]
+    def restore(self, state: str) -> None:
+        """Go on where another sampler over the same sources was."""
+        values = json.loads(state)
+        self._pass, self._round = values["pass"], values["round"]
+        self._random.bit_generator.state = values["generator"]
 
 
 def _turned(pair: tuple[Tensor, Tensor], random: np.random.Generator) -> tuple[Tensor, Tensor]:

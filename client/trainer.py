@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from monai.losses.dice import DiceLoss
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
 from client.sampler import PatchSampler, Recipe, Source
+from shared.errors import TrainingError
 from shared.network import Weights, network_with, soft_segmentation
 from shared.settings import Settings, TrainingSettings
 
@@ -83,6 +85,19 @@ def plan_stage(
     return Plan(tuple(own), past, recipe, steps, per_epoch)
 
 
+class Checkpoints(Protocol):
+    """Where a stage's training can be put down and taken up again."""
+
+    def load(self) -> dict[str, Any] | None:
+        """What was saved last, or nothing."""
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep a state: tensors, numbers and strings in dictionaries and lists."""
+
+
 def train(
     weights: Weights,
     plan: Plan,
@@ -90,8 +105,14 @@ def train(
     seed: int,
     device: torch.device,
     report: Callable[[Progress], None] = lambda progress: None,
+    checkpoints: Checkpoints | None = None,
 ) -> Trained:
-    """Train from `weights` as planned; `report` hears of it about twenty times."""
+    """Train from `weights` as planned; `report` hears of it about twenty times.
+
+    Where `checkpoints` holds a state, the training goes on from there, and ends with the same
+    weights as one that was never interrupted. Raises `TrainingError` where the loss is no
+    longer a number.
+    """
     started = time.perf_counter()
     network = network_with(weights, settings.network, device).train()
     options = settings.training
@@ -106,7 +127,17 @@ def train(
     losses: list[float] = []
     computing = 0.0
     every = max(1, plan.steps // 20)
-    for step in range(1, plan.steps + 1):
+    saved = checkpoints.load() if checkpoints else None
+    if saved is not None:
+        network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+        scheduler.load_state_dict(saved["scheduler"])
+        sampler.restore(saved["sampler"])
+        torch.set_rng_state(saved["torch"])
+        losses = saved["losses"]
+        computing = saved["computing"]
+        started -= saved["seconds"]
+    for step in range(len(losses) + 1, plan.steps + 1):
         images, labels = sampler.batch()
         begun = time.perf_counter()
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
@@ -118,6 +149,24 @@ def train(
         losses.append(loss.item())
         computing += time.perf_counter() - begun
         scheduler.step()
+        if not math.isfinite(losses[-1]):
+            raise TrainingError(
+                f"the loss became {losses[-1]} at step {step} of {plan.steps}: lower learning-rate "
+                f"({options.learning_rate:g})"
+            )
+        if checkpoints and step < plan.steps and checkpoints.due():
+            checkpoints.save(
+                {
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "scheduler": scheduler.state_dict(),
+                    "sampler": sampler.state(),
+                    "torch": torch.get_rng_state(),
+                    "losses": losses,
+                    "computing": computing,
+                    "seconds": time.perf_counter() - started,
+                }
+            )
         if step % every == 0 or step == plan.steps:
             spent = time.perf_counter() - started
             report(Progress(step, plan.steps, float(np.mean(losses[-every:])), spent / step * (plan.steps - step)))

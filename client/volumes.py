@@ -7,6 +7,7 @@ the cache folder and memory-mapped from there, so that each later message only o
 
 import hashlib
 import json
+import math
 import shutil
 import tempfile
 import zlib
@@ -30,6 +31,9 @@ VERSION = 1
 
 AIR = 0.02
 """Voxels below this share of the image's 99.5th percentile count as air."""
+
+MOST_VOXELS = 2**30
+"""In one image: 4 GiB as float32."""
 
 CLIP = 6.0
 """Normalised intensities end here, so that a hot voxel does not drown the rest."""
@@ -109,7 +113,7 @@ def prepare(case: Case, spacing: float) -> Volume:
     air = AIR * float(np.percentile(values, 99.5))
     head = values > air
     if not head.any():
-        raise DataError(f"{case.image} holds nothing but air: check the image")
+        raise DataError(f"{case.image} holds nothing but air: check the image", "has an image of nothing but air")
     box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(head))
     inside = values[head]
     mean, deviation = float(inside.mean()), max(float(inside.std()), 1e-6)
@@ -133,9 +137,25 @@ def pad_to(array: NDArray[Scalar], size: int, value: float) -> NDArray[Scalar]:
 def _read(path: Path) -> tuple[FloatArray, NDArray[np.float64]]:
     try:
         file: Any = nib.load(path)
+        kind = file.get_data_dtype()
+        if kind.kind not in "fiu":
+            raise DataError(
+                f"{path} is of type {kind}, but must hold one number a voxel: convert it", "is of a wrong type"
+            )
+        # Before any voxel is read: a garbled header may claim more than memory holds.
+        if len(file.shape) != 3 or min(file.shape) < 2 or math.prod(file.shape) > MOST_VOXELS:
+            raise DataError(
+                f"{path} has shape {file.shape}, but must be one 3D volume: split or convert it", "has a wrong shape"
+            )
+        if file.header.get("qform_code", 1) == 0 and file.header.get("sform_code", 1) == 0:
+            raise DataError(
+                f"{path} has no affine (qform and sform are both unset): convert it again from its source",
+                "has no affine",
+            )
         return np.asarray(file.get_fdata(dtype=np.float32)), np.asarray(file.affine, dtype=np.float64)
     except UNREADABLE as error:
-        raise DataError(f"{path} cannot be read ({error}): copy it again from its source") from None
+        reason = f"{path} cannot be read ({error}): copy it again from its source"
+        raise DataError(reason, "cannot be read") from None
 
 
 def _check(
@@ -146,18 +166,24 @@ def _check(
     label_affine: NDArray[np.float64],
 ) -> None:
     """Raise `DataError` where the pair cannot be trained on."""
-    if image.ndim != 3 or min(image.shape) < 2:
-        raise DataError(f"{case.image} has shape {image.shape}, but must be one 3D volume: split or convert it")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise DataError(
+            f"{case.image} has a singular affine: its header must give the voxel size", "has a singular affine"
+        )
     if label.shape != image.shape or not np.allclose(label_affine, affine, atol=1e-2):
-        raise DataError(f"{case.label} does not lie on the grid of {case.image.name}: resample the label to the image")
+        raise DataError(
+            f"{case.label} does not lie on the grid of {case.image.name}: resample the label to the image",
+            "has a label off its image's grid",
+        )
     if not np.isfinite(image).all() or not np.isfinite(label).all():
-        raise DataError(f"{case.image} or its label holds NaN or infinity: mend or replace the file")
+        raise DataError(
+            f"{case.image} or its label holds NaN or infinity: mend or replace the file", "holds NaN or infinity"
+        )
     if label.min() < -1e-3 or label.max() > 1 + 1e-3:
         raise DataError(
-            f"{case.label} runs from {label.min():g} to {label.max():g}, but a lesion label lies in [0, 1]: rescale it"
+            f"{case.label} runs from {label.min():g} to {label.max():g}, but a lesion label lies in [0, 1]: rescale it",
+            "has a label outside [0, 1]",
         )
-    if abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise DataError(f"{case.image} has a singular affine: its header must give the voxel size")
 
 
 def _resample(array: FloatArray, affine: NDArray[np.float64], spacing: float) -> MetaTensor:
@@ -186,7 +212,8 @@ def _key(case: Case, spacing: float) -> str:
         try:
             status = path.stat()
         except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror}): check the file and its rights") from None
+            reason = f"{path} cannot be read ({error.strerror}): check the file and its rights"
+            raise DataError(reason, "cannot be read") from None
         parts += [path.absolute(), status.st_size, status.st_mtime_ns]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 

@@ -3,22 +3,32 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from scenarios.going_on import Continuation, HowLaunched, plan_evaluation, plan_extension, plan_resume
 from scenarios.hospitals import prepare_hospitals
 from scenarios.launcher import Launch, launch
 from scenarios.outcome import describe, read_results
 from scenarios.plan import app_folder, load_settings
-from shared.errors import WardroundError
-from shared.places import results_folder
+from scenarios.remote import run_on
+from server.journal import FOLDER
+from shared.errors import CenterError, LaunchError, ResultsError, WardroundError
+from shared.places import check_fresh, claimed, results_folder
 from shared.progress import MARK
+from shared.settings import Settings
 
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+Change = Annotated[
+    list[str] | None, typer.Option("-c", metavar="KEY=VALUE", help="Change one key of the run-config; repeatable.")
+]
+Run = Annotated[Path, typer.Argument(metavar="DIR", help="The results folder of a run.", show_default=False)]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log lines of Flower and Ray too.")]
 
 
 @cli.callback()
@@ -31,9 +41,7 @@ def run(
     scenario: Annotated[
         Path | None, typer.Argument(help="Run-config file, such as scenarios/finetune.toml.  [default: quickstart]")
     ] = None,
-    change: Annotated[
-        list[str] | None, typer.Option("-c", metavar="KEY=VALUE", help="Change one key of the run-config; repeatable.")
-    ] = None,
+    change: Change = None,
     output: Annotated[
         Path | None, typer.Option(help="New or empty folder for the results.  [default: a dated one under runs/]")
     ] = None,
@@ -46,28 +54,128 @@ def run(
     gpus: Annotated[
         float | None, typer.Option(min=0, help="GPUs of a hospital.  [default: 1 where CUDA is there]")
     ] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show the log lines of Flower and Ray too.")] = False,
+    superlink: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Run on this SuperLink of Flower's configuration, over the hospitals that joined it, "
+            "instead of simulating them.",
+        ),
+    ] = None,
+    verbose: Verbose = False,
 ) -> None:
     """Run a scenario over simulated hospitals, follow it, and print the matrix at its end."""
     settings = load_settings(scenario, change or [], output)
-    prepare_hospitals(settings, say)
+    launched = HowLaunched(run_config={}, supernodes=supernodes, cpus=cpus, gpus=gpus, superlink=superlink)
+    _prepare(settings, launched)
     folder = results_folder(settings.run)
+    launched = launched.model_copy(update={"run_config": settings.to_run_config() | {"output-dir": str(folder)}})
+    with claimed(folder):
+        check_fresh(folder)
+        launched.save(folder)
+    _follow(folder, settings, launched, verbose)
+    say("\n" + describe(read_results(folder), folder))
+
+
+@cli.command()
+def resume(run: Run, change: Change = None, verbose: Verbose = False) -> None:
+    """Go on with a run that was interrupted, at the stage where it stopped.
+
+    What would change the science of the run is refused; how long to wait, where data lie, or
+    the device may be changed with -c.
+    """
+    going = plan_resume(run, change or [])
+    for damage in going.damaged:
+        say(f"damaged: {damage}")
+    if going.remains:
+        say(f"going on at {going.remains}")
+        _go_on(going, verbose)
+    else:
+        say("this run is finished already")
+    say("\n" + describe(read_results(going.folder), going.folder))
+
+
+@cli.command()
+def extend(
+    run: Run,
+    center: Annotated[str, typer.Option(help="The hospital that joins.")],
+    output: Annotated[Path, typer.Option(help="New or empty folder for the results of the longer run.")],
+    verbose: Verbose = False,
+) -> None:
+    """Train a finished run's model at one more hospital, and test it at all.
+
+    The others do not train again. The models of earlier stages are tested at the new hospital,
+    so that R grows by a whole row and column.
+    """
+    going = plan_extension(run, center, output)
+    _go_on(going, verbose)
+    say("\n" + describe(read_results(going.folder), going.folder))
+
+
+@cli.command()
+def evaluate(
+    run: Run,
+    center: Annotated[str, typer.Option(help="The hospital whose test scores are missing.")],
+    verbose: Verbose = False,
+) -> None:
+    """Ask a hospital again for the test scores that a finished run lacks."""
+    going = plan_evaluation(run, center)
+    if going.remains:
+        _go_on(going, verbose)
+    else:
+        say(f"no score of {center} is missing")
+    results = read_results(going.folder)
+    say("\n" + describe(results, going.folder))
+    if still := [cell for cell in results["missing"] if cell["center"] == center]:
+        raise CenterError(f"center {center} still lacks {len(still)} of its scores: it {still[0]['reason']}")
+
+
+def _go_on(going: Continuation, verbose: bool) -> None:
+    _prepare(going.settings, going.launched)
+    _follow(going.folder, going.settings, going.launched, verbose)
+
+
+def _prepare(settings: Settings, launched: HowLaunched) -> None:
+    """Make sure of simulated hospitals' data; deployed ones have theirs."""
+    if launched.superlink is None:
+        prepare_hospitals(settings, say)
+
+
+def _follow(folder: Path, settings: Settings, launched: HowLaunched, verbose: bool) -> None:
+    """Run, pass on what the run says, and raise `LaunchError` where it did not come to its end."""
     run_config = settings.to_run_config() | {"output-dir": str(folder)}
+    written = _written(folder)
     try:
-        launch(
-            Launch(
+        if launched.superlink is not None:
+            run_on(launched.superlink, app_folder(), run_config, lambda line: _pass_on(line, verbose))
+        else:
+            how = Launch(
                 app=app_folder(),
                 run_config=run_config,
-                supernodes=supernodes or len(settings.run.centers),
-                cpus=min(cpus, os.cpu_count() or 1),
-                gpus=_gpus() if gpus is None else gpus,
-            ),
-            lambda line: _pass_on(line, verbose),
-        )
+                supernodes=launched.supernodes or len(settings.run.centers),
+                cpus=min(launched.cpus, os.cpu_count() or 1),
+                gpus=_gpus() if launched.gpus is None else launched.gpus,
+            )
+            launch(how, lambda line: _pass_on(line, verbose))
     except KeyboardInterrupt:
-        print("wardround: stopped; nothing is left running", file=sys.stderr)
+        left = "nothing is left running" if launched.superlink is None else "the run itself goes on"
+        print(f"wardround: stopped; {left}{_how_to_resume(folder)}", file=sys.stderr)
         raise typer.Exit(STOPPED) from None
-    say("\n" + describe(read_results(folder), folder))
+    except LaunchError as error:
+        hint = "" if "wardround resume" in str(error) else _how_to_resume(folder)
+        raise LaunchError(f"{error}{hint}") from None
+    if _written(folder) == written:
+        raise ResultsError(f"the run ended, but {folder / 'results.json'} was not written: look at its log")
+
+
+def _written(folder: Path) -> Any:
+    """Changes when results are written."""
+    path = folder / "results.json"
+    return path.stat().st_ino if path.is_file() else None
+
+
+def _how_to_resume(folder: Path) -> str:
+    return f"; go on with: wardround resume {folder}" if (folder / FOLDER).is_dir() else ""
 
 
 def say(line: str) -> None:

@@ -46,6 +46,14 @@ def load_settings(scenario: Path | None, changes: Iterable[str], output: Path | 
     return Settings.from_run_config(config)
 
 
+def changed_settings(config: Mapping[str, Value], changes: Iterable[str]) -> Settings:
+    """A complete run-config with each `key=value` changed. Raises `SettingsError`."""
+    changed = dict(config)
+    for change in changes:
+        changed |= _parse(change, changed)
+    return Settings.from_run_config(changed)
+
+
 def default_run_config() -> dict[str, Value]:
     """The run-config of `pyproject.toml`."""
     with (app_folder() / "pyproject.toml").open("rb") as file:
@@ -73,6 +81,10 @@ def _parse(change: str, known: Mapping[str, Value]) -> dict[str, Value]:
     kind = type(known.get(key, ""))
     if kind is str:
         return {key: text}
+    if kind is bool:
+        if text not in ("true", "false"):
+            raise SettingsError(f"-c {change!r}: {key} takes true or false")
+        return {key: text == "true"}
     try:
         return {key: kind(text)}
     except ValueError:

@@ -1,16 +1,20 @@
 """The coordinator's Flower ServerApp."""
 
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from server.course import check_pool, order_of_visits, plan_course
-from server.results import write_results
-from server.roster import call_roll
-from server.strategy import StageRecord, Visits
-from shared.places import results_folder
+from server.journal import Journal
+from server.results import versions, write_results
+from server.roster import Roster, call_roll
+from server.strategy import Visits
+from shared.errors import ResultsError, WardroundError
+from shared.places import check_fresh, claimed, results_folder
 from shared.progress import say
 from shared.settings import Settings
 
@@ -19,16 +23,57 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Call the roll, work off the course, write the results."""
+    """Call the roll, work off the course, write the results; or go on where an earlier run stopped."""
     started = time.monotonic()
     run_config: dict[str, Any] = dict(context.run_config)
     settings = Settings.from_run_config(run_config)
     folder = results_folder(settings.run)
     say(f"results: {folder}")
+    with claimed(folder):
+        journal, roster = _resume(grid, settings, folder) if settings.run.resume else _begin(grid, settings, folder)
+        course = plan_course(journal.order, settings.run)
+        journal.add_attempt(context.run_id, journal.where(course), versions())
+        try:
+            Visits(settings, roster, course, journal).start(grid)
+            journal.end_attempt()
+            write_results(folder, settings, course, journal)
+        except WardroundError as error:
+            with suppress(ResultsError):  # the disk may be what failed
+                journal.end_attempt(str(error))
+            raise type(error)(f"{error}; then go on with: wardround resume {folder}") from None
+        except BaseException as error:
+            with suppress(ResultsError):
+                journal.end_attempt(f"{type(error).__name__}: {error}")
+            raise
+    say(f"finished in {time.monotonic() - started:.0f} s: {folder / 'results.json'}")
+
+
+def _begin(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roster]:
+    """Call the roll of a new run and begin its journal."""
+    check_fresh(folder)
     roster = call_roll(grid, settings.run)
     check_pool(settings.run, roster.simulated)
     order = order_of_visits(roster.cards, settings.run)
-    records: list[StageRecord] = []
-    Visits(settings, roster, plan_course(order, settings.run), order, records.append).start(grid)
-    write_results(folder, settings, order, records)
-    say(f"finished in {time.monotonic() - started:.0f} s: {folder / 'results.json'}")
+    return Journal.create(folder, settings, order, roster.cards), roster
+
+
+def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roster]:
+    """Open the journal of an earlier run, and call those who are needed for what is left."""
+    journal = Journal.open(folder)
+    for damage in journal.damaged:
+        say(f"damaged: {damage}")
+    journal.check_settings(settings)
+    course = plan_course(journal.order, settings.run)
+    say(f"going on at {journal.where(course)}")
+    if journal.attempts and journal.attempts[-1].versions != versions():
+        say("other versions than before compute the rest: results.json lists both")
+    needed = {center for stage in course[journal.trained :] for center in (stage.center, *stage.pool)}
+    testing = {center for index in range(journal.trained) for center in journal.untested(index)}
+    if journal.trained < len(course):
+        testing |= set(journal.order)
+    wanted = [center for center in journal.order if center in needed | testing]
+    roster = call_roll(grid, settings.run, wanted, needed)
+    if needed:
+        check_pool(settings.run, roster.simulated)
+    journal.check_cards(roster.cards)
+    return journal, roster

@@ -27,6 +27,11 @@ class Stage:
     """Centers whose data is trained on together; empty: the center's own."""
     steps_factor: int = 1
 
+    @property
+    def where(self) -> str:
+        """Where it trains, in words."""
+        return "all centers together" if self.pool else self.center
+
 
 def order_of_visits(cards: dict[str, CenterCard], run: RunSettings) -> tuple[str, ...]:
     """The centers in the order in which they are visited.

@@ -1,29 +1,32 @@
 """What the coordinator refuses to accept from a center."""
 
-import torch
-
+from shared.checks import exemplars_problem, model_problem
 from shared.errors import CenterError
-from shared.messages import TrainReply, TrainTask
+from shared.messages import CenterCard, TestFigures, TrainReply, TrainTask
 from shared.network import Weights
+from shared.settings import Settings
 
 
-def inspect_reply(reply: TrainReply, task: TrainTask, sent: Weights, most_subjects: int) -> None:
+def inspect_reply(reply: TrainReply, task: TrainTask, sent: Weights, settings: Settings) -> None:
     """Raise `CenterError`, naming the center, where a train reply is not what was asked for."""
-    problem = _model_problem(reply.weights, sent) or _contribution_problem(reply, task, most_subjects)
+    problem = (
+        model_problem(reply.weights, sent)
+        or _contribution_problem(reply, task, settings.memory.memory_subjects)
+        or exemplars_problem(reply.contribution, settings)
+    )
     if problem:
         raise CenterError(f"center {task.center} sent {problem}: refused; look at its client's log")
 
 
-def _model_problem(weights: Weights, sent: Weights) -> str:
-    if differing := sorted(set(weights) ^ set(sent)):
-        return f"a model whose parameters differ from those asked for ({differing[0]})"
-    for name, value in weights.items():
-        if value.dtype != sent[name].dtype:
-            return f"a model with {name} of type {value.dtype} instead of {sent[name].dtype}"
-        if value.shape != sent[name].shape:
-            return f"a model with {name} of shape {tuple(value.shape)} instead of {tuple(sent[name].shape)}"
-        if not bool(torch.isfinite(value).all()):
-            return f"a model with NaN or infinity in {name}"
+def tests_problem(figures: TestFigures, center: str, card: CenterCard) -> str:
+    """What is wrong with the test scores of `center`, or nothing; `card` is what it said at the roll call."""
+    if figures.center != center:
+        return f"scores of center {figures.center}"
+    subjects = {case.subject for case in figures.cases} | figures.set_aside.keys()
+    if len(subjects) > card.test_subjects:
+        return f"scores of {len(subjects)} subjects, but it has {card.test_subjects} to test on"
+    if foreign := sorted({case.contrast for case in figures.cases} - set(card.contrasts)):
+        return f"scores of contrast {foreign[0]}, which it does not have"
     return ""
 
 

@@ -1,19 +1,20 @@
 """The results folder: results.json, matrix.csv and the model."""
 
 import csv
+import io
 import json
-import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from safetensors import SafetensorError
-
-from server.strategy import StageRecord
+from server.course import Stage
+from server.entries import Attempt, StageRecord
+from server.journal import Journal
+from shared.durable import write_whole
 from shared.errors import ResultsError
-from shared.network import save_model
 from shared.settings import Settings
 from shared.transfer import (
     backward_transfer,
@@ -26,22 +27,60 @@ from shared.transfer import (
 PACKAGES = ("wardround", "flwr", "torch", "monai", "nibabel", "numpy")
 
 
-def write_results(folder: Path, settings: Settings, order: tuple[str, ...], records: list[StageRecord]) -> None:
-    """Write all that the finished stages say. Raises `ResultsError` where the disk refuses."""
+def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], journal: Journal) -> None:
+    """Write all that the journal of a finished run says. Raises `ResultsError` where the disk refuses.
+
+    `results.json` comes last: where it is, all is there.
+    """
+    records = journal.records(course)
+    summary = summarise(settings, journal.order, records) | {"history": history(journal)}
+    table = io.StringIO(newline="")
+    writer = csv.writer(table)
+    writer.writerow(["trained_at", *journal.order])
+    writer.writerows([_row_name(r), *_row(r, journal.order)] for r in records)
     try:
-        text = json.dumps(summarise(settings, order, records), indent=2, allow_nan=False)
-        _write_whole(folder / "results.json", text + "\n")
-        with (folder / "matrix.csv").open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["trained_at", *order])
-            writer.writerows([_row_name(r), *_row(r, order)] for r in records)
         for record in records if settings.run.method == "single" else []:
             (folder / "models").mkdir(exist_ok=True)
-            save_model(folder / "models" / f"{record.stage.center}.safetensors", record.weights, settings.network)
-        save_model(folder / "model.safetensors", records[-1].weights, settings.network)
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
+            _copy(journal.model_file(record.stage.index), folder / "models" / f"{record.stage.center}.safetensors")
+        _copy(journal.model_file(records[-1].stage.index), folder / "model.safetensors")
+        write_whole(folder / "matrix.csv", table.getvalue().encode())
+        write_whole(folder / "results.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+    except OSError as error:
+        reason = error.strerror or error
         raise ResultsError(f"results cannot be written to {folder} ({reason}): free or choose another disk") from None
+
+
+def history(journal: Journal) -> dict[str, Any]:
+    """How a run came about: the run that it extends, when it was started, and each time it was interrupted."""
+    facts, attempts = journal.facts, journal.attempts
+    return {
+        "run": facts.run,
+        "extends": facts.parent.model_dump() if facts.parent else None,
+        "attempts": [attempt.model_dump() for attempt in attempts],
+        "interruptions": [
+            {
+                "at": after.begins,
+                "stopped": before.ended,
+                "reason": before.reason or "ended without a word: killed, or its machine went down",
+                "resumed": after.started,
+            }
+            for before, after in pairwise(attempts)
+            if not _finished(before)
+        ],
+    }
+
+
+def versions() -> dict[str, str]:
+    """The versions of all that computes."""
+    return {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}}
+
+
+def _finished(attempt: Attempt) -> bool:
+    return attempt.ended is not None and attempt.reason is None
+
+
+def _copy(model: Path, path: Path) -> None:
+    write_whole(path, model.read_bytes())
 
 
 def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRecord]) -> dict[str, Any]:
@@ -62,7 +101,7 @@ def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRec
             for center, reason in record.missing.items()
         ],
         "settings": settings.to_run_config(),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "versions": versions(),
         "stages": [_stage(record) for record in records],
         "test_scores": [
             {"stage": record.stage.index, "center": center, **case.model_dump()}
@@ -99,12 +138,10 @@ def _stage(record: StageRecord) -> dict[str, Any]:
         "compute_seconds": round(figures.compute_seconds, 3),
         "evaluating_seconds": round(record.evaluating_seconds, 3),
         "transit_seconds": round(record.transit_seconds, 3),
-        "memory_exemplars": len(record.memory.exemplars),
-        "memory_bytes": record.memory.nbytes,
-        "set_aside": list(figures.set_aside),
-        "test_set_aside": {
-            center: list(tested.set_aside) for center, tested in record.tests.items() if tested.set_aside
-        },
+        "memory_exemplars": record.memory_exemplars,
+        "memory_bytes": record.memory_bytes,
+        "set_aside": figures.set_aside,
+        "test_set_aside": {center: tested.set_aside for center, tested in record.tests.items() if tested.set_aside},
     }
 
 
@@ -125,13 +162,3 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    new = path.with_suffix(".new")
-    with new.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)

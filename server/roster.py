@@ -1,75 +1,114 @@
 """The roll call: which node is which center."""
 
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from server.dispatch import exchange
+from server.dispatch import Clock, Failure, exchange
 from shared.errors import CenterError, MessageError
 from shared.messages import CenterCard, RollCall, pack_question, unpack_header
+from shared.progress import say
 from shared.settings import RunSettings
 
 POLL_SECONDS = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass
 class Roster:
-    """The expected centers, all of them present."""
+    """The centers that came, and where they are now."""
 
     nodes: dict[str, int]
-    """Flower's node id of each center."""
+    """Flower's node id of each center; another one after a center came back as a new node."""
     cards: dict[str, CenterCard]
     simulated: bool
+
+    def find(self, grid: Grid, run: RunSettings, center: str) -> int | None:
+        """Where a center that was lost is now; nothing while it is away."""
+        listed = set(grid.get_node_ids())
+        if self.nodes.get(center) in listed:
+            return self.nodes[center]
+        strangers = sorted(listed - set(self.nodes.values()))
+        for node, call in _ask(grid, strangers, run, on_failure=lambda failure: None):
+            if any(card.center == center for card in call.cards):
+                self.nodes[center] = node
+                return node
+        return None
 
 
 def call_roll(
     grid: Grid,
     run: RunSettings,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    wanted: Collection[str] | None = None,
+    required: Collection[str] | None = None,
+    clock: Clock | None = None,
 ) -> Roster:
-    """Ask every node who it is until all expected centers have answered.
+    """Ask every node who it is until all `wanted` centers (of the run: all) have answered.
 
-    Raises `CenterError`: a node refused, two nodes claim one center, or centers were still
-    missing `run.wait_seconds` after the last node came in.
+    Raises `CenterError`: a node refused, two nodes claim one center, or one of the `required`
+    centers (all that are wanted) was still missing `run.wait_seconds` after the last node came in.
     """
+    clock = clock or Clock()
+    wanted = run.centers if wanted is None else wanted
+    required = wanted if required is None else required
     asked: set[int] = set()
-    nodes: dict[str, int] = {}
-    cards: dict[str, CenterCard] = {}
-    simulated = False
-    last = clock()
-    while missing := [center for center in run.centers if center not in nodes]:
+    roster = Roster({}, {}, simulated=False)
+    last = clock.now()
+    while missing := [center for center in wanted if center not in roster.nodes]:
+        if clock.now() - last > run.wait_seconds:
+            _without(missing, required, run)
+            break
         new = sorted(set(grid.get_node_ids()) - asked)
         if not new:
-            if clock() - last > run.wait_seconds:
-                raise CenterError(
-                    f"{len(missing)} of {len(run.centers)} centers did not come within {run.wait_seconds:g} s: "
-                    f"{', '.join(missing)}; start their SuperNodes, or leave them out of centers"
-                )
-            sleep(POLL_SECONDS)
+            clock.sleep(POLL_SECONDS)
             continue
         asked |= set(new)
-        for node, call in _ask(grid, new, run):
-            simulated |= call.simulated
+        lost: set[int] = set()
+        begun = clock.now()
+
+        def failed(failure: Failure, lost: set[int] = lost) -> None:
+            if not failure.lost:
+                raise CenterError(f"{failure.name} {failure.reason}")
+            say(f"{failure.name} {failure.reason}")
+            lost.add(int(failure.name.removeprefix("node ")))
+
+        calls = _ask(grid, new, run, failed)
+        # Waiting for an answer is not waiting for a center to come.
+        last = clock.now() if calls else last + clock.now() - begun
+        for node, call in calls:
+            roster.simulated |= call.simulated
             for card in call.cards:
-                if card.center in nodes:
+                if card.center in roster.nodes:
                     raise CenterError(f"two nodes claim to be center {card.center}: stop one of them")
                 if card.center in run.centers:
-                    nodes[card.center], cards[card.center] = node, card
-        last = clock()
-    return Roster(nodes, cards, simulated)
+                    roster.nodes[card.center], roster.cards[card.center] = node, card
+        # One that went away before it could answer is asked again, should it come back.
+        asked -= lost
+        clock.sleep(POLL_SECONDS if lost else 0)
+    return roster
 
 
-def _ask(grid: Grid, nodes: list[int], run: RunSettings) -> list[tuple[int, RollCall]]:
+def _without(missing: list[str], required: Collection[str], run: RunSettings) -> None:
+    """Go on without the missing centers, or raise `CenterError` where one is required."""
+    if needed := [center for center in missing if center in required]:
+        raise CenterError(
+            f"{len(needed)} of {len(required)} centers did not come within {run.wait_seconds:g} s: "
+            f"{', '.join(needed)}; start their SuperNodes, or leave them out of centers"
+        )
+    say(f"did not come within {run.wait_seconds:g} s: {', '.join(missing)}; going on without their tests")
+
+
+def _ask(
+    grid: Grid, nodes: Iterable[int], run: RunSettings, on_failure: Callable[[Failure], None]
+) -> list[tuple[int, RollCall]]:
     ttl = run.message_hours * 3600
+    nodes = list(nodes)
     messages = [Message(pack_question(), node, "query.roll_call", ttl=ttl) for node in nodes]
     heard = []
-    for reply in exchange(grid, messages, [f"node {node}" for node in nodes], ttl):
+    for reply in exchange(grid, messages, [f"node {node}" for node in nodes], ttl, on_failure=on_failure):
         try:
             heard.append((reply.metadata.src_node_id, unpack_header(reply.content, RollCall)))
         except MessageError as error:
-            raise CenterError(f"node {reply.metadata.src_node_id} failed at the roll call: {error}") from None
+            on_failure(Failure(f"node {reply.metadata.src_node_id}", f"failed at the roll call: {error}"))
     return sorted(heard, key=lambda pair: pair[0])

@@ -8,7 +8,9 @@ line; a client sends it to the coordinator as the reason of a Flower error reply
     ├── DataError        a hospital's images or labels are missing or unusable
     ├── MessageError     a Flower message does not hold what it must
     ├── CenterError      a center is missing, failed or refused
+    ├── TrainingError    a stage's training went wrong
     ├── ResultsError     a results folder cannot be used
+    ├── DamagedError     a file that Wardround wrote is not whole
     └── LaunchError      a run could not be started, or did not finish well
 """
 
@@ -22,7 +24,14 @@ class SettingsError(WardroundError):
 
 
 class DataError(WardroundError):
-    """A hospital's images or labels are missing or unusable."""
+    """A hospital's images or labels are missing or unusable.
+
+    The message names files and stays in the hospital; `public` is what may be told outside.
+    """
+
+    def __init__(self, message: str, public: str = "cannot be used") -> None:
+        super().__init__(message)
+        self.public = public
 
 
 class MessageError(WardroundError):
@@ -33,8 +42,16 @@ class CenterError(WardroundError):
     """A center is missing, failed or refused."""
 
 
+class TrainingError(WardroundError):
+    """A stage's training went wrong."""
+
+
 class ResultsError(WardroundError):
     """A results folder cannot be used."""
+
+
+class DamagedError(WardroundError):
+    """A file that Wardround wrote is not whole, or was changed since."""
 
 
 class LaunchError(WardroundError):

@@ -6,18 +6,19 @@ a parameter, the memory one array an exemplar, so that Flower sends what did not
 """
 
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.errors import MessageError
 from shared.memory import Exemplar, Provenance, ReplayMemory
 from shared.network import Weights
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of this format."""
 
 
@@ -27,6 +28,10 @@ class Header(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
+RunName = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+"""Names a run, also when it was interrupted and resumed as another run of Flower's."""
+
+
 class CenterCard(Header):
     """What a center says of itself at the roll call."""
 
@@ -34,6 +39,8 @@ class CenterCard(Header):
     training_subjects: int = Field(ge=0)
     test_subjects: int = Field(ge=0)
     contrasts: tuple[str, ...]
+    fingerprint: str
+    """Changes when a subject comes, goes, or moves between training and test."""
 
 
 class RollCall(Header):
@@ -46,6 +53,7 @@ class RollCall(Header):
 class TrainTask(Header):
     """One visit: train at `center` (for pooled training, on all of `pool`)."""
 
+    run: RunName
     stage: int = Field(ge=0)
     center: str
     pool: tuple[str, ...] = ()
@@ -60,15 +68,15 @@ class TrainTask(Header):
 class TrainFigures(Header):
     """What a stage's training cost and reached."""
 
-    steps: int
-    subjects: int
-    final_loss: float
+    steps: int = Field(ge=1)
+    subjects: int = Field(ge=1)
+    final_loss: float = Field(allow_inf_nan=False)
     """Mean over the last tenth of the steps."""
-    seconds: float
-    compute_seconds: float
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    compute_seconds: float = Field(ge=0, allow_inf_nan=False)
     """Of them in forward, backward and the optimiser's step."""
-    set_aside: tuple[str, ...] = ()
-    """Pseudonyms of subjects that could not be used."""
+    set_aside: dict[str, str] = Field(default_factory=dict)
+    """Pseudonyms of subjects that could not be used, each with the reason."""
 
 
 class CaseScore(Header):
@@ -85,6 +93,7 @@ class CaseScore(Header):
 class EvaluateTask(Header):
     """Test the model at `center`."""
 
+    run: RunName
     stage: int = Field(ge=0)
     center: str
 
@@ -95,9 +104,9 @@ class TestFigures(Header):
     __test__ = False
     center: str
     cases: tuple[CaseScore, ...] = Field(min_length=1)
-    seconds: float
-    set_aside: tuple[str, ...] = ()
-    """Pseudonyms of test subjects that could not be used."""
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    set_aside: dict[str, str] = Field(default_factory=dict)
+    """Pseudonyms of test subjects that could not be used, each with the reason."""
 
 
 @dataclass(frozen=True)
@@ -151,8 +160,14 @@ def pack_header(header: Header) -> RecordDict:
     return RecordDict({"header": ConfigRecord({"json": header.model_dump_json()})})
 
 
+RECORDS = {"question", "header", "refusal", "model", "manifest", "memory"}
+"""All that a message may hold."""
+
+
 def unpack_header(records: RecordDict, kind: type[H]) -> H:
     """The header of a message. Raises `MessageError`, or `Refused` where there is a refusal."""
+    if unknown := sorted(set(records) - RECORDS):
+        raise MessageError(f"a message holds {unknown[0]!r}, which this version of Wardround does not know")
     refusal = records.config_records.get("refusal")
     if refusal is not None:
         raise Refused(str(refusal.get("reason", "no reason given")))
@@ -219,7 +234,18 @@ def _weights(records: RecordDict) -> Weights:
     model = records.array_records.get("model")
     if model is None:
         raise MessageError("a message lacks its model")
-    return {name: torch.from_numpy(np.array(array.numpy())) for name, array in model.items()}
+    return {name: torch.from_numpy(_array(name, array)) for name, array in model.items()}
+
+
+def _array(name: str, array: Array) -> NDArray[Any]:
+    """What an array of a message holds: numbers, or else `MessageError`."""
+    try:
+        values: NDArray[Any] = np.array(array.numpy())
+    except (TypeError, ValueError, EOFError, OSError) as error:
+        raise MessageError(f"array {name!r} of a message cannot be read ({error})") from None
+    if values.dtype.kind not in "fiu" or values.dtype.itemsize > 8:
+        raise MessageError(f"array {name!r} of a message is of type {values.dtype}, but must hold numbers")
+    return values
 
 
 def _put_exemplars(records: RecordDict, exemplars: tuple[Exemplar, ...]) -> None:
@@ -233,7 +259,9 @@ def _exemplars(records: RecordDict) -> tuple[Exemplar, ...]:
     try:
         manifest = _manifest.validate_json(str(records.config_records["manifest"]["json"]))
         payloads = records.array_records["memory"]
-        return tuple(Exemplar(p, payloads[p.checksum].numpy()) for p in manifest)
+        if surplus := sorted(set(payloads) - {p.checksum for p in manifest}):
+            raise MessageError(f"a replay memory holds {surplus[0][:12]!r}, which its manifest does not name")
+        return tuple(Exemplar(p, _array(p.checksum, payloads[p.checksum])) for p in manifest)
     except KeyError as error:
         raise MessageError(f"a message lacks {error.args[0]!r} of its replay memory") from None
     except ValidationError as error:

@@ -1,11 +1,21 @@
 """Where Wardround keeps what it makes: a cache that can be made again, and results that cannot."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from shared.errors import ResultsError
 from shared.settings import RunSettings
+
+LAUNCH = "launch.json"
+"""In a results folder: how the command line started the run."""
+
+LOCK = ".lock"
+"""In a results folder: held by the run that writes to it."""
 
 
 def cache_folder(configured: str = "") -> Path:
@@ -31,15 +41,51 @@ def writable_folder(folder: Path, what: str) -> Path:
     return folder
 
 
+def check_fresh(folder: Path) -> None:
+    """Raise `ResultsError` where a results folder already holds something of another run."""
+    try:
+        if folder.is_dir() and {path.name for path in folder.iterdir()} - {LAUNCH, LOCK}:
+            raise ResultsError(
+                f"results folder {folder} is not empty: choose a new one, or go on with what is there by "
+                f"'wardround resume {folder}'"
+            )
+    except OSError as error:
+        raise ResultsError(f"results folder {folder} cannot be read ({error.strerror}): choose another one") from None
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """Have a results folder for oneself, until the block or the process ends, however it ends.
+
+    Raises `ResultsError` where another run has it, or it cannot be written.
+    """
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise ResultsError(
+            f"results folder {folder} is in use by another run: wait for its end, or choose another folder"
+        ) from None
+    except OSError as error:
+        raise ResultsError(
+            f"results folder {folder} is not writable ({error.strerror or error}): choose another folder"
+        ) from None
+    with lock:
+        yield
+
+
 def results_folder(run: RunSettings) -> Path:
-    """The absolute folder of a run's results, made here; a configured one must be new or empty.
+    """The absolute folder of a run's results, made here; unless the run resumes, it must be new or empty.
 
     Raises `ResultsError` where it already holds something or cannot be written.
     """
-    if run.output_dir:
+    if run.resume:
+        if not run.output_dir:
+            raise ResultsError("resume = true needs output-dir: give the results folder of the run that is to go on")
         folder = Path(run.output_dir).expanduser().absolute()
-        if folder.is_dir() and any(folder.iterdir()):
-            raise ResultsError(f"results folder {folder} is not empty: choose a new one")
+    elif run.output_dir:
+        folder = Path(run.output_dir).expanduser().absolute()
+        check_fresh(folder)
     else:
         name = f"{datetime.now():%Y-%m-%d_%H%M%S}-{run.method}-{run.order}-seed{run.seed}"
         folder = Path("runs").absolute() / name

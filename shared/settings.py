@@ -64,10 +64,14 @@ class RunSettings(Group):
     """What goes from center to center: the whole model, or (as the paper's code) its encoder."""
     output_dir: str
     """Absolute folder for results; empty: a new dated folder under `runs/`."""
+    resume: bool
+    """Go on with the run whose journal lies in `output_dir`, at the stage where it stopped."""
     wait_seconds: float = Field(gt=0)
     """How long the roll call waits for the expected centers."""
     message_hours: float = Field(gt=0, le=24 * 30)
     """Time to live of a message and its reply."""
+    patience_minutes: float = Field(ge=0)
+    """How long a center that was lost, or crashed, during a stage is waited for and asked again."""
 
     @field_validator("centers")
     @classmethod
@@ -93,6 +97,8 @@ class DataSettings(Group):
     spacing: float = Field(ge=0.5, le=8)
     """mm, isotropic: the grid of training and inference."""
     test_fraction: float = Field(gt=0, lt=1)
+    empty_labels: Literal["set-aside", "keep"]
+    """What becomes of a subject whose label marks no lesion: most often one that nobody labelled."""
     phantom_scale: float = Field(gt=0, le=10)
     """Simulated hospitals have the paper's numbers of subjects times this."""
     phantom_minimum: int = Field(ge=2)
@@ -138,6 +144,8 @@ class TrainingSettings(Group):
     window_overlap: float = Field(ge=0, lt=1)
     """Overlap of neighbouring windows at inference."""
     device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    checkpoint_seconds: float = Field(ge=0)
+    """Seconds of training after which a hospital keeps a checkpoint; what a crash costs at most."""
 
     @property
     def patches(self) -> int:
@@ -172,6 +180,21 @@ class MemorySettings(Group):
     """Budget of the whole memory; a Flower message should stay under about 500 MB."""
     exemplar_mm: float = Field(gt=0)
     """Edge of an exemplar, rounded up to a multiple of 8 voxels."""
+
+
+CIRCUMSTANCES = {
+    "output-dir",
+    "resume",
+    "wait-seconds",
+    "message-hours",
+    "patience-minutes",
+    "data-dir",
+    "cache-dir",
+    "device",
+    "checkpoint-seconds",
+}
+"""Keys that say where and how patiently a run is done, not what it computes. (That a data folder
+holds the same subjects, the roll call makes sure of.)"""
 
 
 class Settings(Group):
@@ -219,6 +242,15 @@ class Settings(Group):
             return cls.model_validate(groups)
         except ValidationError as error:
             raise SettingsError("; ".join(_sentence(entry) for entry in error.errors())) from None
+
+    def changes_of_science(self, other: Self) -> list[str]:
+        """The keys in which the results of these settings and of `other` may differ, each with both values."""
+        mine, theirs = self.to_run_config(), other.to_run_config()
+        return [
+            f"{key} = {mine[key]!r} here, {theirs[key]!r} there"
+            for key in mine
+            if mine[key] != theirs[key] and key not in CIRCUMSTANCES
+        ]
 
     def to_run_config(self) -> dict[str, str | int | float | bool]:
         """The flat run-config that gives these settings."""

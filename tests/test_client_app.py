@@ -4,7 +4,9 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import numpy as np
 import pytest
 import torch
 from flwr.app import Message, RecordDict
@@ -53,13 +55,16 @@ def weights_of(config: Mapping[str, Any], seed: int = 0) -> Weights:
 
 
 def train_request(config: Mapping[str, Any], memory: ReplayMemory | None = None, **task: Any) -> RecordDict:
-    """A train message with a fresh network, asking for a contribution of up to 10 MB."""
-    header = TrainTask(**{"stage": 0, "center": "milan", "contribute": True, "budget": 10**7} | task)
+    """A train message of a new run with a fresh network, asking for a contribution of up to 10 MB."""
+    header = TrainTask(
+        **{"run": uuid4().hex, "stage": 0, "center": "milan", "contribute": True, "budget": 10**7} | task
+    )
     return pack_train_request(TrainRequest(header, weights_of(config), memory or ReplayMemory()))
 
 
 def evaluate_request(config: Mapping[str, Any], center: str) -> RecordDict:
-    return pack_evaluate_request(EvaluateRequest(EvaluateTask(stage=0, center=center), weights_of(config)))
+    task = EvaluateTask(run=uuid4().hex, stage=0, center=center)
+    return pack_evaluate_request(EvaluateRequest(task, weights_of(config)))
 
 
 @pytest.fixture
@@ -119,7 +124,7 @@ def test_a_visit_changes_the_model_and_says_what_it_cost(grid: FakeGrid) -> None
     reply, sent = trained(grid), weights_of(grid.run_config)
     assert {name: value.shape for name, value in reply.weights.items()} == {n: v.shape for n, v in sent.items()}
     assert not all(torch.equal(reply.weights[name], sent[name]) for name in sent)
-    assert (reply.figures.steps, reply.figures.subjects, reply.figures.set_aside) == (8, 2, ())
+    assert (reply.figures.steps, reply.figures.subjects, reply.figures.set_aside) == (8, 2, {})
     assert 0 < reply.figures.compute_seconds <= reply.figures.seconds
     assert 0 <= reply.figures.final_loss <= 1
 
@@ -278,14 +283,14 @@ def test_a_changed_exemplar_is_refused(grid: FakeGrid) -> None:
     payload[-1] ^= 1
     memory = ReplayMemory((Exemplar(first.provenance, payload),))
     content = train_request(grid.run_config, center="ucsf", memory=memory)
-    with pytest.raises(Refused, match="was changed on its way"):
+    with pytest.raises(Refused, match=r"sent exemplar .* which does not match its checksum: refused"):
         unpack_train_reply(ask(grid, "train", content, 101))
 
 
 def test_a_refusal_does_not_tell_where_the_data_lies(deployed: FakeGrid, tmp_path: Path) -> None:
     (tmp_path / "st-elsewhere").rename(tmp_path / "moved")
     content = ask(deployed, "query.roll_call", pack_question(), 7)
-    with pytest.raises(Refused, match="log says why"):
+    with pytest.raises(Refused, match="the hospital's data: cannot be used; its client's log says more"):
         unpack_header(content, RollCall)
     assert b"st-elsewhere" not in everything_in(content)
 
@@ -300,3 +305,97 @@ def test_a_test_subject_that_cannot_be_read_is_not_passed_over_in_silence(deploy
     reply = ask(grid, "evaluate", content, 7)
     assert unpack_header(reply, TestFigures).cases == whole.cases[1:]
     assert whole.cases[0].subject.encode() in everything_in(reply)
+
+
+# What the coordinator may not send
+
+
+def asked_wrongly(grid: FakeGrid, request: TrainRequest, node: int = 100) -> str:
+    with pytest.raises(Refused, match=r"the coordinator sent .*: refused") as caught:
+        unpack_train_reply(ask(grid, "train", pack_train_request(request), node))
+    return str(caught.value)
+
+
+@pytest.fixture
+def task() -> TrainTask:
+    return TrainTask(run=uuid4().hex, stage=0, center="milan", contribute=True, budget=10**7)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_model_that_is_not_finite_is_refused(grid: FakeGrid, task: TrainTask, value: float) -> None:
+    weights = weights_of(grid.run_config)
+    weights["head.bias"] = torch.tensor([value])
+    assert "NaN or infinity in head.bias" in asked_wrongly(grid, TrainRequest(task, weights, ReplayMemory()))
+
+
+def test_a_model_of_another_precision_is_refused(grid: FakeGrid, task: TrainTask) -> None:
+    weights = {name: value.double() for name, value in weights_of(grid.run_config).items()}
+    assert "torch.float64 instead of torch.float32" in asked_wrongly(grid, TrainRequest(task, weights, ReplayMemory()))
+
+
+@pytest.mark.parametrize(
+    ("voxels", "spacing", "contrast", "said"),
+    [
+        (8, 4.0, "T2w", "voxels at 4 mm instead of"),
+        (16, 2.0, "T2w", "voxels at 2 mm instead of"),
+        (16, 4.0, "PDw", "contrast PDw, which this run does not use"),
+    ],
+)
+def test_exemplars_that_this_run_cannot_have_are_refused(
+    grid: FakeGrid, task: TrainTask, voxels: int, spacing: float, contrast: str, said: str
+) -> None:
+    image = np.zeros((voxels,) * 3, dtype=np.float32)
+    crop = Exemplar.encode(image, image, center="amu", subject="s", contrast=contrast, spacing=spacing)
+    assert said in asked_wrongly(grid, TrainRequest(task, weights_of(grid.run_config), ReplayMemory((crop,))))
+
+
+def test_a_memory_beyond_its_budget_is_refused(run_config: dict[str, Any], task: TrainTask) -> None:
+    grid = FakeGrid.simulated(app, run_config | {"memory-megabytes": 0.001}, nodes=3)
+    image = np.random.default_rng(0).random((16, 16, 16), dtype=np.float32)
+    crop = Exemplar.encode(image, image, center="amu", subject="s", contrast="T2w", spacing=4.0)
+    said = asked_wrongly(grid, TrainRequest(task, weights_of(run_config), ReplayMemory((crop,))))
+    assert f"a replay memory of {crop.payload.nbytes} bytes, above memory-megabytes" in said
+
+
+@pytest.mark.parametrize("run", ["../../etc", "", "0" * 31, "G" * 32, "0" * 33])
+def test_a_run_s_name_cannot_lead_out_of_the_state_folder(grid: FakeGrid, task: TrainTask, run: str) -> None:
+    request = TrainRequest(task.model_copy(update={"run": run}), weights_of(grid.run_config), ReplayMemory())
+    with pytest.raises(Refused, match="TrainTask header is wrong at run"):
+        unpack_train_reply(ask(grid, "train", pack_train_request(request), 100))
+
+
+# A message that comes again
+
+
+def test_a_training_that_was_finished_is_answered_from_disk(grid: FakeGrid, capsys: pytest.CaptureFixture[str]) -> None:
+    content = train_request(grid.run_config)
+    first = unpack_train_reply(ask(grid, "train", content, 100))
+    assert "step 8/8" in capsys.readouterr().out
+    again = unpack_train_reply(ask(grid, "train", content, 100))
+    told = capsys.readouterr().out
+    assert "stage 1 was trained before: answered from disk" in told and "step" not in told
+    assert all(torch.equal(first.weights[name], again.weights[name]) for name in first.weights)
+    assert (first.figures, [e.provenance for e in first.contribution]) == (
+        again.figures,
+        [e.provenance for e in again.contribution],
+    )
+
+
+def test_what_is_kept_of_a_visit_is_deleted_when_its_model_comes_to_be_tested(
+    deployed: FakeGrid, tmp_path: Path
+) -> None:
+    run = uuid4().hex
+    ask(deployed, "train", train_request(deployed.run_config, center="grace", run=run), 7)
+    kept = tmp_path / "cache" / "state" / "visits" / run
+    assert (kept / "grace-000" / "reply" / "model.safetensors").is_file()
+    task = EvaluateTask(run=run, stage=0, center="grace")
+    content = pack_evaluate_request(EvaluateRequest(task, weights_of(deployed.run_config)))
+    ask(deployed, "evaluate", content, 7)
+    assert not kept.exists()
+
+
+def test_a_hospital_may_have_a_state_folder_of_its_own(deployed: FakeGrid, tmp_path: Path) -> None:
+    node = {**deployed.nodes[7], "state-dir": str(tmp_path / "state")}
+    grid = FakeGrid(app, deployed.run_config, {7: node})
+    ask(grid, "train", train_request(grid.run_config, center="grace"), 7)
+    assert list((tmp_path / "state" / "visits").glob("*/grace-000/reply/visit.json"))

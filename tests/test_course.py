@@ -23,7 +23,9 @@ def run(run_config: dict[str, Any]) -> RunSettings:
 
 def cards(sizes: dict[str, int]) -> dict[str, CenterCard]:
     return {
-        center: CenterCard(center=center, training_subjects=size, test_subjects=1, contrasts=("FLAIR",))
+        center: CenterCard(
+            center=center, training_subjects=size, test_subjects=1, contrasts=("FLAIR",), fingerprint="f"
+        )
         for center, size in sizes.items()
     }
 
@@ -45,8 +47,8 @@ def test_descending_goes_by_training_subjects_and_keeps_ties_as_given(run: RunSe
 
 
 def test_descending_counts_training_subjects_alone(run: RunSettings) -> None:
-    tested = CenterCard(center="ucsf", training_subjects=3, test_subjects=90, contrasts=("FLAIR",))
-    trained = CenterCard(center="amu", training_subjects=4, test_subjects=1, contrasts=("FLAIR",))
+    tested = CenterCard(center="ucsf", training_subjects=3, test_subjects=90, contrasts=("FLAIR",), fingerprint="f")
+    trained = CenterCard(center="amu", training_subjects=4, test_subjects=1, contrasts=("FLAIR",), fingerprint="f")
     pair = run.model_copy(update={"order": "descending", "centers": ("ucsf", "amu")})
     assert order_of_visits({"ucsf": tested, "amu": trained}, pair) == ("amu", "ucsf")
 

@@ -96,7 +96,7 @@ def test_too_few_subjects_are_refused(subjects: int) -> None:
 
 
 def hospital(center: str = "milan", key: bytes = KEY) -> Hospital:
-    return Hospital(center, (), (), 2.0, Path("nowhere"), key)
+    return Hospital(center, (), (), 2.0, True, Path("nowhere"), Path("nowhere"), key)
 
 
 def test_a_pseudonym_is_a_keyed_hash() -> None:
@@ -193,8 +193,9 @@ def test_a_center_without_any_usable_subject_is_named(deployed: Callable[..., Ho
     center = deployed("milan")
     for case in center.test:
         case.image.write_bytes(b"")
-    with pytest.raises(DataError, match="center milan has no usable subject of 2"):
+    with pytest.raises(DataError, match=r"center milan has no usable subject of 1: .*cannot be read") as caught:
         center.open(center.test)
+    assert caught.value.public == "center milan has no usable subject of 1: one cannot be read; one cannot be read"
 
 
 def test_a_missing_data_folder_is_named(deployed: Callable[..., Hospital], tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Inspection: a train reply that breaks one rule is refused, and its center is named."""
 
+import tomllib
 from dataclasses import replace
 
 import numpy as np
@@ -11,15 +12,22 @@ from shared.errors import CenterError
 from shared.memory import Exemplar
 from shared.messages import TrainFigures, TrainReply, TrainTask
 from shared.network import Weights
+from shared.settings import Settings
+from tests.conftest import ROOT
 
 SENT: Weights = {"down.weight": torch.zeros(2, 3), "up.bias": torch.zeros(4)}
 MOST = 3
+"""Subjects that may contribute."""
 
 
 def exemplar(subject: str, center: str = "milan") -> Exemplar:
-    image = np.random.default_rng(0).random((4, 4, 4), dtype=np.float32)
-    return Exemplar.encode(image, image, center=center, subject=subject, contrast="FLAIR", spacing=2.0)
+    image = np.random.default_rng(0).random((16, 16, 16), dtype=np.float32)
+    return Exemplar.encode(image, image, center=center, subject=subject, contrast="FLAIR", spacing=4.0)
 
+
+with (ROOT / "pyproject.toml").open("rb") as pyproject, (ROOT / "scenarios" / "smoke.toml").open("rb") as smoke:
+    CONFIG = tomllib.load(pyproject)["tool"]["flwr"]["app"]["config"] | tomllib.load(smoke)
+SETTINGS = Settings.from_run_config(CONFIG | {"memory-subjects": MOST})
 
 GIVEN = (exemplar("a"), exemplar("b"))
 REPLY = TrainReply(
@@ -27,12 +35,12 @@ REPLY = TrainReply(
     contribution=GIVEN,
     figures=TrainFigures(steps=1, subjects=2, final_loss=0.5, seconds=1.0, compute_seconds=0.5),
 )
-TASK = TrainTask(stage=1, center="milan", contribute=True, budget=sum(e.payload.nbytes for e in GIVEN))
+TASK = TrainTask(run="0" * 32, stage=1, center="milan", contribute=True, budget=sum(e.payload.nbytes for e in GIVEN))
 
 
 def refusal(reply: TrainReply, task: TrainTask = TASK) -> str:
     with pytest.raises(CenterError, match=r"center milan sent .*: refused") as caught:
-        inspect_reply(reply, task, SENT, MOST)
+        inspect_reply(reply, task, SENT, SETTINGS)
     return str(caught.value)
 
 
@@ -43,12 +51,12 @@ def model(**changed: torch.Tensor) -> TrainReply:
 
 
 def test_what_was_asked_for_is_accepted() -> None:
-    inspect_reply(REPLY, TASK, SENT, MOST)
-    inspect_reply(replace(REPLY, contribution=()), TASK, SENT, MOST)
+    inspect_reply(REPLY, TASK, SENT, SETTINGS)
+    inspect_reply(replace(REPLY, contribution=()), TASK, SENT, SETTINGS)
     silent = TASK.model_copy(update={"contribute": False, "budget": 0})
-    inspect_reply(replace(REPLY, contribution=()), silent, SENT, MOST)
+    inspect_reply(replace(REPLY, contribution=()), silent, SENT, SETTINGS)
     with pytest.raises(CenterError):
-        inspect_reply(REPLY, silent, SENT, MOST)
+        inspect_reply(REPLY, silent, SENT, SETTINGS)
 
 
 def test_a_model_that_lacks_a_parameter() -> None:
@@ -94,7 +102,7 @@ def test_exemplars_of_too_many_subjects() -> None:
     four = tuple(exemplar(subject) for subject in "abcd")
     enough = TASK.model_copy(update={"budget": 10 * TASK.budget})
     assert "4 exemplars, but one from each of at most 3 subjects" in refusal(replace(REPLY, contribution=four), enough)
-    inspect_reply(replace(REPLY, contribution=four[:MOST]), enough, SENT, MOST)
+    inspect_reply(replace(REPLY, contribution=four[:MOST]), enough, SENT, SETTINGS)
 
 
 def test_exemplars_beyond_their_budget() -> None:

@@ -79,20 +79,28 @@ WEIGHTS: Weights = {
     "unet.half": torch.tensor([0.5, -1.5], dtype=torch.float16),
     "unet.steps": torch.tensor(7),
 }
-TASK = TrainTask(stage=2, center="ucsf", pool=("ucsf", "amu"), steps_factor=2, contribute=True, budget=1000)
+TASK = TrainTask(
+    run="0" * 32, stage=2, center="ucsf", pool=("ucsf", "amu"), steps_factor=2, contribute=True, budget=1000
+)
 FIGURES = TrainFigures(
-    steps=8, subjects=3, final_loss=0.25, seconds=2.0, compute_seconds=1.5, set_aside=("0123456789abcdef",)
+    steps=8,
+    subjects=3,
+    final_loss=0.25,
+    seconds=2.0,
+    compute_seconds=1.5,
+    set_aside={"0123456789abcdef": "cannot be read"},
 )
 CASE = CaseScore(subject="s1", contrast="FLAIR", dice=0.5, soft_dice=0.4, precision=1.0, recall=0.0)
 HEADERS: list[Header] = [
-    CenterCard(center="amu", training_subjects=6, test_subjects=2, contrasts=("FLAIR", "T2w")),
+    CenterCard(center="amu", training_subjects=6, test_subjects=2, contrasts=("FLAIR", "T2w"), fingerprint="f"),
     RollCall(
-        cards=(CenterCard(center="amu", training_subjects=6, test_subjects=2, contrasts=("FLAIR",)),), simulated=True
+        cards=(CenterCard(center="amu", training_subjects=6, test_subjects=2, contrasts=("FLAIR",), fingerprint="f"),),
+        simulated=True,
     ),
     TASK,
     FIGURES,
     CASE,
-    EvaluateTask(stage=0, center="milan"),
+    EvaluateTask(run="0" * 32, stage=0, center="milan"),
     TestFigures(center="milan", cases=(CASE, CASE), seconds=0.5),
 ]
 MEMORY = ReplayMemory((exemplar("milan", "a"), exemplar("milan", "b", 1), exemplar("amu", "a", 2)))
@@ -127,7 +135,7 @@ def test_a_train_reply_comes_back(travel: Travel) -> None:
 
 
 def test_an_evaluate_request_comes_back(travel: Travel) -> None:
-    task = EvaluateTask(stage=1, center="amu")
+    task = EvaluateTask(run="0" * 32, stage=1, center="amu")
     arrived = unpack_evaluate_request(travel(pack_evaluate_request(EvaluateRequest(task, WEIGHTS))))
     assert arrived.task == task
     assert_weights(arrived.weights)
@@ -151,14 +159,22 @@ def test_a_question_travels(travel: Travel) -> None:
 
 
 def test_weights_that_came_can_be_trained_in_place() -> None:
-    records = pack_evaluate_request(EvaluateRequest(EvaluateTask(stage=0, center="amu"), WEIGHTS))
+    records = pack_evaluate_request(EvaluateRequest(EvaluateTask(run="0" * 32, stage=0, center="amu"), WEIGHTS))
     arrived = unpack_evaluate_request(records).weights
     arrived["unet.weight"] += 1
     assert_weights(unpack_evaluate_request(records).weights)
 
 
 @hypothesis(deadline=None)
-@given(st.builds(TrainTask, stage=st.integers(0, 99), center=st.text(), pool=st.lists(st.text()).map(tuple)))
+@given(
+    st.builds(
+        TrainTask,
+        run=st.just("0" * 32),
+        stage=st.integers(0, 99),
+        center=st.text(),
+        pool=st.lists(st.text()).map(tuple),
+    )
+)
 def test_a_header_may_hold_any_text(task: TrainTask) -> None:
     assert unpack_header(by_proto(pack_header(task)), TrainTask) == task
 
@@ -279,7 +295,9 @@ def test_a_score_lies_between_0_and_1(metric: str, score: float) -> None:
         CaseScore.model_validate(CASE.model_dump() | {metric: score})
 
 
-def test_a_loss_that_is_no_number_arrives_as_it_is() -> None:
-    diverged = FIGURES.model_copy(update={"final_loss": float("nan")})
-    arrived = unpack_header(pack_header(diverged), TrainFigures)
-    assert np.isnan(arrived.final_loss)
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_figures_that_are_no_numbers_are_refused(number: float) -> None:
+    for name in ("final_loss", "seconds", "compute_seconds"):
+        diverged = FIGURES.model_copy(update={name: number})
+        with pytest.raises(MessageError, match=f"TrainFigures header is wrong at {name}"):
+            unpack_header(pack_header(diverged), TrainFigures)

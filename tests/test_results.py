@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,11 @@ import pytest
 import torch
 
 from server.course import plan_course
-from server.results import summarise, write_results
-from server.strategy import StageRecord
+from server.journal import Journal
+from server.results import summarise, versions, write_results
 from shared.errors import ResultsError
 from shared.memory import Exemplar, ReplayMemory
-from shared.messages import CaseScore, TestFigures, TrainFigures
+from shared.messages import CaseScore, CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest, TrainTask
 from shared.network import initial_weights, load_model
 from shared.settings import Settings
 
@@ -33,27 +32,49 @@ def of_method(settings: Settings, method: str) -> Settings:
     return settings.model_copy(update={"run": settings.run.model_copy(update={"method": method})})
 
 
-def stages(settings: Settings, loss: float = 0.25) -> list[StageRecord]:
-    """The finished stages of a run: two test cases a center, one exemplar a stage."""
-    records, memory = [], ReplayMemory()
-    for stage in plan_course(ORDER, settings.run):
-        image = np.zeros((4, 4, 4), dtype=np.float32)
-        crop = Exemplar.encode(image, image, center=stage.center, subject="s", contrast="FLAIR", spacing=4.0)
-        memory = memory.with_contribution(stage.center, [crop])
-        scores = {
-            center: tuple(
-                CaseScore(subject=f"t{k}", contrast="T2w", dice=dice + part, soft_dice=0.5, precision=0.4, recall=0.3)
-                for k, part in enumerate((-0.1, 0.1))
-            )
-            for center, dice in zip(ORDER, DICE[stage.index], strict=True)
-        }
-        tests = {center: TestFigures(center=center, cases=cases, seconds=0.5) for center, cases in scores.items()}
-        figures = TrainFigures(
-            steps=8, subjects=2, final_loss=loss, seconds=3.0, compute_seconds=2.0, set_aside=("0123456789abcdef",)
-        )
+def figures_of() -> TrainFigures:
+    return TrainFigures(
+        steps=8,
+        subjects=2,
+        final_loss=0.25,
+        seconds=3.0,
+        compute_seconds=2.0,
+        set_aside={"0123456789abcdef": "cannot be read"},
+    )
+
+
+def crop(center: str) -> Exemplar:
+    image = np.full((4, 4, 4), ORDER.index(center), dtype=np.float32)
+    return Exemplar.encode(image, image.clip(0, 1), center=center, subject="s", contrast="FLAIR", spacing=4.0)
+
+
+def journal_of(folder: Path, settings: Settings, without: tuple[int, str] | None = None) -> Journal:
+    """The journal of a finished run: two test cases a center, one exemplar a stage."""
+    cards = {
+        c: CenterCard(center=c, training_subjects=2, test_subjects=2, contrasts=("T2w",), fingerprint="f")
+        for c in ORDER
+    }
+    journal = Journal.create(folder, settings, ORDER, cards)
+    course = plan_course(ORDER, settings.run)
+    journal.add_attempt(5, journal.where(course), versions())
+    for stage in course:
         weights = initial_weights(settings.network, stage.index)
-        records.append(StageRecord(stage, weights, memory, figures, tests, {}, 1.5, 0.25))
-    return records
+        task = TrainTask(run=journal.facts.run, stage=stage.index, center=stage.center, contribute=True)
+        reply = TrainReply(weights, (crop(stage.center),), figures_of())
+        journal.add_visit(TrainRequest(task, weights, ReplayMemory()), reply, settings, 0.25)
+        for center, dice in zip(ORDER, DICE[stage.index], strict=True):
+            if (stage.index, center) != without:
+                cases = tuple(
+                    CaseScore(
+                        subject=f"t{k}", contrast="T2w", dice=dice + part, soft_dice=0.5, precision=0.4, recall=0.3
+                    )
+                    for k, part in enumerate((-0.1, 0.1))
+                )
+                journal.add_tests(stage.index, TestFigures(center=center, cases=cases, seconds=0.5))
+        missing = {without[1]: "was switched off"} if without and without[0] == stage.index else {}
+        journal.end_tests(stage.index, missing, 1.5)
+    journal.end_attempt()
+    return journal
 
 
 def no_constant(name: str) -> None:
@@ -61,7 +82,7 @@ def no_constant(name: str) -> None:
 
 
 def written(folder: Path, settings: Settings, **how: Any) -> dict[str, Any]:
-    write_results(folder, settings, ORDER, stages(settings, **how))
+    write_results(folder, settings, plan_course(ORDER, settings.run), journal_of(folder, settings, **how))
     results: dict[str, Any] = json.loads((folder / "results.json").read_text(), parse_constant=no_constant)
     return results
 
@@ -96,12 +117,13 @@ def test_every_stage_is_listed_with_its_cost_and_its_memory(tmp_path: Path, sett
     listed = written(tmp_path, settings)["stages"]
     assert [(stage["stage"], stage["center"]) for stage in listed] == list(enumerate(ORDER))
     assert [stage["memory_exemplars"] for stage in listed] == [1, 2, 3]
-    assert [stage["memory_bytes"] for stage in listed] == [r.memory.nbytes for r in stages(settings)]
+    sizes = [crop(center).payload.nbytes for center in ORDER]
+    assert [stage["memory_bytes"] for stage in listed] == [sum(sizes[: i + 1]) for i in range(3)]
     first = listed[0]
     assert (first["steps"], first["final_loss"], first["training_subjects"]) == (8, 0.25, 2)
     assert (first["training_seconds"], first["compute_seconds"]) == (3.0, 2.0)
     assert (first["evaluating_seconds"], first["transit_seconds"]) == (1.5, 0.25)
-    assert first["set_aside"] == ["0123456789abcdef"]
+    assert first["set_aside"] == {"0123456789abcdef": "cannot be read"}
 
 
 def test_every_test_case_is_listed_and_gives_r_again(tmp_path: Path, settings: Settings) -> None:
@@ -113,11 +135,6 @@ def test_every_test_case_is_listed_and_gives_r_again(tmp_path: Path, settings: S
         for center, mean in zip(ORDER, row, strict=True):
             cases = [s["dice"] for s in scores if (s["stage"], s["center"]) == (i, center)]
             assert sum(cases) / len(cases) == pytest.approx(mean)
-
-
-def test_a_number_that_is_none_is_null(tmp_path: Path, settings: Settings) -> None:
-    listed = written(tmp_path, settings, loss=math.nan)["stages"]
-    assert [stage["final_loss"] for stage in listed] == [None] * 3
 
 
 def test_the_matrix_is_a_table_of_its_own(tmp_path: Path, settings: Settings) -> None:
@@ -134,23 +151,25 @@ def test_the_model_of_the_last_stage_can_be_used(tmp_path: Path, settings: Setti
     settings = of_method(settings, method)
     written(tmp_path, settings)
     model = load_model(tmp_path / "model.safetensors")
-    last = stages(settings)[-1].weights
+    last = initial_weights(settings.network, 0 if method == "pooled" else 2)
     assert all(torch.equal(value, last[name]) for name, value in model.state_dict().items())
-    assert {path.name for path in tmp_path.iterdir()} == {"results.json", "matrix.csv", "model.safetensors"}
+    assert {path.name for path in tmp_path.iterdir()} == {"journal", "results.json", "matrix.csv", "model.safetensors"}
 
 
 def test_single_keeps_the_model_of_every_center(tmp_path: Path, settings: Settings) -> None:
     settings = of_method(settings, "single")
     written(tmp_path, settings)
-    for record in stages(settings):
-        model = load_model(tmp_path / "models" / f"{record.stage.center}.safetensors")
-        assert all(torch.equal(value, record.weights[name]) for name, value in model.state_dict().items())
+    for index, center in enumerate(ORDER):
+        model, weights = (
+            load_model(tmp_path / "models" / f"{center}.safetensors"),
+            initial_weights(settings.network, index),
+        )
+        assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
     assert len(list((tmp_path / "models").iterdir())) == 3
 
 
-def test_models_that_never_learnt_from_each_other_transfer_nothing(settings: Settings) -> None:
-    single = of_method(settings, "single")
-    results = summarise(single, ORDER, stages(single))
+def test_models_that_never_learnt_from_each_other_transfer_nothing(tmp_path: Path, settings: Settings) -> None:
+    results = written(tmp_path, of_method(settings, "single"))
     assert results["bwt"] is None
     assert results["bwt_per_center"] is None
     assert results["learning_accuracy"] == pytest.approx(0.7)
@@ -166,23 +185,16 @@ def test_pooled_training_has_one_row_and_an_accuracy(tmp_path: Path, settings: S
     assert (tmp_path / "matrix.csv").read_text().splitlines()[1].startswith("all,")
 
 
-def test_one_center_has_an_accuracy_and_no_transfer(settings: Settings) -> None:
-    (record,) = [stage for stage in stages(settings) if stage.stage.index == 0]
-    alone = StageRecord(
-        record.stage, record.weights, record.memory, record.figures, {"ucsf": record.tests["ucsf"]}, {}, 0.0, 0.0
-    )
-    results = summarise(settings, ("ucsf",), [alone])
+def test_one_center_has_an_accuracy_and_no_transfer(tmp_path: Path, settings: Settings) -> None:
+    first, *_ = journal_of(tmp_path, settings).records(plan_course(ORDER, settings.run))
+    results = summarise(settings, ("ucsf",), [replace(first, tests={"ucsf": first.tests["ucsf"]})])
     assert results["acc"] == pytest.approx(0.6)
     assert results["bwt"] is None
     assert results["bwt_per_center"] == {}
 
 
 def test_a_failed_test_is_null_in_r_and_named(tmp_path: Path, settings: Settings) -> None:
-    first, second, last = stages(of_method(settings, "finetune"))
-    kept = {center: figures for center, figures in last.tests.items() if center != "amu"}
-    last = replace(last, tests=kept, missing={"amu": "was switched off"})
-    write_results(tmp_path, of_method(settings, "finetune"), ORDER, [first, second, last])
-    results = json.loads((tmp_path / "results.json").read_text(), parse_constant=no_constant)
+    results = written(tmp_path, of_method(settings, "finetune"), without=(2, "amu"))
     assert results["R"][2] == [pytest.approx(0.4), None, pytest.approx(0.8)]
     assert results["missing"] == [{"stage": 2, "center": "amu", "reason": "was switched off"}]
     assert results["acc"] == pytest.approx(0.6)
@@ -190,12 +202,27 @@ def test_a_failed_test_is_null_in_r_and_named(tmp_path: Path, settings: Settings
     assert results["bwt_per_center"] == {"ucsf": pytest.approx(-0.2), "amu": None}
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, settings: Settings) -> None:
-    (tmp_path / "file").touch()
-    folder = tmp_path / "file" / "results"
-    with pytest.raises(ResultsError, match="results cannot be written to") as caught:
-        write_results(folder, settings, ORDER, stages(settings))
-    assert str(folder) in str(caught.value)
+def test_a_run_without_a_fault_has_one_attempt_and_no_interruption(tmp_path: Path, settings: Settings) -> None:
+    history = written(tmp_path, settings)["history"]
+    (attempt,) = history["attempts"]
+    assert (attempt["flower_run"], attempt["begins"], attempt["reason"]) == (5, "stage 1/3: training at ucsf", None)
+    assert history["interruptions"] == []
+    assert history["extends"] is None
+
+
+def test_each_interruption_is_listed_with_its_reason(tmp_path: Path, settings: Settings) -> None:
+    journal, course = journal_of(tmp_path, settings), plan_course(ORDER, settings.run)
+    journal.attempts.clear()
+    journal.add_attempt(1, "stage 1/3: training at ucsf", versions())
+    journal.add_attempt(2, "stage 2/3: testing at amu", versions())
+    journal.end_attempt("center amu failed")
+    journal.add_attempt(3, "stage 3/3: training at milan", versions())
+    journal.end_attempt()
+    write_results(tmp_path, settings, course, journal)
+    first, second = json.loads((tmp_path / "results.json").read_text())["history"]["interruptions"]
+    assert first["at"] == "stage 2/3: testing at amu"
+    assert first["stopped"] is None and "without a word" in first["reason"]
+    assert (second["at"], second["reason"]) == ("stage 3/3: training at milan", "center amu failed")
 
 
 @pytest.mark.parametrize("blocked", ["results.json", "matrix.csv", "model.safetensors"])
@@ -203,5 +230,7 @@ def test_a_file_that_cannot_be_written_is_an_error_of_the_results(
     tmp_path: Path, settings: Settings, blocked: str
 ) -> None:
     (tmp_path / blocked).mkdir()
-    with pytest.raises(ResultsError, match="results cannot be written to"):
-        write_results(tmp_path, settings, ORDER, stages(settings))
+    with pytest.raises(ResultsError, match="results cannot be written to") as caught:
+        written(tmp_path, settings)
+    assert str(tmp_path) in str(caught.value)
+    assert not (tmp_path / "results.json").is_file(), "it comes last, and says that all is there"

@@ -8,6 +8,7 @@ import pytest
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from server import dispatch
 from server.roster import Roster, call_roll
 from shared.errors import CenterError
 from shared.messages import CenterCard, RollCall, pack_header, pack_refusal
@@ -34,7 +35,7 @@ def _answer(config: dict[str, Any]) -> RecordDict:
     if "garbled" in config:
         return RecordDict()
     cards = tuple(
-        CenterCard(center=center, training_subjects=len(center), test_subjects=1, contrasts=("FLAIR",))
+        CenterCard(center=center, training_subjects=len(center), test_subjects=1, contrasts=("FLAIR",), fingerprint="f")
         for center in config["centers"].split()
     )
     return pack_header(RollCall(cards=cards, simulated=bool(config.get("simulated", False))))
@@ -75,7 +76,7 @@ def hospital(*centers: str, **config: str | bool) -> dict[str, Any]:
 
 def call(run: RunSettings, nodes: dict[int, dict[str, Any]], **how: Any) -> tuple[Arrivals, Roster]:
     grid = Arrivals(reception(), {}, nodes, **how)
-    return grid, call_roll(grid, run, grid.clock, grid.clock.sleep)
+    return grid, call_roll(grid, run, clock=dispatch.Clock(grid.clock, grid.clock.sleep))
 
 
 THREE = {103: hospital("milan"), 101: hospital("ucsf"), 102: hospital("amu")}
@@ -118,7 +119,7 @@ def test_every_arrival_renews_the_wait(run: RunSettings) -> None:
 def test_missing_centers_are_named_when_the_wait_is_over(run: RunSettings) -> None:
     grid = Arrivals(reception(), {}, THREE, absent={101, 103})
     with pytest.raises(CenterError) as caught:
-        call_roll(grid, run, grid.clock, grid.clock.sleep)
+        call_roll(grid, run, clock=dispatch.Clock(grid.clock, grid.clock.sleep))
     assert "2 of 3 centers did not come within 10 s: milan, ucsf;" in str(caught.value)
     assert "amu" not in str(caught.value)
     assert WAIT < grid.clock.now - 1000 < WAIT + 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import Result
 
-from server.course import plan_course
+from server.course import Stage, plan_course
+from server.entries import StageRecord
+from server.journal import Journal
 from server.roster import Roster
-from server.strategy import StageRecord, Visits
+from server.strategy import Visits
 from shared.errors import CenterError
 from shared.memory import Exemplar, center_budget
 from shared.messages import (
@@ -48,7 +51,7 @@ def exemplars(center: str) -> tuple[Exemplar, ...]:
     """The two crops that a center contributes."""
     made = []
     for k in range(2):
-        image = np.full((4, 4, 4), CENTERS.index(center) + k / 2, dtype=np.float32)
+        image = np.full((16, 16, 16), CENTERS.index(center) + k / 2, dtype=np.float32)
         made.append(
             Exemplar.encode(image, image.clip(0, 1), center=center, subject=f"s{k}", contrast="FLAIR", spacing=4.0)
         )
@@ -97,13 +100,34 @@ class Journey:
 
     settings: Settings
     grid: FakeGrid
-    records: list[StageRecord] = field(default_factory=list)
+    folder: Path
+    journals: list[Journal] = field(default_factory=list)
 
     def start(self, initial: ArrayRecord | None = None) -> Result:
-        cards = {c: CenterCard(center=c, training_subjects=2, test_subjects=2, contrasts=("FLAIR",)) for c in CENTERS}
-        course = plan_course(CENTERS, self.settings.run)
-        roster = Roster(NODES, cards, simulated=True)
-        return Visits(self.settings, roster, course, CENTERS, self.records.append).start(self.grid, initial)
+        """From the start, or from where the journal is."""
+        cards = {
+            c: CenterCard(center=c, training_subjects=2, test_subjects=2, contrasts=("FLAIR",), fingerprint="f")
+            for c in CENTERS
+        }
+        roster = Roster(dict(NODES), cards, simulated=True)
+        if self.journals:
+            self.journals.append(Journal.open(self.folder))
+        else:
+            self.journals.append(Journal.create(self.folder, self.settings, CENTERS, cards))
+        return Visits(self.settings, roster, self.course, self.journals[-1]).start(self.grid, initial)
+
+    @property
+    def course(self) -> tuple[Stage, ...]:
+        return plan_course(CENTERS, self.settings.run)
+
+    @property
+    def records(self) -> list[StageRecord]:
+        """The stages that were tested to their end, as the journal on disk has them."""
+        journal = Journal.open(self.folder)
+        return [record for record in journal.records(self.course) if not journal.untested(record.stage.index)]
+
+    def weights(self, index: int) -> Weights:
+        return Journal.open(self.folder).weights(index)
 
     @property
     def asked(self) -> list[TrainRequest]:
@@ -120,17 +144,23 @@ Setup = Callable[..., Journey]
 
 
 @pytest.fixture
-def journey(run_config: dict[str, Any]) -> Setup:
+def journey(run_config: dict[str, Any], tmp_path: Path) -> Setup:
     """A journey over three hospitals; keywords are keys of the run-config with _ for -."""
 
     def setup(
         client: ClientApp | None = None, errors: dict[tuple[int, str, int], Error] | None = None, **changes: object
     ) -> Journey:
         changed = {key.replace("_", "-"): value for key, value in changes.items()}
-        config = run_config | {"features": 2, "centers": ",".join(CENTERS), "order": "given"} | changed
+        config = (
+            run_config
+            | {"features": 2, "centers": ",".join(CENTERS), "order": "given", "patience-minutes": 0.0}
+            | changed
+        )
         nodes: dict[int, dict[str, Any]] = {node: {} for node in NODES.values()}
         grid = FakeGrid(client or hospitals(), config, nodes, errors=errors or {})
-        return Journey(Settings.from_run_config(config), grid)
+        folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        folder.mkdir()
+        return Journey(Settings.from_run_config(config), grid, folder)
 
     return setup
 
@@ -168,11 +198,11 @@ def test_the_model_is_handed_on_from_stage_to_stage(journey: Setup) -> None:
     course = journey(method="finetune")
     result = course.start()
     first, *_ = course.asked
-    for i, (request, record) in enumerate(zip(course.asked, course.records, strict=True)):
+    for i, request in enumerate(course.asked):
         assert same(request.weights, plus(first.weights, i))
-        assert same(record.weights, plus(first.weights, i + 1))
+        assert same(course.weights(i), plus(first.weights, i + 1))
     assert result.arrays is not None
-    assert same(dict(result.arrays.to_torch_state_dict()), course.records[-1].weights)
+    assert same(dict(result.arrays.to_torch_state_dict()), course.weights(2))
 
 
 def test_the_model_that_was_trained_is_the_one_that_is_tested(journey: Setup) -> None:
@@ -185,7 +215,7 @@ def test_the_model_that_was_trained_is_the_one_that_is_tested(journey: Setup) ->
     course = journey(hospitals(test=watching), method="finetune")
     course.start()
     assert [(test.task.stage, test.task.center) for test in tests] == [(i, c) for i in range(3) for c in CENTERS]
-    assert all(same(test.weights, course.records[test.task.stage].weights) for test in tests)
+    assert all(same(test.weights, course.weights(test.task.stage)) for test in tests)
 
 
 def test_a_center_gets_exactly_the_exemplars_of_those_before_it(journey: Setup) -> None:
@@ -196,7 +226,8 @@ def test_a_center_gets_exactly_the_exemplars_of_those_before_it(journey: Setup) 
         got = request.memory.exemplars
         assert [e.provenance for e in got] == [e.provenance for e in expected]
         assert all(np.array_equal(a.payload, b.payload) for a, b in zip(got, expected, strict=True))
-        assert course.records[i].memory.centers == CENTERS[: i + 1]
+        assert course.records[i].memory_exemplars == 2 * (i + 1)
+    assert course.journals[-1].memory().centers == CENTERS
 
 
 def test_replay_asks_for_exemplars_within_a_center_s_share_of_the_budget(journey: Setup) -> None:
@@ -212,7 +243,7 @@ def test_without_replay_no_exemplar_is_asked_for_or_sent(journey: Setup, method:
     course = journey(method=method)
     course.start()
     assert not any(request.task.contribute or request.memory.exemplars for request in course.asked)
-    assert not any(record.memory.exemplars for record in course.records)
+    assert not any(record.memory_exemplars for record in course.records)
 
 
 def test_single_starts_every_stage_from_the_same_fresh_network(journey: Setup) -> None:
@@ -250,9 +281,10 @@ def test_an_encoder_is_carried_over_and_every_stage_has_a_fresh_decoder(journey:
     course = journey(method="finetune", carry="encoder")
     course.start()
     starts = [request.weights for request in course.asked]
-    for before, start in zip(course.records, starts[1:], strict=False):
+    for index, start in enumerate(starts[1:]):
+        before = course.weights(index)
         for name, value in start.items():
-            assert torch.equal(value, before.weights[name]) is is_encoder(name)
+            assert torch.equal(value, before[name]) is is_encoder(name)
     decoders = [{name: value for name, value in start.items() if not is_encoder(name)} for start in starts]
     assert not same(decoders[0], decoders[1])
     assert not same(decoders[1], decoders[2])
@@ -371,7 +403,7 @@ def test_an_answer_that_cannot_be_read_is_named_by_its_center(journey: Setup, ga
 def test_a_model_that_diverged_is_refused_by_its_center_s_name(journey: Setup) -> None:
     def diverged(request: TrainRequest) -> RecordDict:
         broken = {name: value * float("nan") for name, value in request.weights.items()}
-        return trained(TrainRequest(request.task, broken, request.memory), final_loss=float("nan"))
+        return trained(TrainRequest(request.task, broken, request.memory))
 
     said = failure(journey(hospitals(train=at(2, "milan", diverged, trained))), 2, ("train", NODES["milan"]))
     assert "center milan" in said

@@ -221,8 +221,14 @@ def _unknown_type(path: Path) -> None:
     path.write_bytes(gzip.compress(raw))
 
 
-def _colours(path: Path) -> None:
-    write_image(path, np.zeros((4, 4, 4), dtype=[("R", "u1"), ("G", "u1"), ("B", "u1")]), np.eye(4))
+def _loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path)
+
+
+def _no_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
 
 
 @pytest.mark.parametrize(
@@ -231,12 +237,13 @@ def _colours(path: Path) -> None:
         _truncated,
         _garbled,
         _unknown_type,
-        _colours,
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(b"not an image"),
         lambda path: path.unlink(),
+        _loop,
+        _no_folder,
     ],
-    ids=["truncated", "garbled", "unknown-type", "colours", "empty", "text", "missing"],
+    ids=["truncated", "garbled", "unknown-type", "empty", "text", "missing", "symlink-loop", "folder"],
 )
 @pytest.mark.parametrize("which", ["image", "label"])
 def test_an_unreadable_file_is_named(tmp_path: Path, damage: Callable[[Path], None], which: str) -> None:
@@ -247,6 +254,43 @@ def test_an_unreadable_file_is_named(tmp_path: Path, damage: Callable[[Path], No
     damage(getattr(case, which))
     with pytest.raises(DataError, match=f"{getattr(case, which).name} cannot be read"):
         open_volume(case, 4.0, tmp_path / "cache")
+
+
+def _header(path: Path, offset: int, value: bytes) -> None:
+    raw = bytearray(gzip.decompress(path.read_bytes()))
+    raw[offset : offset + len(value)] = value
+    path.write_bytes(gzip.compress(raw))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said", "public"),
+    [
+        (
+            lambda p: write_image(p, np.zeros((4, 4, 4), [("R", "u1"), ("G", "u1"), ("B", "u1")]), np.eye(4)),
+            "must hold one number a voxel",
+            "is of a wrong type",
+        ),
+        (lambda p: write_image(p, np.ones((12, 12, 12), np.complex64), np.eye(4)), "one number a voxel", "wrong type"),
+        (lambda p: write_image(p, np.ones((12, 12, 12, 2), np.float32), np.eye(4)), "one 3D volume", "wrong shape"),
+        (lambda p: write_image(p, np.ones((0, 12, 12), np.float32), np.eye(4)), "one 3D volume", "wrong shape"),
+        # dim at byte 40: a header that claims 2^44 voxels
+        (lambda p: _header(p, 42, (30000).to_bytes(2, "little") * 3), "one 3D volume", "wrong shape"),
+        # qform_code and sform_code at byte 252
+        (lambda p: _header(p, 252, b"\0\0\0\0"), "has no affine", "has no affine"),
+        # srow_x at byte 280
+        (lambda p: _header(p, 280, np.float32("nan").tobytes()), "singular affine", "singular affine"),
+    ],
+    ids=["colours", "complex", "4D", "zero-size", "boundless", "no-affine", "nan-affine"],
+)
+def test_an_image_of_a_wrong_kind_is_named_and_told_without_its_path(
+    tmp_path: Path, damage: Callable[[Path], None], said: str, public: str
+) -> None:
+    case = patient_case(tmp_path, (4.0, 4.0, 4.0))
+    damage(case.image)
+    with pytest.raises(DataError, match=f"{case.image.name} .*{said}") as caught:
+        open_volume(case, 4.0, tmp_path / "cache")
+    assert public in caught.value.public
+    assert str(tmp_path) not in caught.value.public
 
 
 # The cache

@@ -1,0 +1,314 @@
+"""The journal: what a run has reached, on disk before its next step begins.
+
+    journal/run.json              settings, order, what the centers said of themselves
+    journal/attempts.json         when the run was started, interrupted and resumed
+    journal/stage-000/            a finished training: model, exemplars, figures (shared/archive.py)
+    journal/stage-000/row.json    the test scores that have come so far, and what is missing for good
+
+Nothing random is in it: every random choice of a run follows from its seed and from what the
+choice is for (shared/seeds.py), so that a run which goes on goes on as if it had never stopped.
+"""
+
+import shutil
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ValidationError
+
+from server.course import Stage
+from server.entries import FORMAT, Attempt, Parent, Row, RunFacts, StageRecord
+from shared.archive import KeptVisit, keep_visit, open_visit
+from shared.durable import NEW, read_document, write_document
+from shared.errors import CenterError, DamagedError, ResultsError, SettingsError
+from shared.memory import ReplayMemory
+from shared.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest
+from shared.network import Weights
+from shared.settings import Settings
+
+FOLDER, RUN, ATTEMPTS, ROW = "journal", "run.json", "attempts.json", "row.json"
+
+
+class Journal:
+    """A run's journal, open for reading and writing. One process at a time may have it open."""
+
+    def __init__(self, results: Path, facts: RunFacts) -> None:
+        self.results = results
+        self.facts = facts
+        self.damaged: list[str] = []
+        """What was found damaged on opening, and is not used."""
+        self.attempts: list[Attempt] = []
+        self._folder = results / FOLDER
+        self._visits: list[KeptVisit] = []
+        self._rows: list[Row] = []
+
+    @classmethod
+    def create(cls, results: Path, settings: Settings, order: tuple[str, ...], cards: Mapping[str, CenterCard]) -> Self:
+        """Begin the journal of a new run in its results folder. Raises `ResultsError`."""
+        facts = RunFacts(
+            run=uuid.uuid4().hex,
+            settings=settings.to_run_config(),
+            order=order,
+            cards={center: cards[center] for center in order},
+        )
+        return cls.begin(results, facts)
+
+    def begin_extended(self, results: Path, settings: Settings, order: tuple[str, ...], parent: Parent) -> None:
+        """Begin, in another folder, the journal of a run that goes on from this one with one more center."""
+        changed = {"run": uuid.uuid4().hex, "settings": settings.to_run_config(), "order": order, "parent": parent}
+        self.begin(results, self.facts.model_copy(update=changed))
+
+    @classmethod
+    def begin(cls, results: Path, facts: RunFacts) -> Self:
+        """Write a journal's first page. Raises `ResultsError` where there is one already."""
+        journal = cls(results, facts)
+        if (results / FOLDER / RUN).exists():
+            raise ResultsError(f"{results} holds the journal of another run: choose a new folder")
+        try:
+            (results / FOLDER).mkdir(exist_ok=True)
+            write_document(results / FOLDER / RUN, facts.model_dump(mode="json"))
+        except OSError as error:
+            raise journal._unwritable(error) from None
+        return journal
+
+    @classmethod
+    def open(cls, results: Path) -> Self:
+        """The journal of a run that was begun, up to its last stage that is whole.
+
+        What is damaged is listed in `damaged` and set aside, and so is what built on it. Raises
+        `ResultsError` where there is no journal, or its first page cannot be used.
+        """
+        folder = results / FOLDER
+        try:
+            facts = RunFacts.model_validate(read_document(folder / RUN))
+        except FileNotFoundError:
+            raise ResultsError(
+                f"{results} holds no journal of a run ({folder / RUN} is missing): give a run's results folder"
+            ) from None
+        except (DamagedError, ValidationError) as error:
+            reason = str(error).splitlines()[0]
+            raise ResultsError(f"the journal of {results} cannot be used ({reason}): restore {folder / RUN}") from None
+        if facts.format != FORMAT:
+            raise ResultsError(
+                f"the journal of {results} has format {facts.format}, but this version of Wardround reads {FORMAT}: "
+                "use the version that wrote it"
+            )
+        journal = cls(results, facts)
+        journal._read()
+        return journal
+
+    def _read(self) -> None:
+        for unfinished in self._folder.glob(f"{NEW}*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+        self.attempts = self._read_attempts()
+        kept = sorted(self._folder.glob("stage-*"))
+        for index, folder in enumerate(kept):
+            try:
+                if folder != self.stage_folder(index):
+                    raise DamagedError(f"{self.stage_folder(index)} is missing")
+                visit = open_visit(folder)
+                if visit.visit.stage != index:
+                    raise DamagedError(f"{folder} holds stage {visit.visit.stage + 1}")
+            except DamagedError as error:
+                self._set_aside(kept[index:], f"{error}: stage {index + 1} is trained again, and what came after it")
+                break
+            self._visits.append(visit)
+            self._rows.append(self._read_row(folder))
+
+    def _read_attempts(self) -> list[Attempt]:
+        try:
+            return [Attempt.model_validate(entry) for entry in read_document(self._folder / ATTEMPTS)]
+        except FileNotFoundError:
+            return []
+        except (DamagedError, ValidationError, TypeError) as error:
+            self.damaged.append(f"{str(error).splitlines()[0]}: earlier attempts are forgotten")
+            return []
+
+    def _read_row(self, folder: Path) -> Row:
+        try:
+            return Row.model_validate(read_document(folder / ROW))
+        except FileNotFoundError:
+            return Row()
+        except (DamagedError, ValidationError) as error:
+            self.damaged.append(f"{str(error).splitlines()[0]}: its model is tested again")
+            return Row()
+
+    def _set_aside(self, stages: list[Path], reason: str) -> None:
+        """Move a damaged stage, and those that built on it, out of the way; nothing is deleted."""
+        self.damaged.append(reason)
+        mark = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+        try:
+            for folder in stages:
+                folder.rename(folder.with_name(f"damaged-{mark}-{folder.name}"))
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    # What is known
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The centers in the order of the visits."""
+        return self.facts.order
+
+    @property
+    def trained(self) -> int:
+        """How many stages were trained."""
+        return len(self._visits)
+
+    def figures(self, index: int) -> TrainFigures:
+        """What a stage's training cost and reached."""
+        return self._visits[index].visit.figures
+
+    def weights(self, index: int) -> Weights:
+        """The model after a stage. Raises `DamagedError`."""
+        return self._visits[index].weights()
+
+    def stage_folder(self, index: int) -> Path:
+        """Where all of a stage lies."""
+        return self._folder / f"stage-{index:03d}"
+
+    def model_file(self, index: int) -> Path:
+        """The model after a stage, as a file."""
+        return self.stage_folder(index) / "model.safetensors"
+
+    def memory(self) -> ReplayMemory:
+        """The memory after the last trained stage. Raises `DamagedError`."""
+        memory = ReplayMemory()
+        for kept in self._visits:
+            if kept.visit.manifest:
+                memory = memory.with_contribution(kept.visit.center, kept.exemplars())
+        return memory
+
+    def row(self, index: int) -> Row:
+        """A stage's tests, as far as they have come."""
+        return self._rows[index]
+
+    def untested(self, index: int) -> tuple[str, ...]:
+        """The centers that have neither tested a stage's model nor failed to."""
+        row = self._rows[index]
+        return tuple(center for center in self.order if center not in row.tests and center not in row.missing)
+
+    def records(self, course: tuple[Stage, ...]) -> list[StageRecord]:
+        """The stages that were trained."""
+        records, exemplars, size = [], 0, 0
+        for stage, kept, row in zip(course, self._visits, self._rows, strict=False):
+            exemplars += len(kept.visit.manifest)
+            size += kept.visit.contribution_bytes
+            records.append(
+                StageRecord(
+                    stage=stage,
+                    figures=kept.visit.figures,
+                    tests={center: row.tests[center] for center in self.order if center in row.tests},
+                    missing={center: row.missing[center] for center in self.order if center in row.missing},
+                    memory_exemplars=exemplars,
+                    memory_bytes=size,
+                    evaluating_seconds=row.evaluating_seconds,
+                    transit_seconds=kept.visit.transit_seconds,
+                )
+            )
+        return records
+
+    def where(self, course: tuple[Stage, ...]) -> str:
+        """What comes next, in words."""
+        for stage in course:
+            name = f"stage {stage.index + 1}/{len(course)}"
+            if stage.index >= self.trained:
+                return f"{name}: training at {stage.where}"
+            if waiting := self.untested(stage.index):
+                return f"{name}: testing at {', '.join(waiting)}"
+        return "writing the results"
+
+    # What must agree
+
+    def check_settings(self, settings: Settings) -> None:
+        """Raise `SettingsError`, naming each difference, where settings would change what the run computes."""
+        kept = Settings.from_run_config(self.facts.settings)
+        if changed := settings.changes_of_science(kept):
+            raise SettingsError(
+                f"the run in {self.results} was begun with other settings: {'; '.join(changed)}; "
+                "resume it as it was begun, or start a new run"
+            )
+
+    def check_cards(self, cards: Mapping[str, CenterCard]) -> None:
+        """Raise `CenterError` where a center's subjects are not those that the run was begun with.
+
+        What a center says that the run was extended to is noted.
+        """
+        for center, card in cards.items():
+            kept = self.facts.cards.get(center)
+            if kept is None:
+                self.facts = self.facts.model_copy(update={"cards": self.facts.cards | {center: card}})
+                self._write(self._folder / RUN, self.facts.model_dump(mode="json"))
+            elif card.fingerprint != kept.fingerprint:
+                raise CenterError(
+                    f"center {center} has other subjects than when the run was begun "
+                    f"({kept.training_subjects} + {kept.test_subjects} then, {card.training_subjects} + "
+                    f"{card.test_subjects} now, to train and to test on): a subject could be tested that was trained "
+                    "on; restore its data, or start a new run"
+                )
+
+    # What is added
+
+    def add_attempt(self, flower_run: int, begins: str, versions: Mapping[str, str]) -> None:
+        """Note that the run starts or goes on. Raises `ResultsError` where the disk refuses."""
+        self.attempts.append(Attempt(started=_now(), flower_run=flower_run, begins=begins, versions=dict(versions)))
+        self._write(self._folder / ATTEMPTS, [attempt.model_dump(mode="json") for attempt in self.attempts])
+
+    def end_attempt(self, reason: str | None = None) -> None:
+        """Note how the attempt ended: well, or for a reason."""
+        self.attempts[-1] = self.attempts[-1].model_copy(update={"ended": _now(), "reason": reason})
+        self._write(self._folder / ATTEMPTS, [attempt.model_dump(mode="json") for attempt in self.attempts])
+
+    def add_visit(self, request: TrainRequest, reply: TrainReply, settings: Settings, transit_seconds: float) -> None:
+        """Keep a finished training. Raises `ResultsError` where the disk refuses."""
+        folder = self.stage_folder(self.trained)
+        try:
+            self._visits.append(keep_visit(folder, request, reply, settings.network, transit_seconds))
+        except OSError as error:
+            raise self._unwritable(error) from None
+        self._rows.append(Row())
+
+    def add_tests(self, index: int, figures: TestFigures) -> None:
+        """Keep a center's scores. Raises `ResultsError` where the disk refuses."""
+        row = self._rows[index]
+        missing = {center: reason for center, reason in row.missing.items() if center != figures.center}
+        tests = row.tests | {figures.center: figures}
+        self._write_row(index, row.model_copy(update={"tests": tests, "missing": missing}))
+
+    def end_tests(self, index: int, missing: Mapping[str, str], seconds: float) -> None:
+        """Keep which tests failed, and what all of them took. Raises `ResultsError` where the disk refuses."""
+        row = self._rows[index]
+        changed = {"missing": row.missing | dict(missing), "evaluating_seconds": row.evaluating_seconds + seconds}
+        self._write_row(index, row.model_copy(update=changed))
+
+    def ask_again(self, center: str) -> int:
+        """Forget that a center could not test, so that it is asked again; returns for how many stages."""
+        asked = 0
+        for index, row in enumerate(self._rows):
+            if center in row.missing:
+                missing = {name: reason for name, reason in row.missing.items() if name != center}
+                self._write_row(index, row.model_copy(update={"missing": missing}))
+                asked += 1
+        return asked
+
+    def _write_row(self, index: int, row: Row) -> None:
+        self._write(self.stage_folder(index) / ROW, row.model_dump(mode="json"))
+        self._rows[index] = row
+
+    def _write(self, path: Path, body: Any) -> None:
+        try:
+            write_document(path, body)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> ResultsError:
+        return ResultsError(
+            f"the journal in {self._folder} cannot be written ({error.strerror or error}): "
+            "free the disk or mend its rights; what was finished before is safe"
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,42 @@
+"""What coordinator and hospital alike refuse in a message, before anything is done with it."""
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+
+from shared.memory import Exemplar
+from shared.network import Weights
+from shared.settings import Settings
+
+
+def model_problem(weights: Weights, expected: Weights) -> str:
+    """How a model differs from what it must be in names, types and shapes, or that it is not finite; or nothing."""
+    if differing := sorted(set(weights) ^ set(expected)):
+        return f"a model whose parameters differ from those of this run's network ({differing[0]})"
+    for name, value in weights.items():
+        if value.dtype != expected[name].dtype:
+            return f"a model with {name} of type {value.dtype} instead of {expected[name].dtype}"
+        if value.shape != expected[name].shape:
+            return f"a model with {name} of shape {tuple(value.shape)} instead of {tuple(expected[name].shape)}"
+        if not bool(torch.isfinite(value).all()):
+            return f"a model with NaN or infinity in {name}"
+    return ""
+
+
+def exemplars_problem(exemplars: Iterable[Exemplar], settings: Settings) -> str:
+    """What is wrong with the first exemplar that this run cannot have, or nothing."""
+    size, spacing = settings.exemplar_voxels, settings.data.spacing
+    for exemplar in exemplars:
+        about, payload = exemplar.provenance, exemplar.payload
+        which = f"exemplar {about.checksum[:12]} of center {about.center}"
+        if payload.dtype != np.uint8 or payload.ndim != 1:
+            return f"{which} as {payload.dtype} of shape {payload.shape} instead of bytes"
+        if hashlib.sha256(payload.tobytes()).hexdigest() != about.checksum:
+            return f"{which}, which does not match its checksum"
+        if about.shape != (size,) * 3 or about.spacing != spacing:
+            return f"{which} of {about.shape} voxels at {about.spacing:g} mm instead of {(size,) * 3} at {spacing:g} mm"
+        if about.contrast not in settings.data.contrasts:
+            return f"{which} with contrast {about.contrast}, which this run does not use"
+    return ""

@@ -1,0 +1,92 @@
+"""Files that a crash or a power cut leaves whole: the old one or the new one, never a half.
+
+A file is written under another name, forced to disk and renamed; so is a folder. A document
+is JSON with its own checksum, so that a later change of a single bit is noticed.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from shared.errors import DamagedError
+
+NEW = ".new-"
+"""Begins the name of what is still being written; a crash may leave one behind."""
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> None:
+    """Write a file whole or not at all. Raises `OSError` where the disk refuses."""
+    descriptor, name = tempfile.mkstemp(prefix=NEW, dir=path.parent)
+    new = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except BaseException:
+        new.unlink(missing_ok=True)
+        raise
+    _force(path.parent)
+
+
+@contextmanager
+def folder_whole(folder: Path) -> Iterator[Path]:
+    """A new folder to write files into; when the block ends well, it becomes `folder`.
+
+    `folder` must not exist. Raises `OSError` where the disk refuses.
+    """
+    with tempfile.TemporaryDirectory(prefix=NEW, dir=folder.parent, ignore_cleanup_errors=True) as name:
+        new = Path(name) / folder.name
+        new.mkdir()
+        yield new
+        for path in new.iterdir():
+            _force(path)
+        _force(new)
+        new.rename(folder)
+    _force(folder.parent)
+
+
+def write_document(path: Path, body: Any) -> None:
+    """Write JSON with its checksum, whole or not at all. Raises `OSError`."""
+    text = _canonical(body)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_whole(path, f'{{"sha256": "{digest}",\n"body": {text}}}\n'.encode())
+
+
+def read_document(path: Path) -> Any:
+    """The body of a document. Raises `DamagedError`, and `FileNotFoundError` where there is none."""
+    try:
+        document = json.loads(path.read_bytes())
+        digest, body = document["sha256"], document["body"]
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise DamagedError(f"{path} is damaged ({error})") from None
+    if hashlib.sha256(_canonical(body).encode()).hexdigest() != digest:
+        raise DamagedError(f"{path} is damaged (it does not match its checksum)")
+    return body
+
+
+def file_checksum(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal. Raises `OSError`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _canonical(body: Any) -> str:
+    return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False)
+
+
+def _force(path: Path) -> None:
+    """Wait until a file's or folder's content is on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
