@@ -25,23 +25,16 @@ from shared.errors import LaunchError
 Value = str | int | float | bool
 
 # The Flower command line, imported while the SuperLink starts: that saves two seconds, and as
-# much again for the second command. The SuperLink's process id on its standard input is the
-# sign to run the app; then it prints the list of runs after a mark. Standard input ends when
-# the launcher does, even by SIGKILL: then the SuperLink, and with it the run, ends too.
+# much again for the second command. A line on its standard input is the sign to run the app;
+# then it prints the list of runs after a mark.
 _SPEAKER = """
-import os, signal, sys, threading
+import sys
 import click
 from flwr.cli.app import app
 
 mark, connection, *run = sys.argv[1:]
-superlink = int(os.read(0, 20))
-
-def outlive():
-    os.read(0, 1)
-    os.kill(superlink, signal.SIGTERM)
-    os._exit(1)  # a SuperLink waits for its connections to close
-
-threading.Thread(target=outlive, daemon=True).start()
+if not sys.stdin.readline():
+    sys.exit("the launcher ended")
 try:
     app(["run", *run], standalone_mode=False)
     print(mark, flush=True)
@@ -97,10 +90,15 @@ def launch(launch: Launch, on_line: Callable[[str], None]) -> str:
         assert speaker.stdin is not None and speaker.stdout is not None
         ours.wait()
         with suppress(BrokenPipeError):  # one that ended already has said why
-            speaker.stdin.write(b"%d\n" % ours.process.pid)
+            speaker.stdin.write(b"run\n")
             speaker.stdin.flush()
         heard: list[str] = []
-        listing = _follow(speaker.stdout, on_line, heard)
+
+        def hear(line: str) -> None:
+            ours.note_sessions()
+            on_line(line)
+
+        listing = _follow(speaker.stdout, hear, heard)
         if speaker.wait() == 0:
             return completed(listing, heard)
         if ours.process.poll() is not None:

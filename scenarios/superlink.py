@@ -81,7 +81,10 @@ class Superlink:
         self._sessions: set[int] = set()
 
     def start(self) -> None:
-        """Start the SuperLink on a free port."""
+        """Start the SuperLink on a free port, and who clears up should this process be killed."""
+        if not self._children:
+            undertaker = [sys.executable, "-P", "-m", "scenarios.undertaker", str(self.folder)]
+            self.child(undertaker, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         self.port = free_port()
         (self.folder / "config.toml").write_text(
             f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
@@ -118,8 +121,12 @@ class Superlink:
                 if attempt == 2 or "address already in use" not in str(error):
                     raise
                 self.start()
-        # Noted while the SuperExec lives: in its session are also the orphans of a killed run.
-        self._sessions |= sessions_of(descendants({self.process.pid}, parents_of_all()))
+        self.note_sessions()
+
+    def note_sessions(self) -> None:
+        """Note the sessions of SuperLink and SuperExec while they live: in them are the orphans of a killed run."""
+        if len(self._sessions) < 2:
+            self._sessions |= sessions_of(descendants({self.process.pid}, parents_of_all()) | {self.process.pid})
 
     def stop(self) -> None:
         """Stop every process of the run and delete the temporary folder."""

@@ -107,6 +107,7 @@ class Visits(Strategy):
         begun = time.monotonic()
         messages = list(self.configure_evaluate(round_, arrays, ConfigRecord(), grid))
         names = [message.metadata.group_id for message in messages]
+        say(f"stage {round_}/{len(self._course)}: testing at {', '.join(names)}")
         replies = exchange(grid, messages, names, self._ttl, patience=self._patience(grid), on_failure=self._not_tested)
         self.aggregate_evaluate(round_, replies)
         self._journal.end_tests(stage.index, self._missing, time.monotonic() - begun)
