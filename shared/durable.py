@@ -7,6 +7,7 @@ is JSON with its own checksum, so that a later change of a single bit is noticed
 import hashlib
 import json
 import os
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +20,12 @@ NEW = ".new-"
 """Begins the name of what is still being written; a crash may leave one behind."""
 
 
-def write_whole(path: Path, data: bytes | memoryview) -> None:
-    """Write a file whole or not at all. Raises `OSError` where the disk refuses."""
-    descriptor, name = tempfile.mkstemp(prefix=NEW, dir=path.parent)
-    new = Path(name)
+def write_whole(path: Path, data: bytes | memoryview, *, private: bool = False) -> None:
+    """Write a file whole or not at all; `private`: for its owner alone. Raises `OSError` where the disk refuses."""
+    new = path.with_name(f"{NEW}{secrets.token_hex(8)}")
+    mode = 0o600 if private else 0o666  # less what the umask takes
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
