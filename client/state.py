@@ -56,8 +56,9 @@ def visit_state(folder: Path, request: TrainRequest, every_seconds: float) -> It
 def forget_visit(folder: Path, task: EvaluateTask, center: str) -> None:
     """Delete what is kept of a run's visits at `center` up to the stage that is tested, and of forsaken runs."""
     runs = folder / "visits"
-    for visit in list(runs.glob(f"{task.run}/{center}-*[0-9]")):
-        if int(visit.name.rpartition("-")[2]) <= task.stage:
+    for visit in list((runs / task.run).glob("*[0-9]")):
+        whose, _, stage = visit.name.rpartition("-")
+        if whose == center and int(stage) <= task.stage:
             shutil.rmtree(visit, ignore_errors=True)
             visit.with_suffix(".lock").unlink(missing_ok=True)
     with suppress(OSError):  # another center's visits may be there

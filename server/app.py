@@ -40,7 +40,7 @@ def main(grid: Grid, context: Context) -> None:
         except WardroundError as error:
             with suppress(ResultsError):  # the disk may be what failed
                 journal.end_attempt(str(error))
-            raise type(error)(f"{error}; then go on with: wardround resume {folder}") from None
+            raise type(error)(f"{error}; once that is mended, go on with: wardround resume {folder}") from None
         except BaseException as error:
             with suppress(ResultsError):
                 journal.end_attempt(f"{type(error).__name__}: {error}")

@@ -100,8 +100,11 @@ class Journal:
         return journal
 
     def _read(self) -> None:
-        for unfinished in self._folder.glob(f"{NEW}*"):
-            shutil.rmtree(unfinished, ignore_errors=True)
+        for unfinished in [*self.results.glob(f"{NEW}*"), *self._folder.rglob(f"{NEW}*")]:
+            if unfinished.is_dir():
+                shutil.rmtree(unfinished, ignore_errors=True)
+            else:
+                unfinished.unlink(missing_ok=True)
         self.attempts = self._read_attempts()
         kept = sorted(self._folder.glob("stage-*"))
         for index, folder in enumerate(kept):

@@ -24,6 +24,17 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="session")
+def undisturbed(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results folder of `watched.SMOKE`, run in simulation without any fault; it makes the hospitals, too."""
+    from tests.watched import SMOKE, WARDROUND, Watched
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run = Watched(WARDROUND, "run", *SMOKE, "--cpus", "1", "--output", folder / "run", log=folder / "log")
+    assert run.end() == 0, run.tail()
+    return folder / "run"
+
+
 @pytest.fixture
 def run_config() -> dict[str, Any]:
     """The run-config of the smoke scenario, complete."""

@@ -6,6 +6,7 @@ another; what Wardround can wait out it waits out by itself, and for the rest th
 It must end as the same run does in an undisturbed simulation, to the last bit of R.
 """
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,14 +16,21 @@ import pytest
 from client.hospital import phantom_settings
 from phantoms import hospital_folder
 from scenarios.plan import load_settings
-from scenarios.superlink import free_port
-from tests.test_faults import CHANGES, SMOKE, comparable, left_of, results_of
-from tests.watched import SCRIPTS, WARDROUND, Watched, send
+from scenarios.superlink import free_port, wait_for_health
+from tests.test_faults import comparable, left_of, results_of
+from tests.watched import SCRIPTS, SMOKE, WARDROUND, Watched, send
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 
 CENTERS = ("milan", "ucsf", "amu")
-QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+SURROUNDINGS = {
+    "FLWR_TELEMETRY_ENABLED": "0",
+    "PYTHONUNBUFFERED": "1",
+    # As many as a simulated hospital has: another number rounds otherwise.
+    "OMP_NUM_THREADS": "1",
+    # Flower's commands start each other by bare name.
+    "PATH": os.pathsep.join([str(SCRIPTS), os.environ.get("PATH", os.defpath)]),
+}
 
 
 class Deployment:
@@ -30,7 +38,7 @@ class Deployment:
 
     def __init__(self, folder: Path, hospitals: Path) -> None:
         self.folder = folder
-        self.environment = {**QUIET, "FLWR_HOME": str(folder / "home")}
+        self.environment = {**SURROUNDINGS, "FLWR_HOME": str(folder / "home")}
         (folder / "home").mkdir()
         self._hospitals = hospitals
         self._port = free_port()
@@ -47,11 +55,12 @@ class Deployment:
         options += ["--database", str(self.folder / "state.db"), "--disable-runtime-dependency-installation"]
         log = self.folder / "superlink.log"
         self.superlink = Watched(SCRIPTS / "flower-superlink", *options, log=log, environment=self.environment)
+        wait_for_health(self.superlink.process, self._port, log, seconds=120)
 
     def start_node(self, center: str) -> None:
         config = f"center='{center}' data-dir='{self._hospitals / center}' state-dir='{self.folder / center / 'state'}'"
         options = ["--insecure", "--superlink", f"127.0.0.1:{self._port}", "--port", str(free_port())]
-        home = {**QUIET, "FLWR_HOME": str(self.folder / center)}
+        home = {**SURROUNDINGS, "FLWR_HOME": str(self.folder / center)}
         log = self.folder / f"{center}.log"
         node = Watched(SCRIPTS / "flower-supernode", *options, "--node-config", config, log=log, environment=home)
         self.nodes[center] = node
@@ -64,18 +73,9 @@ class Deployment:
             process.stop()
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run in simulation; it makes the hospitals, too."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    run = Watched(WARDROUND, "run", SMOKE, *CHANGES, "--cpus", "1", "--output", folder / "run", log=folder / "log")
-    assert run.end() == 0, run.tail()
-    return folder / "run"
-
-
 @pytest.fixture
 def deployment(undisturbed: Path, cache: Path, tmp_path: Path) -> Iterator[Deployment]:
-    phantoms = phantom_settings(load_settings(SMOKE, [], None).data)
+    phantoms = phantom_settings(load_settings(SMOKE[0], [], None).data)
     started = Deployment(tmp_path, hospital_folder("milan", phantoms, cache / "hospitals").parent)
     yield started
     started.stop()
@@ -83,8 +83,8 @@ def deployment(undisturbed: Path, cache: Path, tmp_path: Path) -> Iterator[Deplo
 
 def test_a_study_survives_what_can_befall_its_processes(deployment: Deployment, undisturbed: Path) -> None:
     folder = deployment.folder / "run"
-    changes = [*CHANGES, "-c", "patience-minutes=10"]
-    run = deployment.run("run", SMOKE, *changes, "--superlink", "study", "--output", folder)
+    changes = [*SMOKE, "-c", "patience-minutes=10"]
+    run = deployment.run("run", *changes, "--superlink", "study", "--output", folder)
 
     # A ClientApp dies in its training: the server hears of it after a minute, and asks again.
     milan = deployment.nodes["milan"]
@@ -133,8 +133,8 @@ def test_a_center_that_is_away_leaves_its_cells_empty_until_it_is_asked_again(
     deployment: Deployment, undisturbed: Path
 ) -> None:
     folder = deployment.folder / "run"
-    changes = [*CHANGES, "-c", "patience-minutes=0.05", "-c", "centers=milan,ucsf,amu", "-c", "order=given"]
-    run = deployment.run("run", SMOKE, *changes, "--superlink", "study", "--output", folder)
+    changes = [*SMOKE, "-c", "patience-minutes=0.05", "-c", "centers=milan,ucsf,amu", "-c", "order=given"]
+    run = deployment.run("run", *changes, "--superlink", "study", "--output", folder)
 
     # Frozen, not dead: Flower takes it for lost, and what it was asked is gone.
     run.hear("stage 1/3: training at milan", 240)

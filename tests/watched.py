@@ -10,9 +10,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from scenarios.processes import descendants, parents_of_all, stop_all
+from tests.conftest import ROOT
 
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 WARDROUND = SCRIPTS / "wardround"
+
+SMOKE = (ROOT / "scenarios" / "smoke.toml", "-c", "steps=120", "-c", "checkpoint-seconds=0.2")
+"""A run of three hospitals that is long enough to be killed in the middle of a training."""
 
 
 class Watched:
