@@ -107,8 +107,8 @@ def extend(
     The others do not train again. The models of earlier stages are tested at the new hospital,
     so that R grows by a whole row and column.
     """
-    going = plan_extension(run, center, output)
-    _go_on(going, verbose)
+    going = plan_extension(run, center, output, _prepare)
+    _follow(going.folder, going.settings, going.launched, verbose)
     say("\n" + describe(read_results(going.folder), going.folder))
 
 

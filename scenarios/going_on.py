@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,11 +111,14 @@ def plan_evaluation(folder: Path, center: str) -> Continuation:
     return plan_resume(folder, [])
 
 
-def plan_extension(folder: Path, center: str, output: Path) -> Continuation:
+def plan_extension(
+    folder: Path, center: str, output: Path, prepare: Callable[[Settings, HowLaunched], None]
+) -> Continuation:
     """Copy the finished run in `folder` to the new folder `output`, with `center` as one more stage.
 
-    Raises `SettingsError` where the center or the method does not allow it, `ResultsError`
-    where the run is not finished or `output` is not empty.
+    `prepare` makes sure of the hospitals' data, and raises before anything is written. Raises
+    `SettingsError` where the center or the method does not allow it, `ResultsError` where the
+    run is not finished or `output` is not empty.
     """
     folder, output = _existing(folder), output.expanduser().absolute()
     with claimed(folder):
@@ -129,12 +133,13 @@ def plan_extension(folder: Path, center: str, output: Path) -> Continuation:
         # `given`, since that is the order now; the settings then run the same from the start, too.
         changed = {"centers": ",".join(order), "order": "given", "output-dir": str(output)}
         settings = Settings.from_run_config(facts.settings | changed)
+        launched = HowLaunched.load(folder) or HowLaunched(run_config={})
+        launched = launched.model_copy(update={"run_config": settings.to_run_config(), "supernodes": None})
         check_fresh(output)
+        prepare(settings, launched)
         writable_folder(output, "results folder")
         with claimed(output):
             _copy(journal, output, settings, order, Parent(folder=str(folder), run=facts.run, centers=len(facts.order)))
-    launched = HowLaunched.load(folder) or HowLaunched(run_config={})
-    launched = launched.model_copy(update={"run_config": settings.to_run_config(), "supernodes": None})
     launched.save(output)
     return plan_resume(output, [])
 
