@@ -83,8 +83,7 @@ def deployment(undisturbed: Path, cache: Path, tmp_path: Path) -> Iterator[Deplo
 
 def test_a_study_survives_what_can_befall_its_processes(deployment: Deployment, undisturbed: Path) -> None:
     folder = deployment.folder / "run"
-    changes = [*SMOKE, "-c", "patience-minutes=10"]
-    run = deployment.run("run", *changes, "--superlink", "study", "--output", folder)
+    run = deployment.run("run", *SMOKE, "--superlink", "study", "--output", folder)
 
     # A ClientApp dies in its training: the server hears of it after a minute, and asks again.
     milan = deployment.nodes["milan"]
