@@ -103,6 +103,11 @@ def go_on(going: Continuation, cut: int | None = None, moment: Moment = "before"
     return grid
 
 
+def extension(folder: Path, center: str, output: Path) -> Continuation:
+    """An extension by a simulated hospital, which makes its data when it is asked."""
+    return plan_extension(folder, center, output, lambda settings, launched: None)
+
+
 def cut_off(config: dict[str, Any], folder: Path, cut: int, moment: Moment) -> CutGrid:
     """Run to the cut."""
     grid = CutGrid.simulated(client, config, nodes=2)
@@ -323,7 +328,7 @@ def test_a_run_that_is_extended_equals_the_run_of_all_and_trains_only_the_new_ce
     undisturbed: dict[str, Any], parent: Path, tmp_path: Path
 ) -> None:
     before = files_in(parent)
-    grid = go_on(plan_extension(parent, CENTERS[2], tmp_path / "longer"))
+    grid = go_on(extension(parent, CENTERS[2], tmp_path / "longer"))
     assert grid.trains == 1
     assert sum(message.metadata.message_type == "evaluate" for message in grid.sent) == 2 + 3
     longer = lasting(tmp_path / "longer")
@@ -338,15 +343,15 @@ def test_an_extension_cut_off_at_any_message_ends_as_if_nothing_had_been(
     undisturbed: dict[str, Any], parent: Path, tmp_path: Path, cut: int, moment: Moment
 ) -> None:
     with pytest.raises(PowerCut):
-        go_on(plan_extension(parent, CENTERS[2], tmp_path / "longer"), cut, moment)
+        go_on(extension(parent, CENTERS[2], tmp_path / "longer"), cut, moment)
     go_on(plan_resume(tmp_path / "longer", []))
     assert lasting(tmp_path / "longer") == undisturbed
 
 
 def test_an_extension_can_be_extended(config: dict[str, Any], undisturbed: dict[str, Any], tmp_path: Path) -> None:
     start(config | {"centers": CENTERS[0]}, tmp_path / "one")
-    go_on(plan_extension(tmp_path / "one", CENTERS[1], tmp_path / "two"))
-    go_on(plan_extension(tmp_path / "two", CENTERS[2], tmp_path / "three"))
+    go_on(extension(tmp_path / "one", CENTERS[1], tmp_path / "two"))
+    go_on(extension(tmp_path / "two", CENTERS[2], tmp_path / "three"))
     assert lasting(tmp_path / "three") == undisturbed
 
 
