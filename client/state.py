@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from shared.archive import keep_visit, open_visit, request_digest
 from shared.durable import file_checksum, read_document, write_document, write_whole
-from shared.errors import DamagedError
+from shared.errors import DamagedError, ResultsError
 from shared.messages import EvaluateTask, TrainReply, TrainRequest, TrainTask
 from shared.progress import say
 from shared.settings import NetworkSettings
@@ -35,22 +35,29 @@ DOCUMENT = "checkpoint.json"
 def visit_state(folder: Path, request: TrainRequest, every_seconds: float) -> Iterator["VisitState"]:
     """What the hospital keeps of the visit that `request` asks for, below its state folder.
 
-    Waits while another process is at the same visit. Raises `OSError` where the folder
+    Waits while another process is at the same visit. Raises `ResultsError` where the folder
     cannot be used.
     """
     task = request.task
     visit = _folder(folder, task)
-    visit.mkdir(parents=True, exist_ok=True)
     lock = FileLock(visit.with_suffix(".lock"))
     try:
+        visit.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         say(f"{task.center}: stage {task.stage + 1} is being trained here already: waiting for it to end")
         lock.acquire()
-    with lock:
+    except OSError as error:
+        reason = error.strerror or error
+        raise ResultsError(
+            f"state folder {folder} cannot be written ({reason}): free the disk or mend its rights"
+        ) from None
+    try:
         # Made again: whoever held the lock may have ended by deleting it.
         visit.mkdir(parents=True, exist_ok=True)
         yield VisitState(visit, request, every_seconds)
+    finally:
+        lock.release()
 
 
 def forget_visit(folder: Path, task: EvaluateTask, center: str) -> None:

@@ -70,8 +70,10 @@ def claimed(folder: Path) -> Iterator[None]:
         raise ResultsError(
             f"results folder {folder} is not writable ({error.strerror or error}): choose another folder"
         ) from None
-    with lock:
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def results_folder(run: RunSettings) -> Path:
