@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from scenarios.going_on import Continuation, HowLaunched, plan_evaluation, plan_extension, plan_resume
+from scenarios.hospital_cli import hospital
 from scenarios.hospitals import prepare_hospitals
 from scenarios.launcher import Launch, launch
 from scenarios.outcome import describe, read_results
@@ -23,6 +24,7 @@ STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+cli.add_typer(hospital, name="hospital")
 
 Change = Annotated[
     list[str] | None, typer.Option("-c", metavar="KEY=VALUE", help="Change one key of the run-config; repeatable.")
