@@ -1,5 +1,6 @@
 """Patches: the right size, from the right place, and the label always on its image."""
 
+import json
 from collections import Counter
 from itertools import product
 
@@ -185,6 +186,46 @@ def test_the_seed_decides_every_batch() -> None:
 
     assert all(map(torch.equal, batches(0), batches(0)))
     assert not all(map(torch.equal, batches(0), batches(1)))
+
+
+def sampler_of(seed: int, replayed: int = 2) -> PatchSampler:
+    """Five volumes in passes of four a batch, and three past centers in rounds of two."""
+    past = [[source(seed=9)], [source(seed=8), source(seed=7)], [source(seed=6)]]
+    return PatchSampler([source(seed=n) for n in range(5)], past, recipe(4 + replayed, replayed), generator(seed))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 7), st.integers(0, 99), st.sampled_from([0, 2]))
+def test_a_restored_sampler_goes_on_with_the_same_batches(drawn: int, seed: int, replayed: int) -> None:
+    first = sampler_of(seed, replayed)
+    for _ in range(drawn):
+        first.batch()
+    restored = sampler_of(seed + 1, replayed)
+    restored.batch()
+    restored.restore(first.state())
+    assert restored.state() == first.state()
+    for _ in range(6):
+        assert all(map(torch.equal, first.batch(), restored.batch()))
+
+
+def test_a_sampler_s_state_is_text_that_drawing_changes_and_looking_does_not() -> None:
+    sampler = sampler_of(0)
+    states = {sampler.state(), sampler.state()}
+    assert len(states) == 1 and isinstance(json.loads(states.pop()), dict)
+    seen = {sampler.state()}
+    for _ in range(3):
+        sampler.batch()
+        seen.add(sampler.state())
+    assert len(seen) == 4
+
+
+def test_a_restored_sampler_does_not_share_its_state_with_the_first() -> None:
+    first, restored = sampler_of(0), sampler_of(0)
+    first.batch()
+    kept = first.state()
+    restored.restore(kept)
+    restored.batch()
+    assert first.state() == kept
 
 
 def test_an_exemplar_is_a_source_like_its_volume() -> None:

@@ -1,6 +1,8 @@
 """One stage of training: how long it is, on what, at which learning rate, and that it learns."""
 
+import io
 from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from client.sampler import Source
 from client.trainer import Plan, Progress, Trained, _scheduler, choose_device, plan_stage, train
 from client.volumes import Volume
+from shared.errors import TrainingError
 from shared.network import Weights, initial_weights
 from shared.settings import Settings
 
@@ -235,6 +238,91 @@ def test_progress_is_reported_about_twenty_times_and_at_the_end(configured: Conf
 def test_the_time_spent_computing_is_part_of_the_time_spent(configured: Configured) -> None:
     trained = stage(configured(steps=5))
     assert 0 < trained.compute_seconds <= trained.seconds
+
+
+# Checkpoints
+
+
+@dataclass
+class Kept:
+    """Checkpoints in memory, kept when it is time."""
+
+    due_at: set[int]
+    states: list[dict[str, Any]] = field(default_factory=list)
+    given: dict[str, Any] | None = None
+    asked: int = 0
+
+    def load(self) -> dict[str, Any] | None:
+        return self.given
+
+    def due(self) -> bool:
+        self.asked += 1
+        return self.asked in self.due_at
+
+    def save(self, state: dict[str, Any]) -> None:
+        # As a file would: what the training does afterwards must not change it.
+        file = io.BytesIO()
+        torch.save(state, file)
+        self.states.append(torch.load(io.BytesIO(file.getvalue()), weights_only=True))
+
+
+def test_keeping_checkpoints_changes_nothing(configured: Configured) -> None:
+    settings = configured(steps=5)
+    kept = Kept({1, 2, 3, 4, 5})
+    assert same(stage(settings, memory=1, checkpoints=kept).weights, stage(settings, memory=1).weights)
+    assert [len(state["losses"]) for state in kept.states] == [1, 2, 3, 4], "none after the last step"
+
+
+def test_a_checkpoint_is_asked_for_after_each_step_and_kept_when_it_is_due(configured: Configured) -> None:
+    kept = Kept({2, 3})
+    stage(configured(steps=6), checkpoints=kept)
+    assert kept.asked == 5 and [len(state["losses"]) for state in kept.states] == [2, 3]
+
+
+def test_a_checkpoint_holds_nothing_but_numbers_tensors_and_text(configured: Configured) -> None:
+    """Or it could not be read without running what it holds (which `weights_only` refuses)."""
+    kept = Kept({1})
+    stage(configured(steps=2), checkpoints=kept)
+    assert set(kept.states[0]) == {
+        "network",
+        "optimizer",
+        "scheduler",
+        "sampler",
+        "torch",
+        "losses",
+        "computing",
+        "seconds",
+    }
+
+
+@pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
+def test_training_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(configured: Configured, schedule: str) -> None:
+    settings = configured(steps=5, schedule=schedule)
+    kept = Kept({2})
+    whole = stage(settings, memory=1, checkpoints=kept)
+    heard: list[Progress] = []
+    again = stage(settings, memory=1, checkpoints=Kept(set(), given=kept.states[0]), report=heard.append)
+    assert same(again.weights, whole.weights) and again.final_loss == whole.final_loss
+    assert [progress.step for progress in heard] == [3, 4, 5]
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_stops_the_training_with_its_step(configured: Configured, bad: float) -> None:
+    settings = configured(steps=5, learning_rate=0.5)
+    broken = [replace(one, image=one.image * bad) for one in sources(2)]
+    kept = Kept({1, 2, 3})
+    with pytest.raises(TrainingError, match=r"the loss became nan at step 1 of 5: lower learning-rate \(0\.5\)"):
+        train(weights(settings), plan_stage(broken, [], settings), settings, 0, CPU, checkpoints=kept)
+    assert kept.states == [], "a broken state is not kept"
+
+
+def test_a_loss_that_breaks_later_leaves_the_checkpoint_before(configured: Configured) -> None:
+    settings = configured(steps=6, schedule="constant", learning_rate=1e30)
+    kept = Kept(set(range(1, 7)))
+    with pytest.raises(TrainingError, match=r"at step \d of 6: lower learning-rate \(1e\+30\)") as caught:
+        stage(settings, checkpoints=kept)
+    step = int(str(caught.value).partition("at step ")[2][0])
+    assert step > 1 and len(kept.states) == step - 1
 
 
 def test_the_device_is_named_or_found() -> None:
