@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
+from client.trainer import STATE
 from shared.archive import keep_visit, open_visit, request_digest
 from shared.durable import file_checksum, read_document, write_document, write_whole
 from shared.errors import DamagedError, ResultsError
@@ -121,19 +122,28 @@ class VisitState:
         """The state of the last checkpoint, or nothing where there is none that can be used."""
         try:
             about = read_document(self.folder / DOCUMENT)
+        except FileNotFoundError:
+            return None
+        except DamagedError as error:
+            self._start_over(error)
+            return None
+        try:
             path = self.folder / str(about["file"])
             if about["request"] != self._digest:
                 raise DamagedError("it belongs to another request")
             if file_checksum(path) != about["sha256"]:
                 raise DamagedError(f"{path} does not match its checksum")
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        except FileNotFoundError:
-            return None
-        except (DamagedError, OSError, KeyError, TypeError) as error:
-            say(f"{self.request.task.center}: a checkpoint is not used ({error}): training from the start")
+            if state.keys() != STATE:
+                raise DamagedError(f"{path} is of another version")
+        except (DamagedError, OSError, KeyError, TypeError, AttributeError) as error:
+            self._start_over(error)
             return None
         say(f"{self.request.task.center}: going on after step {len(state['losses'])}, where a checkpoint was kept")
         return state
+
+    def _start_over(self, error: Exception) -> None:
+        say(f"{self.request.task.center}: a checkpoint is not used ({error}): training from the start")
 
     def due(self) -> bool:
         """Whether the last checkpoint is old enough for another."""

@@ -85,6 +85,10 @@ def plan_stage(
     return Plan(tuple(own), past, recipe, steps, per_epoch)
 
 
+STATE = {"network", "optimizer", "scheduler", "sampler", "torch", "losses", "computing", "seconds"}
+"""What a checkpoint holds."""
+
+
 class Checkpoints(Protocol):
     """Where a stage's training can be put down and taken up again."""
 

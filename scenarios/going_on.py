@@ -15,7 +15,7 @@ from server.entries import Parent
 from server.journal import FOLDER, Journal
 from shared.durable import read_document, write_document
 from shared.errors import DamagedError, ResultsError, SettingsError
-from shared.places import LAUNCH, check_fresh, claimed, writable_folder
+from shared.places import LAUNCH, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
 from shared.settings import Settings
 
 NOTHING = "writing the results"
@@ -79,7 +79,7 @@ def plan_resume(folder: Path, changes: list[str]) -> Continuation:
     """
     folder = _existing(folder)
     launched = HowLaunched.load(folder)
-    if not (folder / FOLDER).is_dir():
+    if not has_begun(folder):
         return _from_the_start(folder, launched, changes)
     with claimed(folder):
         journal = Journal.open(folder)
@@ -120,7 +120,7 @@ def plan_extension(
     `SettingsError` where the center or the method does not allow it, `ResultsError` where the
     run is not finished or `output` is not empty.
     """
-    folder, output = _existing(folder), output.expanduser().absolute()
+    folder, output = _existing(folder), absolute(output, "results folder")
     with claimed(folder):
         journal = Journal.open(folder)
         _check_finished(journal, folder)
@@ -133,6 +133,8 @@ def plan_extension(
         # `given`, since that is the order now; the settings then run the same from the start, too.
         changed = {"centers": ",".join(order), "order": "given", "output-dir": str(output)}
         settings = Settings.from_run_config(facts.settings | changed)
+        if settings.run.centers != order:
+            raise SettingsError(f"{center!r} is no center name; use letters, digits, - and _")
         launched = HowLaunched.load(folder) or HowLaunched(run_config={})
         launched = launched.model_copy(update={"run_config": settings.to_run_config(), "supernodes": None})
         check_fresh(output)
@@ -183,8 +185,8 @@ def _settings(journal: Journal) -> Settings:
 
 
 def _existing(folder: Path) -> Path:
-    folder = folder.expanduser().absolute()
-    if not folder.is_dir():
+    folder = absolute(folder, "results folder")
+    if not is_folder(folder):
         raise ResultsError(f"{folder} is no folder: give the results folder of a run")
     return folder
 

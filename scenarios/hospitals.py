@@ -11,7 +11,7 @@ from client.bids import find_cases
 from client.hospital import phantom_settings
 from phantoms import PhantomSettings, hospital_folder, make_hospital, subject_count
 from shared.errors import DataError
-from shared.places import writable_folder
+from shared.places import cache_folder, writable_folder
 from shared.settings import Settings
 
 
@@ -26,7 +26,7 @@ def prepare_hospitals(settings: Settings, say: Callable[[str], None]) -> None:
         for center in settings.run.centers:
             find_cases(Path(data.data_dir) / center, data.contrasts)
         return
-    root = writable_folder(Path(data.cache_dir) / "hospitals", "cache folder")
+    root = writable_folder(cache_folder(data.cache_dir) / "hospitals", "cache folder")
     phantoms = phantom_settings(data)
     missing = [center for center in settings.run.centers if not hospital_folder(center, phantoms, root).is_dir()]
     if missing:

@@ -6,16 +6,20 @@ from typing import Any
 
 from shared.errors import ResultsError
 
+MEND = "delete it, and 'wardround resume' writes it again"
+
 
 def read_results(folder: Path) -> dict[str, Any]:
     """`results.json` of a run. Raises `ResultsError` where it is missing or damaged."""
     path = folder / "results.json"
     try:
-        results: dict[str, Any] = json.loads(path.read_text())
+        results = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ResultsError(f"{path} cannot be read ({error.strerror}): did the run finish?") from None
-    except json.JSONDecodeError as error:
-        raise ResultsError(f"{path} is damaged ({error}): run again") from None
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(f"{path} is damaged ({error}): {MEND}") from None
+    if not isinstance(results, dict) or not results.keys() >= {"order", "R", "acc", "bwt", "missing", "stages"}:
+        raise ResultsError(f"{path} is damaged (it is not what a run writes): {MEND}")
     return results
 
 

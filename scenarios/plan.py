@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import SettingsError
-from shared.places import cache_folder
+from shared.places import absolute, cache_folder
 from shared.settings import Settings
 
 Value = str | int | float | bool
@@ -40,7 +40,7 @@ def load_settings(scenario: Path | None, changes: Iterable[str], output: Path | 
         config["output-dir"] = str(output.absolute())
     for key in ("output-dir", "data-dir"):
         if isinstance(config[key], str) and config[key]:
-            config[key] = str(Path(str(config[key])).expanduser().absolute())
+            config[key] = str(absolute(str(config[key]), key))
     if isinstance(config["cache-dir"], str):
         config["cache-dir"] = str(cache_folder(config["cache-dir"]))
     return Settings.from_run_config(config)
@@ -69,7 +69,7 @@ def _read(scenario: Path) -> Mapping[str, Any]:
         raise SettingsError(
             f"scenario file {scenario} cannot be read ({error.strerror}): give a file such as scenarios/replay.toml"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"scenario file {scenario} is not TOML ({error}): write lines such as seed = 1") from None
 
 

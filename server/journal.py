@@ -26,9 +26,10 @@ from shared.errors import CenterError, DamagedError, ResultsError, SettingsError
 from shared.memory import ReplayMemory
 from shared.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest
 from shared.network import Weights
+from shared.places import JOURNAL
 from shared.settings import Settings
 
-FOLDER, RUN, ATTEMPTS, ROW = "journal", "run.json", "attempts.json", "row.json"
+FOLDER, RUN, ATTEMPTS, ROW = JOURNAL, "run.json", "attempts.json", "row.json"
 
 
 class Journal:
@@ -82,7 +83,14 @@ class Journal:
         """
         folder = results / FOLDER
         try:
-            facts = RunFacts.model_validate(read_document(folder / RUN))
+            page = read_document(folder / RUN)
+            # Told before the rest is read, which another format may have otherwise.
+            if isinstance(page, dict) and page.get("format", FORMAT) != FORMAT:
+                raise ResultsError(
+                    f"the journal of {results} has format {page['format']}, but this version of Wardround reads "
+                    f"{FORMAT}: use the version that wrote it"
+                )
+            facts = RunFacts.model_validate(page)
         except FileNotFoundError:
             raise ResultsError(
                 f"{results} holds no journal of a run ({folder / RUN} is missing): give a run's results folder"
@@ -90,11 +98,6 @@ class Journal:
         except (DamagedError, ValidationError) as error:
             reason = str(error).splitlines()[0]
             raise ResultsError(f"the journal of {results} cannot be used ({reason}): restore {folder / RUN}") from None
-        if facts.format != FORMAT:
-            raise ResultsError(
-                f"the journal of {results} has format {facts.format}, but this version of Wardround reads {FORMAT}: "
-                "use the version that wrote it"
-            )
         journal = cls(results, facts)
         journal._read()
         return journal

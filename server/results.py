@@ -100,7 +100,7 @@ def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRec
             for record in records
             for center, reason in record.missing.items()
         ],
-        "settings": settings.to_run_config(),
+        "settings": settings.to_run_config() | {"resume": False},
         "versions": versions(),
         "stages": [_stage(record) for record in records],
         "test_scores": [

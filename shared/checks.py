@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
+from shared.errors import MessageError
 from shared.memory import Exemplar
 from shared.network import Weights
 from shared.settings import Settings
@@ -35,6 +36,10 @@ def exemplars_problem(exemplars: Iterable[Exemplar], settings: Settings) -> str:
             return f"{which} as {payload.dtype} of shape {payload.shape} instead of bytes"
         if hashlib.sha256(payload.tobytes()).hexdigest() != about.checksum:
             return f"{which}, which does not match its checksum"
+        try:
+            exemplar.decode()
+        except MessageError as error:
+            return f"{which}, which cannot be opened ({error})"
         if about.shape != (size,) * 3 or about.spacing != spacing:
             return f"{which} of {about.shape} voxels at {about.spacing:g} mm instead of {(size,) * 3} at {spacing:g} mm"
         if about.contrast not in settings.data.contrasts:

@@ -65,11 +65,12 @@ def read_document(path: Path) -> Any:
     try:
         document = json.loads(path.read_bytes())
         digest, body = document["sha256"], document["body"]
+        found = hashlib.sha256(_canonical(body).encode()).hexdigest()
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedError(f"{path} is damaged ({error})") from None
-    if hashlib.sha256(_canonical(body).encode()).hexdigest() != digest:
+    if found != digest:
         raise DamagedError(f"{path} is damaged (it does not match its checksum)")
     return body
 

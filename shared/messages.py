@@ -7,6 +7,7 @@ a parameter, the memory one array an exemplar, so that Flower sends what did not
 
 from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -177,7 +178,7 @@ def unpack_header(records: RecordDict, kind: type[H]) -> H:
         raise MessageError(f"a message lacks its {kind.__name__} header") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        place = " ".join(".".join(map(str, first["loc"])).split())
         raise MessageError(f"a {kind.__name__} header is wrong at {place or 'its start'}: {first['msg']}") from None
 
 
@@ -241,9 +242,10 @@ def _array(name: str, array: Array) -> NDArray[Any]:
     """What an array of a message holds: numbers, or else `MessageError`."""
     try:
         values: NDArray[Any] = np.array(array.numpy())
-    except (TypeError, ValueError, EOFError, OSError) as error:
+    except (TypeError, ValueError, EOFError, OSError, MemoryError, BadZipFile) as error:
+        # What numpy raises for bytes that are no array, or claim to be a boundless one.
         raise MessageError(f"array {name!r} of a message cannot be read ({error})") from None
-    if values.dtype.kind not in "fiu" or values.dtype.itemsize > 8:
+    if values.dtype.kind not in "fiu" or values.dtype.itemsize > 8 or not values.dtype.isnative:
         raise MessageError(f"array {name!r} of a message is of type {values.dtype}, but must hold numbers")
     return values
 

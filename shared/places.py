@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from shared.durable import NEW
 from shared.errors import ResultsError
 from shared.settings import RunSettings
 
@@ -18,12 +19,38 @@ LOCK = ".lock"
 """In a results folder: held by the run that writes to it."""
 
 
+JOURNAL = "journal"
+"""In a results folder: what a run needs to go on (server/journal.py)."""
+
+
+def absolute(folder: str | Path, what: str) -> Path:
+    """A folder's absolute path, `~` and `~user` resolved. Raises `ResultsError` where there is no such user."""
+    try:
+        return Path(folder).expanduser().absolute()
+    except RuntimeError:
+        raise ResultsError(f"{what} {folder} cannot be resolved (there is no such user): give its whole path") from None
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder of this name, even where no file system would take the name."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def has_begun(results: Path) -> bool:
+    """Whether a results folder holds a journal, or at least what is left of one."""
+    journal = results / JOURNAL
+    return is_folder(journal) and any(not path.name.startswith(NEW) for path in journal.iterdir())
+
+
 def cache_folder(configured: str = "") -> Path:
     """The cache: `configured`, else `$WARDROUND_CACHE`, else `wardround` in the user's cache."""
     if configured:
-        return Path(configured).expanduser().absolute()
+        return absolute(configured, "cache folder")
     if chosen := os.environ.get("WARDROUND_CACHE"):
-        return Path(chosen).expanduser().absolute()
+        return absolute(chosen, "cache folder")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base).absolute() / "wardround"
 
@@ -35,8 +62,8 @@ def writable_folder(folder: Path, what: str) -> Path:
         probe = folder / f".probe-{os.getpid()}"
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        reason = error.strerror or error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise ResultsError(f"{what} {folder} is not writable ({reason}): choose another folder") from None
     return folder
 
@@ -44,7 +71,8 @@ def writable_folder(folder: Path, what: str) -> Path:
 def check_fresh(folder: Path) -> None:
     """Raise `ResultsError` where a results folder already holds something of another run."""
     try:
-        if folder.is_dir() and {path.name for path in folder.iterdir()} - {LAUNCH, LOCK}:
+        begun = {JOURNAL} if not has_begun(folder) else set()
+        if is_folder(folder) and {path.name for path in folder.iterdir()} - {LAUNCH, LOCK} - begun:
             raise ResultsError(
                 f"results folder {folder} is not empty: choose a new one, or go on with what is there by "
                 f"'wardround resume {folder}'"
@@ -84,9 +112,9 @@ def results_folder(run: RunSettings) -> Path:
     if run.resume:
         if not run.output_dir:
             raise ResultsError("resume = true needs output-dir: give the results folder of the run that is to go on")
-        folder = Path(run.output_dir).expanduser().absolute()
+        folder = absolute(run.output_dir, "results folder")
     elif run.output_dir:
-        folder = Path(run.output_dir).expanduser().absolute()
+        folder = absolute(run.output_dir, "results folder")
         check_fresh(folder)
     else:
         name = f"{datetime.now():%Y-%m-%d_%H%M%S}-{run.method}-{run.order}-seed{run.seed}"

@@ -6,6 +6,7 @@ The defaults stand in `pyproject.toml` alone, so every key must be given.
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -79,9 +80,9 @@ class RunSettings(Group):
         twice = sorted({name for name in centers if centers.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(map(repr, twice))} named twice; name each center once")
-        unsafe = [name for name in centers if not name.replace("-", "").replace("_", "").isalnum()]
+        unsafe = [name for name in centers if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)]
         if unsafe:
-            raise ValueError(f"{unsafe[0]!r} is no center name; use letters, digits, - and _")
+            raise ValueError(f"{unsafe[0]!r} is no center name; use letters, digits, - and _, at most 64")
         return centers
 
 

@@ -121,7 +121,8 @@ def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert error == "wardround: stopped; nothing is left running\n"
+    hint = f"; go on with: wardround resume {tmp_path / 'out'}"
+    assert error == f"wardround: stopped; nothing is left running{hint}\n"
     deadline = time.monotonic() + 10
     while left := processes_that_name(str(tmp_path)):
         assert time.monotonic() < deadline, left
