@@ -11,7 +11,11 @@ line; a client sends it to the coordinator as the reason of a Flower error reply
     ├── TrainingError    a stage's training went wrong
     ├── ResultsError     a results folder cannot be used
     ├── DamagedError     a file that Wardround wrote is not whole
-    └── LaunchError      a run could not be started, or did not finish well
+    ├── LaunchError      a run could not be started, or did not finish well
+    ├── TrustError       a key is unknown, swapped, or not kept safe
+    ├── SealError        a sealed contribution was changed, or is not for this place and time
+    ├── PolicyError      a hospital's policy forbids it
+    └── RecordError      a hospital's own record (audit log, withdrawals) cannot be relied on
 """
 
 
@@ -56,3 +60,19 @@ class DamagedError(WardroundError):
 
 class LaunchError(WardroundError):
     """A run could not be started, or did not finish well."""
+
+
+class TrustError(WardroundError):
+    """A key is unknown, swapped, or not kept safe."""
+
+
+class SealError(WardroundError):
+    """A sealed contribution was changed, or is not for this place and time."""
+
+
+class PolicyError(WardroundError):
+    """A hospital's policy forbids it."""
+
+
+class RecordError(WardroundError):
+    """A hospital's own record (audit log, withdrawals) cannot be relied on."""
