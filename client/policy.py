@@ -1,0 +1,161 @@
+"""A hospital's policy: what it lets leave, denied unless it says otherwise.
+
+The `[policy]` section of the hospital's own TOML file:
+
+    [policy]
+    role = "both"                     # train, evaluate or both
+    report-subject-scores = false     # else only means over test subjects leave
+    share-exemplars = true            # crops for the replay memory
+    centers = ["karo", "ucsf"]        # that may open them; each by name
+    subjects = 10                     # whose crops may ever leave, over all runs
+    megabytes = 50                    # 10^6 bytes of crops in one contribution, before sealing
+    expiry-days = 90                  # how long they can be opened
+    consent-column = "share"          # of participants.tsv; only who says yes
+    never = ["sub-07"]                # whatever the column says
+    allow-unsealed = false            # whether the coordinator may see crops
+
+Without the section a center tests models and reports mean scores; nothing else leaves. A
+trained model is made from patients too: it leaves only where the role says train.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Generic, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.canonical import CenterName
+from shared.errors import PolicyError, SettingsError
+from shared.scores import LEAST_SUBJECTS, MeanScores, Scored, mean_scores
+
+Role = Literal["train", "evaluate"]
+S = TypeVar("S", bound=Scored)
+
+
+class Policy(BaseModel):
+    """What may leave; the defaults let nothing but mean scores."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        alias_generator=lambda name: name.replace("_", "-"),
+        populate_by_name=True,
+    )
+
+    role: Literal["train", "evaluate", "both"] = "evaluate"
+    report_subject_scores: bool = False
+    share_exemplars: bool = False
+    centers: Annotated[tuple[CenterName, ...], Field(strict=False)] = ()
+    subjects: int = Field(default=0, ge=0)
+    megabytes: float = Field(default=0, ge=0)
+    expiry_days: int = Field(default=0, ge=0, le=3650)
+    consent_column: str = ""
+    never: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    allow_unsealed: bool = False
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        limits = ("centers", "subjects", "megabytes", "expiry_days")
+        missing = [name.replace("_", "-") for name in limits if not getattr(self, name)]
+        if self.share_exemplars and missing:
+            raise ValueError(f"share-exemplars is true, but {', '.join(missing)} is not given, so nothing could leave")
+        return self
+
+    @classmethod
+    def of(cls, table: Mapping[str, object], source: str) -> Self:
+        """The policy in a TOML table read from `source`. Raises `SettingsError`."""
+        try:
+            return cls.model_validate(dict(table))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            at = f" at {place}" if place else ""
+            raise SettingsError(f"the policy in {source} is wrong{at}: {first['msg']}") from None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of exemplars that one contribution may hold."""
+        return int(self.megabytes * 1e6)
+
+    def __str__(self) -> str:
+        """One line for the coordinator; it names no subject."""
+        does = {"train": "trains", "evaluate": "tests", "both": "trains and tests"}[self.role]
+        scores = "scores by pseudonym" if self.report_subject_scores else "mean scores"
+        if not self.share_exemplars:
+            return f"{does}, {scores}, no exemplars"
+        sealing = "sealed or not" if self.allow_unsealed else "sealed"
+        return (
+            f"{does}, {scores}, exemplars of {self.subjects} subjects and {self.megabytes:g} MB "
+            f"for {', '.join(self.centers)}, {self.expiry_days} days, {sealing}"
+        )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What decides whether a subject's exemplars may leave."""
+
+    name: str
+    """Its BIDS label; it stays here."""
+    consent: bool | None = None
+    """What the consent column says; None where it says nothing."""
+    withdrawn: bool = False
+    sent: bool = False
+    """Whether an earlier contribution, of any run, held it: the audit log knows."""
+
+
+@dataclass(frozen=True)
+class ScoreReport(Generic[S]):
+    """Test scores as they may leave."""
+
+    mean: MeanScores
+    cases: tuple[S, ...]
+    """Each image's, or none where the policy keeps them."""
+
+
+def why_barred(policy: Policy, subject: Subject) -> str | None:
+    """Why this subject's exemplars may not leave, without its name; None where they may."""
+    if subject.withdrawn:
+        return "withdrawn"
+    if _label(subject.name) in {_label(name) for name in policy.never}:
+        return "listed under never"
+    if policy.consent_column and subject.consent is not True:
+        return f"no consent in column {policy.consent_column}"
+    return None
+
+
+def unknown_never(policy: Policy, names: Collection[str]) -> tuple[str, ...]:
+    """Subjects listed under `never` that the data do not have: perhaps mistyped, and then not kept back."""
+    known = {_label(name) for name in names}
+    return tuple(name for name in policy.never if _label(name) not in known)
+
+
+def check_role(policy: Policy, role: Role) -> None:
+    """Raise `PolicyError` where this hospital does not train, or does not evaluate."""
+    if policy.role not in (role, "both"):
+        raise PolicyError(
+            f"this hospital's policy has the role {policy.role}, and it was asked to {role}: the coordinator must "
+            'not ask, or the hospital sets role = "both"'
+        )
+
+
+def report_scores(policy: Policy, cases: Sequence[S]) -> ScoreReport[S]:
+    """Test scores as the policy lets them leave: means, and each image's only where it says so.
+
+    Raises `PolicyError` where the mean would be one subject's own score.
+    """
+    if policy.report_subject_scores:
+        return ScoreReport(mean_scores(cases, least=1), tuple(cases))
+    mean = mean_scores(cases)
+    if mean.subjects < LEAST_SUBJECTS:
+        raise PolicyError(
+            f"this hospital's policy reports means alone, and a mean over {mean.subjects} test subject is that "
+            f"subject's score: test on {LEAST_SUBJECTS} or more, or the hospital sets report-subject-scores = true"
+        )
+    return ScoreReport(mean, ())
+
+
+def _label(name: str) -> str:
+    """`sub-07` and `07` are one subject."""
+    return name.strip().removeprefix("sub-")
