@@ -1,0 +1,96 @@
+"""The subjects that were withdrawn from sharing, as their hospital remembers them.
+
+`withdrawals.json` in the state folder, by pseudonym, so that the file names nobody. A
+pseudonym means its subject only under the key that made it. So the list also holds what that
+key makes of one fixed word, and is refused under another key: a withdrawn subject, known
+under a new pseudonym, would otherwise be shared again in silence.
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from client.durable import locked, private_folder, replace_file
+from shared.canonical import Pseudonym, Statement, canonical
+from shared.errors import RecordError
+
+CHECK_WORD = "wardround withdrawals"
+"""No subject is called so."""
+
+
+class Withdrawn(Statement):
+    """One subject and since when."""
+
+    subject: Pseudonym
+    since: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
+
+
+class _File(Statement):
+    format: Literal[1] = 1
+    key_check: Pseudonym
+    withdrawn: tuple[Withdrawn, ...] = ()
+
+
+class Withdrawals:
+    """The list in a state folder; `pseudonym` is the hospital's keyed hash of a subject's name."""
+
+    def __init__(self, folder: Path, pseudonym: Callable[[str], str]) -> None:
+        self._path = folder / "withdrawals.json"
+        self._lock = folder / "withdrawals.lock"
+        self._check = pseudonym(CHECK_WORD)
+
+    def subjects(self) -> frozenset[str]:
+        """Pseudonyms of all that were withdrawn. Raises `RecordError` where the list cannot be read."""
+        return frozenset(one.subject for one in self._read().withdrawn)
+
+    def add(self, subject: str, now: datetime) -> bool:
+        """Withdraw a subject, by pseudonym; on return it is on disk. False where it was already.
+
+        Raises `RecordError` where the list cannot be read or written, or this is no pseudonym.
+        """
+        private_folder(self._path.parent, "state folder")
+        with locked(self._lock):
+            current = self._read()
+            if any(one.subject == subject for one in current.withdrawn):
+                return False
+            try:
+                new = Withdrawn(subject=subject, since=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+            except ValidationError:
+                raise RecordError(
+                    "a subject can be withdrawn only by its pseudonym, 16 to 64 hexadecimal digits: derive it first"
+                ) from None
+            changed = current.model_copy(update={"withdrawn": (*current.withdrawn, new)})
+            try:
+                replace_file(self._path, canonical(changed) + b"\n")
+            except OSError as error:
+                raise RecordError(
+                    f"withdrawals cannot be written to {self._path} ({error.strerror}): the subject is NOT "
+                    "withdrawn; free the disk, or let this user write the folder"
+                ) from None
+            return True
+
+    def _read(self) -> _File:
+        try:
+            content = self._path.read_bytes()
+        except FileNotFoundError:
+            return _File(key_check=self._check)
+        except OSError as error:
+            raise RecordError(
+                f"withdrawals {self._path} cannot be read ({error.strerror}): nothing is shared until this user can"
+            ) from None
+        try:
+            found = _File.model_validate_json(content)
+        except ValidationError:
+            raise RecordError(
+                f"withdrawals {self._path} were damaged: nothing is shared; restore the file from a backup, or make "
+                "it anew from the audit log's entries of kind withdrawn"
+            ) from None
+        if found.key_check != self._check:
+            raise RecordError(
+                f"withdrawals {self._path} were made under another pseudonym key, so they name nobody here: nothing "
+                "is shared; restore that key, or move the file aside and withdraw each subject again"
+            )
+        return found
