@@ -159,3 +159,9 @@ def test_any_reason_can_be_written_and_read(reason: str) -> None:
     entry = Entry.after(Head(), "2030-05-01T12:00:00Z", "refused", Facts(message="train task", reason=reason))
     assert parse(entry.line) == entry
     assert examine(entry.line, Head().moved(entry)).sound
+
+
+def test_an_entry_in_another_spelling_is_a_changed_line() -> None:
+    lines = [LINES[0].replace(b":", b": ", 1), *LINES[1:]]
+    assert parse(lines[0]) == parse(LINES[0])
+    assert "line 1 (entry 1) was changed" in str(examine(joined(lines), HEAD).problem)

@@ -156,3 +156,11 @@ def test_an_exemplar_without_room_for_its_keys_is_not_read() -> None:
 def test_what_is_no_manifest_is_said_to_be_none(text: str | bytes) -> None:
     with pytest.raises(SealError, match="manifest is wrong at"):
         Manifest.parse(text)
+
+
+def test_a_size_that_understates_the_payload_is_refused() -> None:
+    """Else a sender could slip more bytes past the courier's budget."""
+    entry = SEALED.manifest.claims.entries[0]
+    lying = resigned(SEALED, MILAN, entries=(entry.model_dump() | {"size": entry.size - 1},)).without(())
+    with pytest.raises(SealError, match="was changed on its way"):
+        verify(lying, VISIT, NOW)
