@@ -25,14 +25,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from client.chain import Entry, Facts, Head, Kind, Verdict, examine, parse
-from client.durable import PRIVATE_FILE, locked, private_folder, replace_file, sync_folder
 from shared.canonical import canonical
+from shared.clock import utc_now
+from shared.durable import PRIVATE_FILE, locked, private_folder, sync, write_whole
 from shared.errors import RecordError
-
-
-def utc_now() -> datetime:
-    """The clock."""
-    return datetime.now(UTC)
 
 
 class AuditLog:
@@ -96,7 +92,7 @@ class AuditLog:
             tail = file.read()
             entry = parse(tail)
             if entry is not None and tail == entry.line and entry == self._follower(head, entry):
-                replace_file(self._head, canonical(head.moved(entry)))
+                write_whole(self._head, canonical(head.moved(entry)), private=True)
                 return head.moved(entry)
             if b"\n" in tail:
                 raise self._damaged("it goes on after the entry that its head file counts as the last")
@@ -117,9 +113,9 @@ class AuditLog:
             file.flush()
             os.fsync(handle)
         if new:
-            sync_folder(self._folder)
+            sync(self._folder)
         moved = head.moved(entry)
-        replace_file(self._head, canonical(moved))
+        write_whole(self._head, canonical(moved), private=True)
         return entry, moved
 
     @contextlib.contextmanager

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from client.durable import PRIVATE_FILE, PRIVATE_FOLDER, sync_folder
+from shared.durable import PRIVATE_FILE, PRIVATE_FOLDER, sync
 from shared.errors import TrustError
 from shared.identity import Identity, Keys
 
@@ -48,10 +48,10 @@ def make_keys(folder: Path, center: str) -> Keys:
             made.mkdir(mode=PRIVATE_FOLDER)
             for name, content in files.items():
                 _write(made / name, content)
-            sync_folder(made)
+            sync(made)
             # Renaming fails on a folder that holds something, so two makers cannot both win.
             made.rename(folder)
-            sync_folder(folder.parent)
+            sync(folder.parent)
     except OSError as error:
         if folder.is_dir() and any(folder.iterdir()):
             raise TrustError(

@@ -13,8 +13,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from client.durable import locked, private_folder, replace_file
 from shared.canonical import Pseudonym, Statement, canonical
+from shared.durable import locked, private_folder, write_whole
 from shared.errors import RecordError
 
 CHECK_WORD = "wardround withdrawals"
@@ -64,7 +64,7 @@ class Withdrawals:
                 ) from None
             changed = current.model_copy(update={"withdrawn": (*current.withdrawn, new)})
             try:
-                replace_file(self._path, canonical(changed) + b"\n")
+                write_whole(self._path, canonical(changed) + b"\n", private=True)
             except OSError as error:
                 raise RecordError(
                     f"withdrawals cannot be written to {self._path} ({error.strerror}): the subject is NOT "

@@ -1,7 +1,8 @@
 """Files that a crash or a power cut leaves whole: the old one or the new one, never a half.
 
 A file is written under another name, forced to disk and renamed; so is a folder. A document
-is JSON with its own checksum, so that a later change of a single bit is noticed.
+is JSON with its own checksum, so that a later change of a single bit is noticed. Where two
+processes may write, they take turns by a lock file.
 """
 
 import hashlib
@@ -14,16 +15,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shared.errors import DamagedError
+from filelock import FileLock, Timeout
+
+from shared.errors import DamagedError, RecordError
 
 NEW = ".new-"
 """Begins the name of what is still being written; a crash may leave one behind."""
+
+PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
+"""Modes of what only its owner may read."""
+
+LOCK_SECONDS = 30.0
 
 
 def write_whole(path: Path, data: bytes | memoryview, *, private: bool = False) -> None:
     """Write a file whole or not at all; `private`: for its owner alone. Raises `OSError` where the disk refuses."""
     new = path.with_name(f"{NEW}{secrets.token_hex(8)}")
-    mode = 0o600 if private else 0o666  # less what the umask takes
+    mode = PRIVATE_FILE if private else 0o666  # less what the umask takes
     try:
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             file.write(data)
@@ -33,7 +41,7 @@ def write_whole(path: Path, data: bytes | memoryview, *, private: bool = False) 
     except BaseException:
         new.unlink(missing_ok=True)
         raise
-    _force(path.parent)
+    sync(path.parent)
 
 
 @contextmanager
@@ -47,10 +55,10 @@ def folder_whole(folder: Path) -> Iterator[Path]:
         new.mkdir()
         yield new
         for path in new.iterdir():
-            _force(path)
-        _force(new)
+            sync(path)
+        sync(new)
         new.rename(folder)
-    _force(folder.parent)
+    sync(folder.parent)
 
 
 def write_document(path: Path, body: Any) -> None:
@@ -85,10 +93,45 @@ def _canonical(body: Any) -> str:
     return json.dumps(body, indent=1, sort_keys=True, ensure_ascii=False)
 
 
-def _force(path: Path) -> None:
+def sync(path: Path) -> None:
     """Wait until a file's or folder's content is on disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def private_folder(folder: Path, what: str) -> Path:
+    """`folder`, made with mode 0700 where it is missing. Raises `RecordError`."""
+    try:
+        folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+    except OSError as error:
+        raise RecordError(
+            f"{what} {folder} cannot be made ({error.strerror}): choose a folder that this user may write"
+        ) from None
+    return folder
+
+
+@contextmanager
+def locked(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+    """Hold the lock file `path`, against other processes and threads, until the block or the process ends.
+
+    Raises `RecordError` after `seconds`.
+    """
+    lock = FileLock(path, mode=PRIVATE_FILE)
+    try:
+        lock.acquire(timeout=seconds, poll_interval=0.01)
+    except Timeout:
+        raise RecordError(
+            f"{path} has been locked by another process for {seconds:g} s: "
+            "see whether another Wardround hangs on this machine, and end it"
+        ) from None
+    except OSError as error:
+        raise RecordError(
+            f"lock file {path} cannot be opened ({error.strerror}): let this user write its folder"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -10,7 +10,7 @@ import pytest
 
 from client.audit import AuditLog
 from client.chain import Facts, Head
-from client.durable import locked
+from shared.durable import locked
 from shared.errors import RecordError
 
 NOON = datetime(2030, 5, 1, 12, 0, tzinfo=UTC)
@@ -77,12 +77,12 @@ def test_an_entry_is_on_disk_before_the_head(log: AuditLog, folder: Path, monkey
     fsync = os.fsync
 
     def watch(handle: int) -> None:
-        synced.append(Path(f"/proc/self/fd/{handle}").readlink().name.split("-")[0].lstrip("."))
+        synced.append(Path(f"/proc/self/fd/{handle}").readlink().name.split("-")[0])
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", watch)
     log.append("sent", FACTS)
-    assert synced == ["audit.jsonl", "audit.head", "state"]
+    assert synced == ["audit.jsonl", ".new", "state"], "the log, the new head, the folder in which it takes its name"
 
 
 @pytest.mark.parametrize("kept", [1, 40, -1])
