@@ -78,12 +78,14 @@ class Peers:
         if pinned is None:
             raise TrustError(
                 f"no key of {center} is pinned in {self.source}, and it shows {shown}: call {center}, have its "
-                f'fingerprint read out, and where it is this one add {center} = "{shown}" under [peers]'
+                f'fingerprint read out, and where it is this one add {center} = "{shown}" under [peers]',
+                f"no key of {center} is pinned here, and it shows {shown}: the two hospitals must compare by telephone",
             )
         if pinned != shown:
             raise TrustError(
                 f"the key of {center} was swapped: it shows {shown}, but {self.source} pins {pinned}: call {center} "
-                "on a known number, and change the pin only where it says that it made new keys"
+                "on a known number, and change the pin only where it says that it made new keys",
+                f"the key of {center} was swapped: it shows {shown}, but {pinned} is pinned here: refused",
             )
 
     def identity(self, center: str) -> Identity:

@@ -1,7 +1,8 @@
 """The one exception tree of Wardround.
 
 Every message says what is wrong, where, and what to do. The command line prints it as one
-line; a client sends it to the coordinator as the reason of a Flower error reply.
+line; a client in a simulation sends it to the coordinator. What a deployed hospital's client
+sends is `public`, which names no file or folder of the hospital; its own log has the whole.
 
     WardroundError
     ├── SettingsError    a run-config, scenario file or command-line value is unusable
@@ -18,24 +19,31 @@ line; a client sends it to the coordinator as the reason of a Flower error reply
     └── RecordError      a hospital's own record (audit log, withdrawals) cannot be relied on
 """
 
+from typing import ClassVar
+
 
 class WardroundError(Exception):
     """Anything that Wardround itself found wrong."""
 
+    outside: ClassVar[str] = ""
+    """What a hospital says of it where nothing else was given: for errors that name files."""
+
+    def __init__(self, message: str, public: str | None = None) -> None:
+        super().__init__(message)
+        self.public = public or self.outside or message
+
 
 class SettingsError(WardroundError):
-    """A run-config, scenario file or command-line value is unusable."""
+    """A run-config, scenario file, `hospital.toml` or command-line value is unusable."""
 
 
 class DataError(WardroundError):
     """A hospital's images or labels are missing or unusable.
 
-    The message names files and stays in the hospital; `public` is what may be told outside.
+    Its `public` says of which kind the fault is, such as `cannot be read`.
     """
 
-    def __init__(self, message: str, public: str = "cannot be used") -> None:
-        super().__init__(message)
-        self.public = public
+    outside = "cannot be used"
 
 
 class MessageError(WardroundError):
@@ -53,9 +61,13 @@ class TrainingError(WardroundError):
 class ResultsError(WardroundError):
     """A results folder cannot be used."""
 
+    outside = "a folder of the hospital cannot be written; its client's log says which"
+
 
 class DamagedError(WardroundError):
     """A file that Wardround wrote is not whole, or was changed since."""
+
+    outside = "a file that the hospital kept is damaged; its client's log says which"
 
 
 class LaunchError(WardroundError):
@@ -64,6 +76,8 @@ class LaunchError(WardroundError):
 
 class TrustError(WardroundError):
     """A key is unknown, swapped, or not kept safe."""
+
+    outside = "a key at the hospital cannot be used; its client's log says which and why"
 
 
 class SealError(WardroundError):
@@ -76,3 +90,5 @@ class PolicyError(WardroundError):
 
 class RecordError(WardroundError):
     """A hospital's own record (audit log, withdrawals) cannot be relied on."""
+
+    outside = "a record of the hospital (audit log or withdrawals) cannot be relied on; its client's log says more"
