@@ -1,28 +1,33 @@
 """The hospital's Flower ClientApp: roll call, training and testing."""
 
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from client.chain import Facts
+from client.custody import Custody, open_custody
 from client.evaluation import evaluate
-from client.exemplars import choose_exemplars
-from client.hospital import Hospital, centers_here, is_simulated, open_hospital
-from client.sampler import Source
+from client.handover import look_ahead, note_received, note_sent, open_memory, still_allowed
+from client.hospital import open_hospital
+from client.node import centers_here, is_simulated, prepared_folder, site_of
+from client.policy import check_role, report_scores
 from client.state import forget_visit, visit_state
-from client.trainer import Checkpoints, Progress, choose_device, plan_stage, train
+from client.trainer import choose_device
+from client.visit import Place, visit
 from shared.checks import exemplars_problem, model_problem
-from shared.errors import DataError, MessageError, ResultsError, WardroundError
-from shared.memory import Exemplar, ReplayMemory
+from shared.clock import Clock, utc_now
+from shared.code import code_fingerprint
+from shared.errors import DataError, MessageError, WardroundError
+from shared.memory import ReplayMemory
 from shared.messages import (
     CaseScore,
     RollCall,
     TestFigures,
-    TrainFigures,
     TrainReply,
-    TrainRequest,
     check_question,
     pack_header,
     pack_refusal,
@@ -32,139 +37,143 @@ from shared.messages import (
 )
 from shared.network import Weights, initial_weights
 from shared.progress import say
-from shared.seeds import derive_seed, generator
 from shared.settings import Settings
 
-app = ClientApp()
+Handler = Callable[[Message, Context], RecordDict]
 
 
-def answering(handler: Callable[[Message, Context], RecordDict]) -> Callable[[Message, Context], Message]:
-    """Reply with what the handler returns, or with its reason where it found something wrong."""
+def hospital_app(clock: Clock = utc_now) -> ClientApp:
+    """The ClientApp; `clock` tells when something expires."""
+    app = ClientApp()
+
+    @app.query("roll_call")
+    @answering
+    def _(message: Message, context: Context) -> RecordDict:
+        return roll_call(message, context, clock)
+
+    @app.train()
+    @answering
+    def _(message: Message, context: Context) -> RecordDict:
+        return train_here(message, context, clock)
+
+    @app.evaluate()
+    @answering
+    def _(message: Message, context: Context) -> RecordDict:
+        return evaluate_here(message, context, clock)
+
+    return app
+
+
+def answering(handler: Handler) -> Callable[[Message, Context], Message]:
+    """Reply with what the handler returns, or with its reason where it found something wrong.
+
+    A simulation's files are the researcher's own. What a deployed hospital tells names none of
+    its files, whatever went wrong; its own log has the whole.
+    """
 
     def reply(message: Message, context: Context) -> Message:
         try:
             content = handler(message, context)
-        except DataError as error:
-            # It names files. A simulation's are the researcher's own; a hospital's stay there.
-            say(str(error))
-            away = f"the hospital's data: {error.public}; its client's log says more"
-            content = pack_refusal(str(error) if is_simulated(context) else away)
-        except ResultsError as error:
-            say(str(error))
-            away = "a folder of the hospital cannot be written; its client's log says which"
-            content = pack_refusal(str(error) if is_simulated(context) else away)
         except WardroundError as error:
-            content = pack_refusal(str(error))
+            say(str(error))
+            content = pack_refusal(str(error) if is_simulated(context) else _outside(error))
+        except Exception as error:
+            if is_simulated(context):
+                raise
+            # Flower would send the whole traceback.
+            traceback.print_exc()
+            content = pack_refusal(f"{type(error).__name__} at the hospital; its client's log says more")
         return Message(content, reply_to=message)
 
     return reply
 
 
-@app.query("roll_call")
-@answering
-def roll_call(message: Message, context: Context) -> RecordDict:
-    """Say which centers are here and what they have."""
+def _outside(error: WardroundError) -> str:
+    if isinstance(error, DataError):
+        return f"the hospital's data: {error.public}; its client's log says more"
+    return error.public
+
+
+def roll_call(message: Message, context: Context, clock: Clock) -> RecordDict:
+    """Say which centers are here, what they have, and what they allow."""
     check_question(message.content)
     settings = _settings(context)
-    cards = tuple(open_hospital(c, context, settings).card for c in centers_here(context, settings.run))
-    return pack_header(RollCall(cards=cards, simulated=is_simulated(context)))
+    cards = []
+    for center in centers_here(context, settings):
+        place = _place(center, context, settings, clock)
+        cards.append(place.custody.shown(place.open().card))
+        place.custody.note("sent", Facts(message="roll call"))
+    return pack_header(RollCall(cards=tuple(cards), simulated=is_simulated(context), code=code_fingerprint()))
 
 
-@app.train()
-@answering
-def train_here(message: Message, context: Context) -> RecordDict:
+def train_here(message: Message, context: Context, clock: Clock) -> RecordDict:
     """Train the visiting model on this center's data, unless an earlier message like this one had it done."""
     settings = _settings(context)
     request = unpack_train_request(message.content)
     task = request.task
     centers = task.pool if task.pool and is_simulated(context) else (_own(task.center, context, settings),)
-    _inspect(request.weights, request.memory, settings)
-    hospitals = [open_hospital(center, context, settings) for center in centers]
-    with visit_state(hospitals[0].state, request, settings.training.checkpoint_seconds) as state:
-        reply = state.finished()
-        if reply is None:
-            reply = _visit(request, hospitals, settings, state)
-            state.finish(reply, settings.network)
-        else:
-            say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
-    return pack_train_reply(reply)
+    places = [_place(center, context, settings, clock) for center in centers]
+    custody = places[0].custody
+    with custody.refusing("train request", task):
+        check_role(custody.policy, "train")
+        custody.hear_dropped(task)
+        memory = open_memory(custody, request)
+        _inspect(request.weights, memory, settings)
+        note_received(custody, request)
+        outlook = look_ahead(custody, task)
+        hospitals = [place.open() for place in places]
+        first = hospitals[0]
+        with visit_state(first.state, request, settings.training.checkpoint_seconds) as state:
+            reply = state.finished()
+            if reply is None:
+                reply = visit(request, memory, places, hospitals, settings, outlook, state)
+                state.finish(reply, settings.network)
+            else:
+                say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
+        given = still_allowed(custody, reply.contribution, first.withdrawn)
+        note_sent(custody, task, given, sum(value.nbytes for value in reply.weights.values()))
+    figures = reply.figures.model_copy(update={"withdrawn": first.card.withdrawn})
+    return pack_train_reply(TrainReply(reply.weights, given, figures))
 
 
-def _visit(
-    request: TrainRequest, hospitals: Sequence[Hospital], settings: Settings, checkpoints: Checkpoints
-) -> TrainReply:
-    """Train on the hospitals' data, and choose what the first one contributes."""
-    started = time.perf_counter()
-    task = request.task
-    opened = [(hospital, *hospital.open(hospital.training)) for hospital in hospitals]
-    device = choose_device(settings.training.device)
-    patch = settings.training.patch_size
-    own = [Source.of_volume(volume, patch, device) for _, good, _ in opened for _, volume in good]
-    memory = [
-        [Source.of_exemplar(exemplar, patch, device) for exemplar in request.memory.of(center)]
-        for center in request.memory.centers
-    ]
-    plan = plan_stage(own, memory, settings, task.steps_factor)
-
-    def report(progress: Progress) -> None:
-        say(
-            f"{task.center}: step {progress.step}/{progress.steps}, loss {progress.loss:.3f}, "
-            f"{progress.seconds_left:.0f} s left"
-        )
-
-    seed = derive_seed(settings.run.seed, "train", task.stage, task.center)
-    prepared = time.perf_counter() - started
-    trained = train(request.weights, plan, settings, seed, device, report, checkpoints)
-    started = time.perf_counter()
-    contribution: tuple[Exemplar, ...] = ()
-    if task.contribute:
-        (hospital, good, _), *_ = opened
-        contribution = choose_exemplars(
-            hospital.center,
-            good,
-            hospital.pseudonym,
-            size=settings.exemplar_voxels,
-            spacing=settings.data.spacing,
-            subjects=settings.memory.memory_subjects,
-            budget=task.budget,
-            random=generator(settings.run.seed, "exemplars", hospital.center),
-        )
-    figures = TrainFigures(
-        steps=trained.steps,
-        subjects=sum(len({case.subject for case, _ in good}) for _, good, _ in opened),
-        final_loss=trained.final_loss,
-        seconds=prepared + trained.seconds + time.perf_counter() - started,
-        compute_seconds=trained.compute_seconds,
-        set_aside={subject: reason for _, _, problems in opened for subject, reason in problems.items()},
-    )
-    return TrainReply(trained.weights, contribution, figures)
-
-
-@app.evaluate()
-@answering
-def evaluate_here(message: Message, context: Context) -> RecordDict:
+def evaluate_here(message: Message, context: Context, clock: Clock) -> RecordDict:
     """Test the visiting model on this center's test subjects."""
     started = time.perf_counter()
     settings = _settings(context)
     request = unpack_evaluate_request(message.content)
-    center = _own(request.task.center, context, settings)
-    _inspect(request.weights, ReplayMemory(), settings)
-    hospital = open_hospital(center, context, settings)
-    forget_visit(hospital.state, request.task, center)
-    good, problems = hospital.open(hospital.test)
-    device = choose_device(settings.training.device)
-    overlaps = evaluate(request.weights, [volume for _, volume in good], settings, device)
-    cases = tuple(
-        CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **vars(score))
-        for (case, _), score in zip(good, overlaps, strict=True)
-    )
+    place = _place(_own(request.task.center, context, settings), context, settings, clock)
+    custody = place.custody
+    with custody.refusing("evaluate request", request.task):
+        check_role(custody.policy, "evaluate")
+        custody.hear_dropped(request.task)
+        _inspect(request.weights, ReplayMemory(), settings)
+        hospital = place.open()
+        forget_visit(hospital.state, request.task, hospital.center)
+        good, problems = hospital.open(hospital.test)
+        device = choose_device(settings.training.device)
+        overlaps = evaluate(request.weights, [volume for _, volume in good], settings, device)
+        scored = [
+            CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **vars(score))
+            for (case, _), score in zip(good, overlaps, strict=True)
+        ]
+        report = report_scores(custody.policy, scored)
+        kind = "test scores of each image" if report.cases else "mean test scores"
+        custody.note("sent", Facts(message=kind, run=request.task.run, stage=request.task.stage))
     figures = TestFigures(
         center=hospital.center,
-        cases=cases,
+        cases=report.cases,
+        mean=None if report.cases else report.mean,
         seconds=time.perf_counter() - started,
         set_aside=problems,
+        withdrawn=hospital.card.withdrawn,
     )
     return pack_header(figures)
+
+
+def _place(center: str, context: Context, settings: Settings, clock: Clock) -> Place:
+    site = site_of(center, context, settings)
+    custody: Custody = open_custody(site, settings, is_simulated(context), clock)
+    return Place(site, custody, lambda: open_hospital(site, prepared_folder(site, context, settings), settings))
 
 
 def _inspect(weights: Weights, memory: ReplayMemory, settings: Settings) -> None:
@@ -184,7 +193,10 @@ def _settings(context: Context) -> Settings:
 
 def _own(center: str, context: Context, settings: Settings) -> str:
     """`center`, where it is one of this node's."""
-    here = centers_here(context, settings.run)
+    here = centers_here(context, settings)
     if center not in here:
         raise MessageError(f"center {center} was asked for at the node of {', '.join(here) or 'no center'}")
     return center
+
+
+app = hospital_app()

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from client.bids import find_cases
-from client.hospital import phantom_settings
+from client.node import phantom_settings
 from phantoms import PhantomSettings, hospital_folder, make_hospital, subject_count
 from shared.errors import DataError
 from shared.places import cache_folder, writable_folder

@@ -41,6 +41,9 @@ def describe(results: dict[str, Any], folder: Path) -> str:
     if missing := results["missing"]:
         cells = ", ".join(f"{cell['center']} after stage {cell['stage'] + 1}" for cell in missing)
         lines.append(f"NOTE the means leave out cells without a score: {cells}")
+    lines += [f"NOTE {note}" for note in results["notes"]]
+    for center, subjects in results["withdrawn"].items():
+        lines.append(f"NOTE {center} withdrew subjects while the run lasted, or before: {subjects}")
     training = sum(stage["training_seconds"] for stage in results["stages"])
     computing = sum(stage["compute_seconds"] for stage in results["stages"])
     lines.append(f"time {training:.0f} s training, {computing / training:.0%} of it in forward, backward and step")

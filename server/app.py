@@ -13,6 +13,7 @@ from server.journal import Journal
 from server.results import versions, write_results
 from server.roster import Roster, call_roll
 from server.strategy import Visits
+from server.terms import check_terms
 from shared.errors import ResultsError, WardroundError
 from shared.places import check_fresh, claimed, results_folder
 from shared.progress import say
@@ -54,6 +55,7 @@ def _begin(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roste
     roster = call_roll(grid, settings.run)
     check_pool(settings.run, roster.simulated)
     order = order_of_visits(roster.cards, settings.run)
+    check_terms(settings, roster.cards, plan_course(order, settings.run), roster.simulated)
     return Journal.create(folder, settings, order, roster.cards), roster
 
 
@@ -75,5 +77,6 @@ def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Rost
     roster = call_roll(grid, settings.run, wanted, needed)
     if needed:
         check_pool(settings.run, roster.simulated)
+    check_terms(settings, roster.cards, course[journal.trained :], roster.simulated)
     journal.check_cards(roster.cards)
     return journal, roster

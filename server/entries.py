@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from server.course import Stage
 from shared.messages import CenterCard, TestFigures, TrainFigures
 
-FORMAT = 1
+FORMAT = 2
 """Version of the journal."""
 
 
@@ -84,4 +84,4 @@ class StageRecord:
 
 def mean_dice(figures: TestFigures) -> float:
     """A cell of R: the mean test Dice at one center."""
-    return fmean(case.dice for case in figures.cases)
+    return fmean(case.dice for case in figures.cases) if figures.mean is None else figures.mean.means["dice"]

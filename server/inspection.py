@@ -1,19 +1,31 @@
-"""What the coordinator refuses to accept from a center."""
+"""What the coordinator refuses to accept from a center.
 
+A sealed contribution it cannot look into: it checks what its manifest says, and that nothing was
+changed; the hospitals that open it check the rest.
+"""
+
+from shared import manifest
 from shared.checks import exemplars_problem, model_problem
-from shared.errors import CenterError
+from shared.clock import utc_now
+from shared.contribution import Contribution, PlainContribution
+from shared.courier import inspect
+from shared.errors import CenterError, SealError
 from shared.messages import CenterCard, TestFigures, TrainReply, TrainTask
 from shared.network import Weights
 from shared.settings import Settings
 
 
-def inspect_reply(reply: TrainReply, task: TrainTask, sent: Weights, settings: Settings) -> None:
-    """Raise `CenterError`, naming the center, where a train reply is not what was asked for."""
-    problem = (
-        model_problem(reply.weights, sent)
-        or _contribution_problem(reply, task, settings.memory.memory_subjects)
-        or exemplars_problem(reply.contribution, settings)
-    )
+def inspect_reply(
+    reply: TrainReply, task: TrainTask, sent: Weights, settings: Settings, card: CenterCard, simulated: bool
+) -> None:
+    """Raise `CenterError`, naming the center, where a train reply is not what was asked for.
+
+    `card` is what the center said at the roll call.
+    """
+    problem = model_problem(reply.weights, sent)
+    if not problem and reply.contribution is not None:
+        sealed = settings.memory.seals(simulated)
+        problem = _contribution_problem(reply.contribution, task, settings, card.identity if sealed else None)
     if problem:
         raise CenterError(f"center {task.center} sent {problem}: refused; look at its client's log")
 
@@ -22,22 +34,39 @@ def tests_problem(figures: TestFigures, center: str, card: CenterCard) -> str:
     """What is wrong with the test scores of `center`, or nothing; `card` is what it said at the roll call."""
     if figures.center != center:
         return f"scores of center {figures.center}"
-    subjects = {case.subject for case in figures.cases} | figures.set_aside.keys()
-    if len(subjects) > card.test_subjects:
-        return f"scores of {len(subjects)} subjects, but it has {card.test_subjects} to test on"
+    # Several contrasts of one subject: one may be scored and another set aside.
+    scored = {case.subject for case in figures.cases}
+    subjects = len(scored | figures.set_aside.keys()) if scored else figures.subjects
+    if subjects > card.test_subjects:
+        return f"scores of {subjects} subjects, but it has {card.test_subjects} to test on"
     if foreign := sorted({case.contrast for case in figures.cases} - set(card.contrasts)):
         return f"scores of contrast {foreign[0]}, which it does not have"
     return ""
 
 
-def _contribution_problem(reply: TrainReply, task: TrainTask, most_subjects: int) -> str:
-    given = reply.contribution
-    if given and not task.contribute:
+def _contribution_problem(given: Contribution, task: TrainTask, settings: Settings, identity: str | None) -> str:
+    """What is wrong with a contribution, or nothing; `identity` is the sender's where it must be sealed."""
+    most_subjects = settings.memory.memory_subjects
+    if not task.contribute:
         return "exemplars that it was not asked for"
-    if foreign := {e.provenance.center for e in given} - {task.center}:
-        return f"exemplars of {', '.join(sorted(foreign))}"
-    if len({e.provenance.subject for e in given}) != len(given) or len(given) > most_subjects:
-        return f"{len(given)} exemplars, but one from each of at most {most_subjects} subjects was asked for"
-    if (size := sum(e.payload.nbytes for e in given)) > task.budget:
-        return f"exemplars of {size} bytes, but {task.budget} were allowed"
+    if isinstance(given, PlainContribution):
+        if identity is not None:
+            return "exemplars that are not sealed"
+        if foreign := {e.provenance.center for e in given.exemplars} - {task.center}:
+            return f"exemplars of {', '.join(sorted(foreign))}"
+    elif identity is None:
+        return "sealed exemplars, but this run does not seal"
+    elif given.manifest.claims.sender != identity:
+        return "exemplars that are signed with another key than it showed at the roll call"
+    if len(set(given.subjects)) != len(given.subjects) or len(given.subjects) > most_subjects:
+        return f"{len(given.subjects)} exemplars, but one from each of at most {most_subjects} subjects was asked for"
+    if isinstance(given, PlainContribution):
+        if given.nbytes > task.budget:
+            return f"exemplars of {given.nbytes} bytes, but {task.budget} were allowed"
+        return exemplars_problem(given.exemplars, settings)
+    visit = manifest.Visit(run=task.run, stage=task.stage, center=task.center)
+    try:
+        inspect(given, visit, utc_now(), subjects=most_subjects, budget=task.budget)
+    except SealError as error:
+        return f"what cannot be taken ({error})"
     return ""

@@ -2,6 +2,7 @@
 
     journal/run.json              settings, order, what the centers said of themselves
     journal/attempts.json         when the run was started, interrupted and resumed
+    journal/withdrawn.json        the subjects (pseudonyms) whose exemplars their hospitals withdrew
     journal/stage-000/            a finished training: model, exemplars, figures (shared/archive.py)
     journal/stage-000/row.json    the test scores that have come so far, and what is missing for good
 
@@ -11,7 +12,7 @@ choice is for (shared/seeds.py), so that a run which goes on goes on as if it ha
 
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -21,15 +22,15 @@ from pydantic import ValidationError
 from server.course import Stage
 from server.entries import FORMAT, Attempt, Parent, Row, RunFacts, StageRecord
 from shared.archive import KeptVisit, keep_visit, open_visit
+from shared.contribution import Contribution
 from shared.durable import NEW, read_document, write_document
 from shared.errors import CenterError, DamagedError, ResultsError, SettingsError
-from shared.memory import ReplayMemory
 from shared.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest
 from shared.network import Weights
 from shared.places import JOURNAL
 from shared.settings import Settings
 
-FOLDER, RUN, ATTEMPTS, ROW = JOURNAL, "run.json", "attempts.json", "row.json"
+FOLDER, RUN, ATTEMPTS, ROW, WITHDRAWN = JOURNAL, "run.json", "attempts.json", "row.json", "withdrawn.json"
 
 
 class Journal:
@@ -41,6 +42,8 @@ class Journal:
         self.damaged: list[str] = []
         """What was found damaged on opening, and is not used."""
         self.attempts: list[Attempt] = []
+        self.withdrawn: dict[str, list[str]] = {}
+        """Pseudonyms by the center that withdrew them."""
         self._folder = results / FOLDER
         self._visits: list[KeptVisit] = []
         self._rows: list[Row] = []
@@ -59,7 +62,9 @@ class Journal:
     def begin_extended(self, results: Path, settings: Settings, order: tuple[str, ...], parent: Parent) -> None:
         """Begin, in another folder, the journal of a run that goes on from this one with one more center."""
         changed = {"run": uuid.uuid4().hex, "settings": settings.to_run_config(), "order": order, "parent": parent}
-        self.begin(results, self.facts.model_copy(update=changed))
+        longer = self.begin(results, self.facts.model_copy(update=changed))
+        if self.withdrawn:
+            longer._write(results / FOLDER / WITHDRAWN, self.withdrawn)
 
     @classmethod
     def begin(cls, results: Path, facts: RunFacts) -> Self:
@@ -109,6 +114,7 @@ class Journal:
             else:
                 unfinished.unlink(missing_ok=True)
         self.attempts = self._read_attempts()
+        self.withdrawn = self._read_withdrawn()
         kept = sorted(self._folder.glob("stage-*"))
         for index, folder in enumerate(kept):
             try:
@@ -122,6 +128,7 @@ class Journal:
                 break
             self._visits.append(visit)
             self._rows.append(self._read_row(folder))
+        self._forget_withdrawn()
 
     def _read_attempts(self) -> list[Attempt]:
         try:
@@ -131,6 +138,19 @@ class Journal:
         except (DamagedError, ValidationError, TypeError) as error:
             self.damaged.append(f"{str(error).splitlines()[0]}: earlier attempts are forgotten")
             return []
+
+    def _read_withdrawn(self) -> dict[str, list[str]]:
+        """Raises `ResultsError` where the list is damaged: without it, a withdrawn subject would be handed on."""
+        path = self._folder / WITHDRAWN
+        try:
+            return {str(center): [str(one) for one in subjects] for center, subjects in read_document(path).items()}
+        except FileNotFoundError:
+            return {}
+        except (DamagedError, TypeError, AttributeError) as error:
+            raise ResultsError(
+                f"{str(error).splitlines()[0]}: it says whose exemplars may no longer be handed on; restore {path}, or "
+                "delete it and the hospitals tell it anew at the roll call"
+            ) from None
 
     def _read_row(self, folder: Path) -> Row:
         try:
@@ -179,13 +199,10 @@ class Journal:
         """The model after a stage, as a file."""
         return self.stage_folder(index) / "model.safetensors"
 
-    def memory(self) -> ReplayMemory:
-        """The memory after the last trained stage. Raises `DamagedError`."""
-        memory = ReplayMemory()
-        for kept in self._visits:
-            if kept.visit.manifest:
-                memory = memory.with_contribution(kept.visit.center, kept.exemplars())
-        return memory
+    def memory(self) -> tuple[Contribution, ...]:
+        """The memory after the last trained stage, as it came. Raises `DamagedError`."""
+        given = [kept.contribution() for kept in self._visits]
+        return tuple(contribution for contribution in given if contribution is not None)
 
     def row(self, index: int) -> Row:
         """A stage's tests, as far as they have come."""
@@ -200,7 +217,7 @@ class Journal:
         """The stages that were trained."""
         records, exemplars, size = [], 0, 0
         for stage, kept, row in zip(course, self._visits, self._rows, strict=False):
-            exemplars += len(kept.visit.manifest)
+            exemplars += kept.visit.exemplars
             size += kept.visit.contribution_bytes
             records.append(
                 StageRecord(
@@ -254,6 +271,11 @@ class Journal:
                     f"{card.test_subjects} now, to train and to test on): a subject could be tested that was trained "
                     "on; restore its data, or start a new run"
                 )
+            elif card.identity != kept.identity and kept.identity:
+                raise CenterError(
+                    f"center {center} shows other keys than when the run was begun, so it cannot open what was sealed "
+                    "for it: restore its key folder, or start a new run"
+                )
 
     # What is added
 
@@ -275,6 +297,27 @@ class Journal:
         except OSError as error:
             raise self._unwritable(error) from None
         self._rows.append(Row())
+
+    def add_withdrawn(self, center: str, subjects: Collection[str]) -> tuple[str, ...]:
+        """Note that a center withdrew subjects, and delete what they contributed; returns those that are new.
+
+        Raises `ResultsError` where the disk refuses.
+        """
+        known = self.withdrawn.get(center, [])
+        new = tuple(sorted(set(subjects) - set(known)))
+        if new:
+            changed = self.withdrawn | {center: [*known, *new]}
+            self._write(self._folder / WITHDRAWN, changed)
+            self.withdrawn = changed
+            self._forget_withdrawn()
+        return new
+
+    def _forget_withdrawn(self) -> None:
+        """Delete from the stages what withdrawn subjects contributed, also where an earlier deletion was cut short."""
+        try:
+            self._visits = [kept.without(self.withdrawn.get(kept.visit.center, ())) for kept in self._visits]
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def add_tests(self, index: int, figures: TestFigures) -> None:
         """Keep a center's scores. Raises `ResultsError` where the disk refuses."""

@@ -34,6 +34,7 @@ def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], j
     """
     records = journal.records(course)
     summary = summarise(settings, journal.order, records) | {"history": history(journal)}
+    summary["withdrawn"] = {center: len(subjects) for center, subjects in journal.withdrawn.items()}
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(["trained_at", *journal.order])
@@ -109,7 +110,20 @@ def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRec
             for center, figures in record.tests.items()
             for case in figures.cases
         ],
+        "mean_scores": [
+            {"stage": record.stage.index, "center": center, "subjects": mean.subjects, "images": mean.images}
+            | mean.means
+            for record in records
+            for center, figures in record.tests.items()
+            if (mean := figures.mean) is not None
+        ],
+        "notes": [f"per-subject scores not reported by {center}" for center in order if _keeps(center, records)],
     }
+
+
+def _keeps(center: str, records: list[StageRecord]) -> bool:
+    """Whether a center reported means alone."""
+    return any(center in record.tests and record.tests[center].mean is not None for record in records)
 
 
 TRANSFER = ("bwt", "bwt_per_center", "bwt_over_k", "forgetting")

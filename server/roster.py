@@ -1,4 +1,9 @@
-"""The roll call: which node is which center."""
+"""The roll call: which node is which center, and whether it may be.
+
+Flower says under which name a node was enrolled, the node says which center it is and which
+code it runs. Where these do not fit, the node is refused. (In simulation nobody is enrolled,
+and both sides are one process's code.)
+"""
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -7,6 +12,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from server.dispatch import Clock, Failure, exchange
+from shared.code import code_fingerprint
 from shared.errors import CenterError, MessageError
 from shared.messages import CenterCard, RollCall, pack_question, unpack_header
 from shared.progress import say
@@ -30,11 +36,36 @@ class Roster:
         if self.nodes.get(center) in listed:
             return self.nodes[center]
         strangers = sorted(listed - set(self.nodes.values()))
+        enrolled = _enrolled(grid)
         for node, call in _ask(grid, strangers, run, on_failure=lambda failure: None):
-            if any(card.center == center for card in call.cards):
-                self.nodes[center] = node
-                return node
+            card = next((card for card in call.cards if card.center == center), None)
+            if card is None:
+                continue
+            problem = stranger_problem(call, enrolled.get(node, ""))
+            if not problem and card.identity != self.cards[center].identity:
+                problem = f"center {center} came back with other keys"
+            if problem:
+                say(f"not taken back: {problem}")
+                continue
+            self.nodes[center] = node
+            return node
         return None
+
+
+def stranger_problem(call: RollCall, enrolled: str) -> str:
+    """Why a node is not who or what it must be, or nothing; `enrolled` is its name at Flower's SuperLink."""
+    names = " and ".join(card.center for card in call.cards)
+    if enrolled and {card.center for card in call.cards} != {enrolled}:
+        return (
+            f"the node that was enrolled as {enrolled} says that it is center {names or 'nobody'}: "
+            "start it with the key of that center, or enroll its key under the right name"
+        )
+    if not call.simulated and call.code != (ours := code_fingerprint()):
+        return (
+            f"center {names} runs other code (fingerprint {call.code[:16] or 'none'}) than the coordinator "
+            f"({ours[:16]}): install the same version of Wardround on both sides"
+        )
+    return ""
 
 
 def call_roll(
@@ -46,8 +77,9 @@ def call_roll(
 ) -> Roster:
     """Ask every node who it is until all `wanted` centers (of the run: all) have answered.
 
-    Raises `CenterError`: a node refused, two nodes claim one center, or one of the `required`
-    centers (all that are wanted) was still missing `run.wait_seconds` after the last node came in.
+    Raises `CenterError`: a node refused, is not who it says or runs other code, two nodes claim
+    one center, or one of the `required` centers (all that are wanted) was still missing
+    `run.wait_seconds` after the last node came in.
     """
     clock = clock or Clock()
     wanted = run.centers if wanted is None else wanted
@@ -76,7 +108,10 @@ def call_roll(
         calls = _ask(grid, new, run, failed)
         # Waiting for an answer is not waiting for a center to come.
         last = clock.now() if calls else last + clock.now() - begun
+        enrolled = _enrolled(grid)
         for node, call in calls:
+            if problem := stranger_problem(call, enrolled.get(node, "")):
+                raise CenterError(f"{problem}: refused")
             roster.simulated |= call.simulated
             for card in call.cards:
                 if card.center in roster.nodes:
@@ -87,6 +122,11 @@ def call_roll(
         asked -= lost
         clock.sleep(POLL_SECONDS if lost else 0)
     return roster
+
+
+def _enrolled(grid: Grid) -> dict[int, str]:
+    """The name under which each node was enrolled; empty in simulation."""
+    return {node.node_id: node.name for node in grid.get_nodes()}
 
 
 def _without(missing: list[str], required: Collection[str], run: RunSettings) -> None:

@@ -19,8 +19,11 @@ from server.entries import mean_dice
 from server.inspection import inspect_reply, tests_problem
 from server.journal import Journal
 from server.roster import Roster
+from shared.clock import utc_now
+from shared.contribution import Contribution
+from shared.courier import hand_on
 from shared.errors import CenterError, MessageError
-from shared.memory import ReplayMemory, center_budget
+from shared.memory import center_budget
 from shared.messages import (
     EvaluateRequest,
     EvaluateTask,
@@ -49,7 +52,7 @@ class Visits(Strategy):
         self._journal = journal
         self._ttl = settings.run.message_hours * 3600
         self._fresh: Weights = {}
-        self._memory = ReplayMemory()
+        self._memory: tuple[Contribution, ...] = ()
         self._request: TrainRequest | None = None
         self._reply: TrainReply | None = None
         self._missing: dict[str, str] = {}
@@ -64,6 +67,7 @@ class Visits(Strategy):
             seed = derive_seed(self._settings.run.seed, "network")
             initial_arrays = ArrayRecord(initial_weights(self._settings.network, seed))
         self._fresh = dict(initial_arrays.to_torch_state_dict())
+        self._hear_withdrawals()
         self._memory = self._journal.memory()
         self.summary()
         result = Result()
@@ -125,7 +129,7 @@ class Visits(Strategy):
             seed = derive_seed(settings.run.seed, "decoder", stage.index)
             carried = dict(arrays.to_torch_state_dict())
             sent = carry_over(carried, settings.run.carry, settings.network, seed)
-        self._request = TrainRequest(self._task(stage), sent, self._memory if stage.replay else ReplayMemory())
+        self._request = TrainRequest(self._task(stage), sent, self._handed_on(stage) if stage.replay else ())
         content = pack_train_request(self._request)
         return [Message(content, self._roster.nodes[stage.center], "train", ttl=self._ttl)]
 
@@ -139,10 +143,12 @@ class Visits(Strategy):
             raise CenterError(f"center {stage.center} did not train: {error}") from None
         if self._request is None:
             raise CenterError(f"center {stage.center} replied, but was not asked")
-        inspect_reply(reply, self._request.task, self._request.weights, self._settings)
+        card = self._roster.cards[stage.center]
+        inspect_reply(reply, self._request.task, self._request.weights, self._settings, card, self._roster.simulated)
         self._reply = reply
-        if stage.replay:
-            self._memory = self._memory.with_contribution(stage.center, reply.contribution)
+        if reply.contribution is not None:
+            self._memory = (*self._memory, reply.contribution)
+        self._withdraw(stage.center, reply.figures.withdrawn)
         return ArrayRecord(reply.weights), MetricRecord({"loss": reply.figures.final_loss})
 
     def configure_evaluate(
@@ -156,7 +162,7 @@ class Visits(Strategy):
             if center not in self._roster.nodes:
                 self._miss(center, "did not come to the roll call")
                 continue
-            task = EvaluateTask(run=self._journal.facts.run, stage=index, center=center)
+            task = EvaluateTask(run=self._journal.facts.run, stage=index, center=center, dropped=self._dropped(center))
             content = pack_evaluate_request(EvaluateRequest(task, weights))
             # Flower hands the group of a message on to its reply: so a refusal is known by its center.
             yield Message(content, self._roster.nodes[center], "evaluate", ttl=self._ttl, group_id=center)
@@ -175,6 +181,7 @@ class Visits(Strategy):
                 self._miss(center, f"sent {problem}: refused; look at its client's log")
                 continue
             self._journal.add_tests(index, figures)
+            self._withdraw(center, figures.withdrawn)
         for center in self._journal.untested(index):
             if center not in self._missing:
                 self._miss(center, "sent no test scores: look at its client's log")
@@ -196,7 +203,30 @@ class Visits(Strategy):
         run = self._settings.run
         return Patience(run.patience_minutes * 60, lambda center, node: self._roster.find(grid, run, center))
 
+    def _handed_on(self, stage: Stage) -> tuple[Contribution, ...]:
+        """The memory as the stage's center gets it."""
+        handed = hand_on(self._memory, stage.center, self._journal.withdrawn, utc_now())
+        kept_back = sorted({c.center for c in self._memory} - {c.center for c in handed} - {stage.center})
+        if kept_back:
+            say(f"not for {stage.center} to open, expired or withdrawn: what {', '.join(kept_back)} gave")
+        return handed
+
+    def _hear_withdrawals(self) -> None:
+        for center, card in self._roster.cards.items():
+            self._withdraw(center, card.withdrawn)
+
+    def _withdraw(self, center: str, subjects: Iterable[str]) -> None:
+        """Note, aloud, whose exemplars a center has withdrawn; they are handed on no more."""
+        if new := self._journal.add_withdrawn(center, tuple(subjects)):
+            dropped = sum(s in new for c in self._memory if c.center == center for s in c.subjects)
+            say(f"{center} withdrew {len(new)} subjects: {dropped} of their exemplars leave the memory")
+
+    def _dropped(self, center: str) -> tuple[str, ...]:
+        return tuple(self._journal.withdrawn.get(center, ()))
+
     def _task(self, stage: Stage) -> TrainTask:
+        order, cards = self._journal.order, self._roster.cards
+        later = [cards[center].identity for center in order[stage.index + 1 :] if center in cards]
         return TrainTask(
             run=self._journal.facts.run,
             stage=stage.index,
@@ -204,7 +234,10 @@ class Visits(Strategy):
             pool=stage.pool,
             steps_factor=stage.steps_factor,
             contribute=stage.replay,
-            budget=center_budget(self._settings.memory.memory_megabytes, len(self._journal.order)),
+            budget=center_budget(self._settings.memory.memory_megabytes, len(order)),
+            order=order,
+            identities=tuple(identity for identity in later if identity),
+            dropped=self._dropped(stage.center),
         )
 
     def _say_reached(self, stage: Stage) -> None:

@@ -1,10 +1,13 @@
 """A stage's training as it is kept on disk, at the coordinator and at the hospital alike.
 
-The folder of a visit holds the model, the exemplars that the center contributed, and the
-document `visit.json`, which names both by their checksums. It appears whole or not at all.
+The folder of a visit holds the model, the exemplars that the center contributed (as they
+travel: sealed ones stay sealed), and the document `visit.json`, which names both by their
+checksums. It appears whole or not at all.
 """
 
 import hashlib
+import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +17,9 @@ from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file as load_tensors
 
-from shared.durable import file_checksum, folder_whole, read_document, write_document
-from shared.errors import DamagedError
-from shared.memory import Exemplar, Provenance
+from shared.contribution import Contribution, Document, assemble
+from shared.durable import NEW, file_checksum, folder_whole, read_document, write_document
+from shared.errors import DamagedError, MessageError
 from shared.messages import Header, TrainFigures, TrainReply, TrainRequest
 from shared.network import Weights, save_model
 from shared.settings import NetworkSettings
@@ -32,9 +35,12 @@ class Visit(Header):
     request: str
     """Digest of what was asked for, by `request_digest`."""
     figures: TrainFigures
-    manifest: tuple[Provenance, ...]
+    contribution: Document | None = None
     """Of the exemplars that the center contributed."""
-    contribution_bytes: int = Field(ge=0)
+    exemplars: int = Field(default=0, ge=0)
+    """As they came; of subjects that were withdrawn since, none is left."""
+    contribution_bytes: int = Field(default=0, ge=0)
+    """As they came."""
     transit_seconds: float = Field(default=0.0, ge=0)
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each file beside the document."""
@@ -54,29 +60,59 @@ class KeptVisit:
         except (OSError, SafetensorError) as error:
             raise DamagedError(f"{self.folder / MODEL} cannot be read ({error})") from None
 
-    def exemplars(self) -> tuple[Exemplar, ...]:
-        """What the center contributed to the memory."""
-        if not self.visit.manifest:
-            return ()
+    def contribution(self) -> Contribution | None:
+        """What the center contributed to the memory, as far as it is still there."""
+        if self.visit.contribution is None:
+            return None
+        path = self.folder / self._exemplars
         try:
-            payloads = load_arrays(self.folder / EXEMPLARS)
-            return tuple(Exemplar(p, payloads[p.checksum]) for p in self.visit.manifest)
-        except (OSError, SafetensorError, KeyError) as error:
-            raise DamagedError(f"{self.folder / EXEMPLARS} cannot be read ({error})") from None
+            return assemble(self.visit.contribution, load_arrays(path) if self._exemplars else {})
+        except (OSError, SafetensorError, MessageError) as error:
+            raise DamagedError(f"{path} cannot be read ({error})") from None
+
+    @property
+    def _exemplars(self) -> str:
+        """Name of the file with the exemplars' payloads; empty where there is none."""
+        return next((name for name in self.visit.files if name.endswith(EXEMPLARS)), "")
+
+    def without(self, subjects: Collection[str]) -> "KeptVisit":
+        """Delete from the folder what the subjects (pseudonyms) contributed. Raises `OSError`, `DamagedError`.
+
+        The new file is there before the document names it, and the old one goes after that.
+        """
+        given = self.contribution()
+        if given is None or not set(given.subjects) & set(subjects):
+            return self
+        left, old = given.without(subjects), self._exemplars
+        files = {name: checksum for name, checksum in self.visit.files.items() if name != old}
+        if left.payloads:
+            new = self.folder / f"{len(left.payloads)}-{EXEMPLARS}"
+            save_arrays(dict(left.payloads), self.folder / f"{NEW}{EXEMPLARS}")
+            (self.folder / f"{NEW}{EXEMPLARS}").replace(new)
+            files[new.name] = file_checksum(new)
+        document = left.document if left.payloads else None
+        visit = self.visit.model_copy(update={"contribution": document, "files": files})
+        write_document(self.folder / DOCUMENT, visit.model_dump(mode="json"))
+        (self.folder / old).unlink(missing_ok=True)
+        return KeptVisit(self.folder, visit)
 
     def reply(self) -> TrainReply:
         """The center's reply, as it came or is to be sent."""
-        return TrainReply(self.weights(), self.exemplars(), self.visit.figures)
+        return TrainReply(self.weights(), self.contribution(), self.visit.figures)
 
 
 def request_digest(request: TrainRequest) -> str:
-    """SHA-256 over all that a train request asks for: task, model and memory."""
-    digest = hashlib.sha256(request.task.model_dump_json().encode())
+    """SHA-256 over all that a train request asks for: task, model and memory.
+
+    Not over what it tells: which withdrawals were heard.
+    """
+    digest = hashlib.sha256(request.task.model_dump_json(exclude={"dropped"}).encode())
     for name, value in sorted(request.weights.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    for exemplar in request.memory.exemplars:
-        digest.update(exemplar.provenance.checksum.encode())
+    for contribution in request.memory:
+        digest.update(contribution.document.model_dump_json().encode())
+        digest.update("".join(sorted(contribution.payloads)).encode())
     return digest.hexdigest()
 
 
@@ -84,11 +120,12 @@ def keep_visit(
     folder: Path, request: TrainRequest, reply: TrainReply, network: NetworkSettings, transit_seconds: float = 0.0
 ) -> KeptVisit:
     """Write a training's outcome into the new folder `folder`. Raises `OSError` where the disk refuses."""
+    given = reply.contribution
     with folder_whole(folder) as new:
         try:
             save_model(new / MODEL, reply.weights, network)
-            if reply.contribution:
-                save_arrays({e.provenance.checksum: e.payload for e in reply.contribution}, new / EXEMPLARS)
+            if given is not None and given.payloads:
+                save_arrays(dict(given.payloads), new / EXEMPLARS)
         except SafetensorError as error:
             raise OSError(None, str(error), str(new)) from None
         visit = Visit(
@@ -96,8 +133,9 @@ def keep_visit(
             center=request.task.center,
             request=request_digest(request),
             figures=reply.figures,
-            manifest=tuple(e.provenance for e in reply.contribution),
-            contribution_bytes=sum(e.payload.nbytes for e in reply.contribution),
+            contribution=None if given is None else given.document,
+            exemplars=0 if given is None else len(given.subjects),
+            contribution_bytes=0 if given is None else given.nbytes,
             transit_seconds=transit_seconds,
             files={path.name: file_checksum(path) for path in new.iterdir()},
         )
@@ -108,7 +146,7 @@ def keep_visit(
 def open_visit(folder: Path) -> KeptVisit:
     """A visit that was kept. Raises `DamagedError` naming the file that is missing or changed."""
     try:
-        visit = Visit.model_validate(read_document(folder / DOCUMENT))
+        visit = Visit.model_validate_json(json.dumps(read_document(folder / DOCUMENT)))
     except FileNotFoundError:
         raise DamagedError(f"{folder / DOCUMENT} is missing") from None
     except ValidationError as error:

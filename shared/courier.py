@@ -1,8 +1,9 @@
-"""What the coordinator does with sealed contributions, without any key: check, thin out, pass on."""
+"""What the coordinator does with contributions, sealed ones without any key: check, thin out, pass on."""
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
+from shared.contribution import Contribution
 from shared.errors import SealError
 from shared.manifest import SealedContribution, Visit, verify
 
@@ -26,14 +27,12 @@ def inspect(sealed: SealedContribution, visit: Visit, now: datetime, *, subjects
 
 
 def hand_on(
-    contributions: Iterable[SealedContribution], center: str, withdrawn: Mapping[str, Collection[str]], now: datetime
-) -> tuple[SealedContribution, ...]:
-    """What `center` gets: what it can open and did not send, without expired and withdrawn exemplars.
+    contributions: Iterable[Contribution], center: str, withdrawn: Mapping[str, Collection[str]], now: datetime
+) -> tuple[Contribution, ...]:
+    """What `center` gets: what it can use and did not send, without expired and withdrawn exemplars.
 
-    `withdrawn` are pseudonyms by the center that withdrew them; none withdraws another's.
+    `withdrawn` are pseudonyms by the center that withdrew them; none withdraws another's. A
+    contribution of which nothing is left is not handed on.
     """
-    return tuple(
-        sealed.without(withdrawn.get(sealed.visit.center, ()))
-        for sealed in contributions
-        if center in sealed.recipients and center != sealed.visit.center and now < sealed.manifest.claims.expiry
-    )
+    left = [c.without(withdrawn.get(c.center, ())) for c in contributions if c.may_reach(center, now)]
+    return tuple(c for c in left if c.subjects)

@@ -152,6 +152,16 @@ class SealedContribution:
         return self.manifest.claims.visit
 
     @property
+    def center(self) -> str:
+        """Whose it says that it is."""
+        return self.visit.center
+
+    @property
+    def document(self) -> Manifest:
+        """What is written down of it."""
+        return self.manifest
+
+    @property
     def recipients(self) -> tuple[str, ...]:
         """The centers that it says can open it; its sender is one."""
         return tuple(recipient.center for recipient in self.manifest.claims.recipients)
@@ -162,6 +172,16 @@ class SealedContribution:
         return tuple(e for e in self.manifest.claims.entries if e.checksum in self.payloads)
 
     @property
+    def subjects(self) -> tuple[str, ...]:
+        """Pseudonym of each exemplar that is here."""
+        return tuple(entry.subject for entry in self.present)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that travel."""
+        return sum(payload.nbytes for payload in self.payloads.values())
+
+    @property
     def dropped(self) -> tuple[str, ...]:
         """Pseudonyms of the exemplars that were taken out on the way."""
         return tuple(e.subject for e in self.manifest.claims.entries if e.checksum not in self.payloads)
@@ -170,6 +190,10 @@ class SealedContribution:
     def exemplar_bytes(self) -> int:
         """Bytes of the exemplars that are here, before they were sealed: what a budget counts."""
         return sum(entry.size - overhead(len(self.recipients)) for entry in self.present)
+
+    def may_reach(self, center: str, now: datetime) -> bool:
+        """Whether `center` can do something with it: open what another one sent, as long as it may."""
+        return center in self.recipients and center != self.center and now < self.manifest.claims.expiry
 
     def without(self, subjects: Collection[str]) -> Self:
         """The contribution without the exemplars of these pseudonyms; its signature still holds."""

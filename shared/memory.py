@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.canonical import CenterName
 from shared.errors import MessageError
 
 COMPRESSION = 1
@@ -31,7 +32,7 @@ class Provenance(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    center: str
+    center: CenterName
     subject: str
     """Pseudonym: a keyed hash that only the hospital can undo."""
     contrast: str

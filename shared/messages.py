@@ -3,23 +3,26 @@
 The one place that knows how a message lies in Flower's records. Headers are JSON in a
 ConfigRecord and validated at the door; whatever is large is an array: the model one array
 a parameter, the memory one array an exemplar, so that Flower sends what did not change once.
+What a sealed exemplar holds is nobody's business here: it travels as the bytes that it is.
 """
 
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from shared.canonical import CenterName, Pseudonym
+from shared.contribution import Contribution, dump_documents, load_contributions
 from shared.errors import MessageError
-from shared.memory import Exemplar, Provenance, ReplayMemory
 from shared.network import Weights
+from shared.scores import MeanScores
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of this format."""
 
 
@@ -32,6 +35,8 @@ class Header(BaseModel):
 RunName = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 """Names a run, also when it was interrupted and resumed as another run of Flower's."""
 
+Pseudonyms = tuple[Pseudonym, ...]
+
 
 class CenterCard(Header):
     """What a center says of itself at the roll call."""
@@ -41,7 +46,16 @@ class CenterCard(Header):
     test_subjects: int = Field(ge=0)
     contrasts: tuple[str, ...]
     fingerprint: str
-    """Changes when a subject comes, goes, or moves between training and test."""
+    """Changes when a subject comes, goes, or moves between training and test; not when one is withdrawn."""
+    role: Literal["train", "evaluate", "both"] = "both"
+    policy: str = ""
+    """In one line."""
+    allows_unsealed: bool = False
+    """Whether its policy lets exemplars travel so that the coordinator can see them."""
+    identity: str = ""
+    """Its name and public keys (shared/identity.py); empty where it has made none."""
+    withdrawn: Pseudonyms = ()
+    """Of subjects that may no longer be handed on."""
 
 
 class RollCall(Header):
@@ -49,6 +63,8 @@ class RollCall(Header):
 
     cards: tuple[CenterCard, ...]
     simulated: bool
+    code: str
+    """Fingerprint of the code that it runs (shared/code.py)."""
 
 
 class TrainTask(Header):
@@ -63,7 +79,23 @@ class TrainTask(Header):
     contribute: bool
     """Whether the center is asked for exemplars."""
     budget: int = Field(default=0, ge=0)
-    """Bytes that its exemplars may take."""
+    """Bytes that its exemplars may take, before they are sealed."""
+    order: tuple[CenterName, ...] = ()
+    """All centers in the order of the visits, this one at `stage`."""
+    identities: tuple[str, ...] = ()
+    """Name and public keys of each center that comes later, as far as it has keys."""
+    dropped: Pseudonyms = ()
+    """Of this center's subjects whose withdrawal was heard: their exemplars are handed on no more."""
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """The centers that were visited before, by their stage."""
+        return self.order[: self.stage]
+
+    @property
+    def later(self) -> tuple[str, ...]:
+        """The centers that are to train on what this one contributes."""
+        return self.order[self.stage + 1 :]
 
 
 class TrainFigures(Header):
@@ -78,6 +110,8 @@ class TrainFigures(Header):
     """Of them in forward, backward and the optimiser's step."""
     set_aside: dict[str, str] = Field(default_factory=dict)
     """Pseudonyms of subjects that could not be used, each with the reason."""
+    withdrawn: Pseudonyms = ()
+    """Of subjects that may no longer be handed on."""
 
 
 class CaseScore(Header):
@@ -91,23 +125,46 @@ class CaseScore(Header):
     recall: float = Field(ge=0, le=1)
 
 
+SCORES = ("dice", "soft_dice", "precision", "recall")
+"""Of a case, and what a mean must say."""
+
+
 class EvaluateTask(Header):
     """Test the model at `center`."""
 
     run: RunName
     stage: int = Field(ge=0)
     center: str
+    dropped: Pseudonyms = ()
+    """As in `TrainTask`."""
 
 
 class TestFigures(Header):
-    """The scores of a center's test subjects."""
+    """The scores of a center's test subjects: each image's, or their means where the policy keeps those."""
 
     __test__ = False
     center: str
-    cases: tuple[CaseScore, ...] = Field(min_length=1)
+    cases: tuple[CaseScore, ...] = ()
+    mean: MeanScores | None = None
+    """In place of `cases`."""
     seconds: float = Field(ge=0, allow_inf_nan=False)
     set_aside: dict[str, str] = Field(default_factory=dict)
     """Pseudonyms of test subjects that could not be used, each with the reason."""
+    withdrawn: Pseudonyms = ()
+    """Of subjects that may no longer be handed on."""
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if bool(self.cases) == (self.mean is not None):
+            raise ValueError("either cases or their mean must be there")
+        if self.mean is not None and not all(0 <= self.mean.means.get(name, -1) <= 1 for name in SCORES):
+            raise ValueError(f"the means of {', '.join(SCORES)} must be there and lie between 0 and 1")
+        return self
+
+    @property
+    def subjects(self) -> int:
+        """How many subjects were scored."""
+        return len({case.subject for case in self.cases}) if self.mean is None else self.mean.subjects
 
 
 @dataclass(frozen=True)
@@ -116,7 +173,8 @@ class TrainRequest:
 
     task: TrainTask
     weights: Weights
-    memory: ReplayMemory
+    memory: tuple[Contribution, ...]
+    """Of earlier centers, in the order in which they were visited."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +182,7 @@ class TrainReply:
     """A center gives back the model and its own contribution to the memory."""
 
     weights: Weights
-    contribution: tuple[Exemplar, ...]
+    contribution: Contribution | None
     figures: TrainFigures
 
 
@@ -137,7 +195,6 @@ class EvaluateRequest:
 
 
 H = TypeVar("H", bound=Header)
-_manifest = TypeAdapter(tuple[Provenance, ...])
 
 
 def pack_question() -> RecordDict:
@@ -195,28 +252,31 @@ def pack_train_request(request: TrainRequest) -> RecordDict:
     """Header, model and memory."""
     records = pack_header(request.task)
     records["model"] = ArrayRecord(dict(request.weights))
-    _put_exemplars(records, request.memory.exemplars)
+    _put_contributions(records, request.memory)
     return records
 
 
 def unpack_train_request(records: RecordDict) -> TrainRequest:
     """The reverse of `pack_train_request`. Raises `MessageError`."""
     task = unpack_header(records, TrainTask)
-    return TrainRequest(task, _weights(records), ReplayMemory(_exemplars(records)))
+    return TrainRequest(task, _weights(records), _contributions(records))
 
 
 def pack_train_reply(reply: TrainReply) -> RecordDict:
     """Header, model and contribution."""
     records = pack_header(reply.figures)
     records["model"] = ArrayRecord(dict(reply.weights))
-    _put_exemplars(records, reply.contribution)
+    _put_contributions(records, () if reply.contribution is None else (reply.contribution,))
     return records
 
 
 def unpack_train_reply(records: RecordDict) -> TrainReply:
     """The reverse of `pack_train_reply`. Raises `MessageError`."""
     figures = unpack_header(records, TrainFigures)
-    return TrainReply(_weights(records), _exemplars(records), figures)
+    contributions = _contributions(records)
+    if len(contributions) > 1:
+        raise MessageError(f"a train reply holds {len(contributions)} contributions, but a center makes one")
+    return TrainReply(_weights(records), contributions[0] if contributions else None, figures)
 
 
 def pack_evaluate_request(request: EvaluateRequest) -> RecordDict:
@@ -250,21 +310,17 @@ def _array(name: str, array: Array) -> NDArray[Any]:
     return values
 
 
-def _put_exemplars(records: RecordDict, exemplars: tuple[Exemplar, ...]) -> None:
-    """Write the exemplars' provenance as a manifest, their payloads as arrays under its checksums."""
-    manifest = _manifest.dump_json(tuple(e.provenance for e in exemplars)).decode()
-    records["manifest"] = ConfigRecord({"json": manifest})
-    records["memory"] = ArrayRecord({e.provenance.checksum: Array(e.payload) for e in exemplars})
+def _put_contributions(records: RecordDict, contributions: tuple[Contribution, ...]) -> None:
+    """Write the contributions' documents as a manifest, their payloads as arrays under their checksums."""
+    records["manifest"] = ConfigRecord({"json": dump_documents(contributions)})
+    payloads = {name: Array(payload) for c in contributions for name, payload in c.payloads.items()}
+    records["memory"] = ArrayRecord(payloads)
 
 
-def _exemplars(records: RecordDict) -> tuple[Exemplar, ...]:
+def _contributions(records: RecordDict) -> tuple[Contribution, ...]:
     try:
-        manifest = _manifest.validate_json(str(records.config_records["manifest"]["json"]))
-        payloads = records.array_records["memory"]
-        if surplus := sorted(set(payloads) - {p.checksum for p in manifest}):
-            raise MessageError(f"a replay memory holds {surplus[0][:12]!r}, which its manifest does not name")
-        return tuple(Exemplar(p, _array(p.checksum, payloads[p.checksum])) for p in manifest)
+        documents = str(records.config_records["manifest"]["json"])
+        arrays = records.array_records["memory"]
     except KeyError as error:
         raise MessageError(f"a message lacks {error.args[0]!r} of its replay memory") from None
-    except ValidationError as error:
-        raise MessageError(f"a replay memory's manifest is wrong: {error.errors()[0]['msg']}") from None
+    return load_contributions(documents, {name: _array(name, array) for name, array in arrays.items()})

@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from shared.canonical import CENTER_PATTERN
 from shared.errors import SettingsError
 
 RunConfig = Mapping[str, str | int | float | bool]
@@ -80,9 +81,9 @@ class RunSettings(Group):
         twice = sorted({name for name in centers if centers.count(name) > 1})
         if twice:
             raise ValueError(f"{', '.join(map(repr, twice))} named twice; name each center once")
-        unsafe = [name for name in centers if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)]
+        unsafe = [name for name in centers if not re.fullmatch(CENTER_PATTERN, name)]
         if unsafe:
-            raise ValueError(f"{unsafe[0]!r} is no center name; use letters, digits, - and _, at most 64")
+            raise ValueError(f"{unsafe[0]!r} is no center name; use letters a-z, digits, - and _")
         return centers
 
 
@@ -181,6 +182,13 @@ class MemorySettings(Group):
     """Budget of the whole memory; a Flower message should stay under about 500 MB."""
     exemplar_mm: float = Field(gt=0)
     """Edge of an exemplar, rounded up to a multiple of 8 voxels."""
+    sealing: Literal["auto", "on", "off"]
+    """Whether exemplars travel encrypted, so that only the centers that train on them can open
+    them. `auto`: between deployed hospitals, but not in simulation. R is the same either way."""
+
+    def seals(self, simulated: bool) -> bool:
+        """Whether this run seals."""
+        return self.sealing == "on" or (self.sealing == "auto" and not simulated)
 
 
 CIRCUMSTANCES = {

@@ -15,7 +15,8 @@ from flwr.common.serde import recorddict_to_proto
 from client.app import app
 from client.bids import find_cases
 from client.hospital import split
-from shared.memory import Exemplar, ReplayMemory
+from shared.contribution import Contribution, PlainContribution
+from shared.memory import Exemplar
 from shared.messages import (
     EvaluateRequest,
     EvaluateTask,
@@ -54,12 +55,12 @@ def weights_of(config: Mapping[str, Any], seed: int = 0) -> Weights:
     return initial_weights(Settings.from_run_config(config).network, seed)
 
 
-def train_request(config: Mapping[str, Any], memory: ReplayMemory | None = None, **task: Any) -> RecordDict:
+def train_request(config: Mapping[str, Any], memory: tuple[Contribution, ...] = (), **task: Any) -> RecordDict:
     """A train message of a new run with a fresh network, asking for a contribution of up to 10 MB."""
     header = TrainTask(
         **{"run": uuid4().hex, "stage": 0, "center": "milan", "contribute": True, "budget": 10**7} | task
     )
-    return pack_train_request(TrainRequest(header, weights_of(config), memory or ReplayMemory()))
+    return pack_train_request(TrainRequest(header, weights_of(config), memory))
 
 
 def evaluate_request(config: Mapping[str, Any], center: str) -> RecordDict:
@@ -73,16 +74,50 @@ def grid(run_config: dict[str, Any]) -> FakeGrid:
     return FakeGrid.simulated(app, run_config, nodes=3)
 
 
+HOSPITAL = """
+center = "grace"
+state-dir = "state"
+[data]
+folder = "st-elsewhere"
+[policy]
+role = "both"
+report-subject-scores = true
+share-exemplars = true
+centers = ["mercy"]
+subjects = 20
+megabytes = 10
+expiry-days = 30
+allow-unsealed = true
+"""
+
+ORDER = ("grace", "mercy")
+
+
 @pytest.fixture
 def deployed(run_config: dict[str, Any], tmp_path: Path) -> FakeGrid:
-    """Node 7: a hospital with a data set of its own."""
+    """Node 7: a hospital with a data set of its own, which lets all leave that can."""
+    write_dataset(tmp_path / "st-elsewhere", NAMES)
+    (tmp_path / "hospital.toml").write_text(HOSPITAL)
+    config = run_config | {"centers": "grace,mercy", "sealing": "off", "cache-dir": str(tmp_path / "cache")}
+    return FakeGrid(app, config, {7: {"hospital": str(tmp_path / "hospital.toml")}})
+
+
+@pytest.fixture
+def plain(run_config: dict[str, Any], tmp_path: Path) -> FakeGrid:
+    """Node 7: the same hospital without a hospital.toml."""
     folder = write_dataset(tmp_path / "st-elsewhere", NAMES)
-    config = run_config | {"centers": "grace", "cache-dir": str(tmp_path / "cache")}
+    config = run_config | {"centers": "grace,mercy", "cache-dir": str(tmp_path / "cache"), "test-fraction": 0.5}
     return FakeGrid(app, config, {7: {"center": "grace", "data-dir": str(folder)}})
 
 
 def trained(grid: FakeGrid, node: int = 100, **task: Any) -> TrainReply:
     return unpack_train_reply(ask(grid, "train", train_request(grid.run_config, **task), node))
+
+
+def given(reply: TrainReply) -> tuple[Exemplar, ...]:
+    """The exemplars of a reply that is not sealed."""
+    assert reply.contribution is None or isinstance(reply.contribution, PlainContribution)
+    return reply.contribution.exemplars if reply.contribution else ()
 
 
 def everything_in(content: RecordDict) -> bytes:
@@ -132,15 +167,15 @@ def test_a_visit_changes_the_model_and_says_what_it_cost(grid: FakeGrid) -> None
 def test_the_same_visit_again_gives_the_same_reply(grid: FakeGrid) -> None:
     one, again = trained(grid), trained(grid)
     assert all(torch.equal(one.weights[name], again.weights[name]) for name in one.weights)
-    assert [e.provenance for e in one.contribution] == [e.provenance for e in again.contribution]
+    assert [e.provenance for e in given(one)] == [e.provenance for e in given(again)]
     other_stage = trained(grid, stage=1)
     assert not all(torch.equal(one.weights[name], other_stage.weights[name]) for name in one.weights)
 
 
 def test_a_contribution_is_the_center_s_own(grid: FakeGrid) -> None:
-    milan = trained(grid).contribution
-    memory = ReplayMemory().with_contribution("milan", milan)
-    ucsf = trained(grid, 101, center="ucsf", memory=memory).contribution
+    milan = given(trained(grid))
+    memory = (PlainContribution(milan),)
+    ucsf = given(trained(grid, 101, center="ucsf", memory=memory))
     assert {exemplar.provenance.center for exemplar in milan} == {"milan"}
     assert {exemplar.provenance.center for exemplar in ucsf} == {"ucsf"}
     assert 1 <= len(milan) <= 2 and 1 <= len(ucsf) <= 2
@@ -151,7 +186,7 @@ def test_a_contribution_is_the_center_s_own(grid: FakeGrid) -> None:
 
 
 def test_the_memory_is_trained_on(grid: FakeGrid) -> None:
-    memory = ReplayMemory(trained(grid).contribution)
+    memory = (PlainContribution(given(trained(grid))),)
     without = trained(grid, 101, center="ucsf")
     replaying = trained(grid, 101, center="ucsf", memory=memory)
     assert without.figures.steps == replaying.figures.steps
@@ -160,13 +195,13 @@ def test_the_memory_is_trained_on(grid: FakeGrid) -> None:
 
 @pytest.mark.parametrize("task", [{"contribute": False}, {"budget": 10}])
 def test_nothing_is_contributed_unasked_or_beyond_the_budget(grid: FakeGrid, task: dict[str, Any]) -> None:
-    assert trained(grid, **task).contribution == ()
+    assert trained(grid, **task).contribution is None
 
 
 def test_no_name_and_no_path_leaves_a_hospital(deployed: FakeGrid, tmp_path: Path) -> None:
     requests = {
         "query.roll_call": pack_question(),
-        "train": train_request(deployed.run_config, center="grace"),
+        "train": train_request(deployed.run_config, center="grace", order=ORDER),
         "evaluate": evaluate_request(deployed.run_config, "grace"),
     }
     replies = {kind: everything_in(ask(deployed, kind, content, 7)) for kind, content in requests.items()}
@@ -218,7 +253,7 @@ def test_every_test_subject_is_scored(grid: FakeGrid, node: int, center: str) ->
 def test_a_subject_s_pseudonym_is_the_same_in_every_stage(deployed: FakeGrid) -> None:
     content = evaluate_request(deployed.run_config, "grace")
     first, again = (unpack_header(ask(deployed, "evaluate", content, 7), TestFigures) for _ in range(2))
-    contributed = {e.provenance.subject for e in trained(deployed, 7, center="grace").contribution}
+    contributed = {e.provenance.subject for e in given(trained(deployed, 7, center="grace", order=ORDER))}
     tested = {case.subject for case in first.cases}
     assert tested == {case.subject for case in again.cases}
     assert not tested & contributed
@@ -278,10 +313,10 @@ def test_a_model_of_another_network_is_refused(grid: FakeGrid, kind: str) -> Non
 
 
 def test_a_changed_exemplar_is_refused(grid: FakeGrid) -> None:
-    first, *_ = trained(grid).contribution
+    first, *_ = given(trained(grid))
     payload = first.payload.copy()
     payload[-1] ^= 1
-    memory = ReplayMemory((Exemplar(first.provenance, payload),))
+    memory = (PlainContribution((Exemplar(first.provenance, payload),)),)
     content = train_request(grid.run_config, center="ucsf", memory=memory)
     with pytest.raises(Refused, match=r"sent exemplar .* which does not match its checksum: refused"):
         unpack_train_reply(ask(grid, "train", content, 101))
@@ -325,12 +360,12 @@ def task() -> TrainTask:
 def test_a_model_that_is_not_finite_is_refused(grid: FakeGrid, task: TrainTask, value: float) -> None:
     weights = weights_of(grid.run_config)
     weights["head.bias"] = torch.tensor([value])
-    assert "NaN or infinity in head.bias" in asked_wrongly(grid, TrainRequest(task, weights, ReplayMemory()))
+    assert "NaN or infinity in head.bias" in asked_wrongly(grid, TrainRequest(task, weights, ()))
 
 
 def test_a_model_of_another_precision_is_refused(grid: FakeGrid, task: TrainTask) -> None:
     weights = {name: value.double() for name, value in weights_of(grid.run_config).items()}
-    assert "torch.float64 instead of torch.float32" in asked_wrongly(grid, TrainRequest(task, weights, ReplayMemory()))
+    assert "torch.float64 instead of torch.float32" in asked_wrongly(grid, TrainRequest(task, weights, ()))
 
 
 @pytest.mark.parametrize(
@@ -346,20 +381,20 @@ def test_exemplars_that_this_run_cannot_have_are_refused(
 ) -> None:
     image = np.zeros((voxels,) * 3, dtype=np.float32)
     crop = Exemplar.encode(image, image, center="amu", subject="s", contrast=contrast, spacing=spacing)
-    assert said in asked_wrongly(grid, TrainRequest(task, weights_of(grid.run_config), ReplayMemory((crop,))))
+    assert said in asked_wrongly(grid, TrainRequest(task, weights_of(grid.run_config), (PlainContribution((crop,)),)))
 
 
 def test_a_memory_beyond_its_budget_is_refused(run_config: dict[str, Any], task: TrainTask) -> None:
     grid = FakeGrid.simulated(app, run_config | {"memory-megabytes": 0.001}, nodes=3)
     image = np.random.default_rng(0).random((16, 16, 16), dtype=np.float32)
     crop = Exemplar.encode(image, image, center="amu", subject="s", contrast="T2w", spacing=4.0)
-    said = asked_wrongly(grid, TrainRequest(task, weights_of(run_config), ReplayMemory((crop,))))
+    said = asked_wrongly(grid, TrainRequest(task, weights_of(run_config), (PlainContribution((crop,)),)))
     assert f"a replay memory of {crop.payload.nbytes} bytes, above memory-megabytes" in said
 
 
 @pytest.mark.parametrize("run", ["../../etc", "", "0" * 31, "G" * 32, "0" * 33])
 def test_a_run_s_name_cannot_lead_out_of_the_state_folder(grid: FakeGrid, task: TrainTask, run: str) -> None:
-    request = TrainRequest(task.model_copy(update={"run": run}), weights_of(grid.run_config), ReplayMemory())
+    request = TrainRequest(task.model_copy(update={"run": run}), weights_of(grid.run_config), ())
     with pytest.raises(Refused, match="TrainTask header is wrong at run"):
         unpack_train_reply(ask(grid, "train", pack_train_request(request), 100))
 
@@ -375,9 +410,9 @@ def test_a_training_that_was_finished_is_answered_from_disk(grid: FakeGrid, caps
     told = capsys.readouterr().out
     assert "stage 1 was trained before: answered from disk" in told and "step" not in told
     assert all(torch.equal(first.weights[name], again.weights[name]) for name in first.weights)
-    assert (first.figures, [e.provenance for e in first.contribution]) == (
+    assert (first.figures, [e.provenance for e in given(first)]) == (
         again.figures,
-        [e.provenance for e in again.contribution],
+        [e.provenance for e in given(again)],
     )
 
 
@@ -386,7 +421,7 @@ def test_what_is_kept_of_a_visit_is_deleted_when_its_model_comes_to_be_tested(
 ) -> None:
     run = uuid4().hex
     ask(deployed, "train", train_request(deployed.run_config, center="grace", run=run), 7)
-    kept = tmp_path / "cache" / "state" / "visits" / run
+    kept = tmp_path / "state" / "visits" / run
     assert (kept / "grace-000" / "reply" / "model.safetensors").is_file()
     task = EvaluateTask(run=run, stage=0, center="grace")
     content = pack_evaluate_request(EvaluateRequest(task, weights_of(deployed.run_config)))
@@ -394,8 +429,31 @@ def test_what_is_kept_of_a_visit_is_deleted_when_its_model_comes_to_be_tested(
     assert not kept.exists()
 
 
-def test_a_hospital_may_have_a_state_folder_of_its_own(deployed: FakeGrid, tmp_path: Path) -> None:
-    node = {**deployed.nodes[7], "state-dir": str(tmp_path / "state")}
-    grid = FakeGrid(app, deployed.run_config, {7: node})
+def test_a_hospital_may_have_a_state_folder_of_its_own(plain: FakeGrid, tmp_path: Path) -> None:
+    node = {**plain.nodes[7], "state-dir": str(tmp_path / "state")}
+    grid = FakeGrid(app, plain.run_config, {7: node})
     ask(grid, "train", train_request(grid.run_config, center="grace"), 7)
     assert list((tmp_path / "state" / "visits").glob("*/grace-000/reply/visit.json"))
+
+
+def test_without_a_hospital_toml_a_node_trains_and_tests_and_shares_no_exemplar(plain: FakeGrid) -> None:
+    (card,) = unpack_header(ask(plain, "query.roll_call", pack_question(), 7), RollCall).cards
+    assert (card.role, card.allows_unsealed, card.identity) == ("both", False, "")
+    assert card.policy == "trains and tests, mean scores, no exemplars"
+    assert trained(plain, 7, center="grace", order=ORDER).contribution is None
+    figures = unpack_header(ask(plain, "evaluate", evaluate_request(plain.run_config, "grace"), 7), TestFigures)
+    assert figures.cases == () and figures.mean is not None
+    assert figures.mean.subjects == 2 and 0 <= figures.mean.means["dice"] <= 1
+
+
+def test_nothing_that_a_deployed_hospital_says_of_an_accident_names_a_file(
+    deployed: FakeGrid, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = train_request(deployed.run_config, center="grace", order=ORDER)
+    kept = tmp_path / "state" / "visits"
+    kept.parent.mkdir()
+    kept.touch()  # where a folder must be
+    with pytest.raises(Refused, match="Error at the hospital; its client's log says more"):
+        unpack_train_reply(content := ask(deployed, "train", request, 7))
+    assert str(tmp_path).encode() not in everything_in(content)
+    assert str(kept) in capsys.readouterr().err

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from client.hospital import phantom_settings
+from client.node import phantom_settings
 from phantoms import hospital_folder
 from scenarios.plan import load_settings
 from scenarios.superlink import free_port, wait_for_health

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.bids import Case, find_cases
-from client.hospital import Hospital, centers_here, is_simulated, open_hospital, split
-from shared.errors import DataError, SettingsError
+from client.hospital import Hospital, open_hospital, split
+from client.node import centers_here, is_simulated, prepared_folder, site_of
+from client.withdrawals import Withdrawals
+from shared.errors import DataError, RecordError, SettingsError
 from shared.settings import Settings
 from tests.datasets import write_dataset
 
@@ -33,6 +36,12 @@ def context(run_config: dict[str, Any], **node_config: Any) -> Context:
     return Context(1, 7, {key.replace("_", "-"): value for key, value in node_config.items()}, RecordDict(), run_config)
 
 
+def opened(center: str, node: Context, settings: Settings) -> Hospital:
+    """As the ClientApp opens it."""
+    site = site_of(center, node, settings)
+    return open_hospital(site, prepared_folder(site, node, settings), settings)
+
+
 @pytest.fixture
 def deployed(tmp_path: Path, run_config: dict[str, Any]) -> Callable[..., Hospital]:
     """Opens a center with a data set of its own, as a SuperNode would."""
@@ -40,9 +49,7 @@ def deployed(tmp_path: Path, run_config: dict[str, Any]) -> Callable[..., Hospit
 
     def open_it(center: str = "milan", cache: str = "cache", data: Path = folder, **changes: Any) -> Hospital:
         config = run_config | {"cache-dir": str(tmp_path / cache), "order": "given"} | changes
-        return open_hospital(
-            center, context(config, center=center, data_dir=str(data)), Settings.from_run_config(config)
-        )
+        return opened(center, context(config, center=center, data_dir=str(data)), Settings.from_run_config(config))
 
     return open_it
 
@@ -119,11 +126,36 @@ def test_pseudonyms_stay_and_differ_between_centers(deployed: Callable[..., Hosp
 
 
 def test_the_key_is_readable_by_its_owner_alone(deployed: Callable[..., Hospital], tmp_path: Path) -> None:
-    opened = deployed("milan")
-    (path,) = (tmp_path / "cache" / "keys").iterdir()
-    assert path.read_bytes() == opened.key and len(opened.key) == 32
+    center = deployed("milan")
+    (path,) = (tmp_path / "cache" / "state" / "pseudonyms").iterdir()
+    assert path.read_bytes() == center.key and len(center.key) == 32
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_damaged_key_is_not_used_for_other_pseudonyms(deployed: Callable[..., Hospital], tmp_path: Path) -> None:
+    deployed("milan")
+    (path,) = (tmp_path / "cache" / "state" / "pseudonyms").iterdir()
+    path.write_bytes(b"short")
+    with pytest.raises(RecordError, match="was damaged: restore it"):
+        deployed("milan")
+
+
+# Who withdrew
+
+
+def test_who_withdrew_is_used_no_more_and_nobody_else_moves(deployed: Callable[..., Hospital], tmp_path: Path) -> None:
+    before = deployed("milan")
+    gone = before.training[0].subject
+    known = before.pseudonym(gone)
+    Withdrawals(before.state, before.pseudonym).add(known, datetime.now(UTC))
+    after = deployed("milan")
+    assert (after.training, after.test) == (before.training, before.test), "the division is that of before"
+    good, problems = after.open(after.training)
+    assert {case.subject for case, _ in good} == {case.subject for case in before.training} - {gone}
+    assert not problems
+    assert (after.card.training_subjects, after.card.test_subjects) == (2, 1)
+    assert (after.card.withdrawn, after.card.fingerprint) == ((known,), before.card.fingerprint)
 
 
 # Which centers are here
@@ -131,17 +163,17 @@ def test_the_key_is_readable_by_its_owner_alone(deployed: Callable[..., Hospital
 
 @pytest.mark.parametrize("nodes", [1, 2, 3, 5])
 def test_in_simulation_the_nodes_share_all_centers(run_config: dict[str, Any], nodes: int) -> None:
-    run = Settings.from_run_config(run_config).run
-    shares = [centers_here(context({}, partition_id=i, num_partitions=nodes), run) for i in range(nodes)]
-    assert sorted(center for share in shares for center in share) == sorted(run.centers)
-    assert shares[0][0] == run.centers[0]
+    settings = Settings.from_run_config(run_config)
+    shares = [centers_here(context({}, partition_id=i, num_partitions=nodes), settings) for i in range(nodes)]
+    assert sorted(center for share in shares for center in share) == sorted(settings.run.centers)
+    assert shares[0][0] == settings.run.centers[0]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
 def test_a_deployed_node_is_one_center(run_config: dict[str, Any]) -> None:
-    run = Settings.from_run_config(run_config).run
+    settings = Settings.from_run_config(run_config)
     node = context({}, center="st-elsewhere", data_dir="/data")
-    assert centers_here(node, run) == ("st-elsewhere",)
+    assert centers_here(node, settings) == ("st-elsewhere",)
     assert not is_simulated(node) and is_simulated(context({}, partition_id=0, num_partitions=2))
 
 
@@ -150,7 +182,25 @@ def test_a_node_that_does_not_say_whose_it_is_learns_how(
     run_config: dict[str, Any], node_config: dict[str, str]
 ) -> None:
     with pytest.raises(SettingsError, match=r"--node-config \"center='NAME' data-dir='/FOLDER'\""):
-        centers_here(context({}, **node_config), Settings.from_run_config(run_config).run)
+        centers_here(context({}, **node_config), Settings.from_run_config(run_config))
+
+
+def test_a_node_that_names_a_hospital_toml_is_that_center(run_config: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "hospital.toml"
+    path.write_text('center = "grace"\nstate-dir = "state"\n[data]\nfolder = "images"\ncontrasts = ["T2w"]\n')
+    write_dataset(tmp_path / "images", ["sub-a", "sub-b"], ("FLAIR", "T2w"))
+    settings = Settings.from_run_config(run_config)
+    node = context({}, hospital=str(path))
+    assert centers_here(node, settings) == ("grace",)
+    assert prepared_folder(site_of("grace", node, settings), node, settings) == tmp_path / "state" / "prepared"
+    center = opened("grace", node, settings)
+    assert center.card.contrasts == ("T2w",), "the run uses both contrasts, the hospital gives one"
+    assert center.state == tmp_path / "state"
+    with pytest.raises(SettingsError, match=r"was started as center mercy, but .* is that of grace"):
+        centers_here(context({}, hospital=str(path), center="mercy"), settings)
+    only = Settings.from_run_config(run_config | {"contrasts": "FLAIR"})
+    with pytest.raises(DataError, match="center grace has contrasts T2w, but the run uses FLAIR"):
+        opened("grace", node, only)
 
 
 # Opening
@@ -167,8 +217,8 @@ def test_simulated_hospitals_are_read_from_a_folder_of_centers(tmp_path: Path, r
     write_dataset(tmp_path / "ucsf", ["sub-x", "sub-y"])
     config = run_config | {"data-dir": str(tmp_path), "cache-dir": str(tmp_path / "cache")}
     node = context(config, partition_id=0, num_partitions=3)
-    opened = open_hospital("ucsf", node, Settings.from_run_config(config))
-    assert {case.subject for case in opened.training + opened.test} == {"sub-x", "sub-y"}
+    center = opened("ucsf", node, Settings.from_run_config(config))
+    assert {case.subject for case in center.training + center.test} == {"sub-x", "sub-y"}
 
 
 def test_a_broken_subject_is_set_aside_by_pseudonym(deployed: Callable[..., Hospital]) -> None:

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from server.inspection import inspect_reply
+from shared.contribution import PlainContribution
 from shared.errors import CenterError
 from shared.memory import Exemplar
-from shared.messages import TrainFigures, TrainReply, TrainTask
+from shared.messages import CenterCard, TrainFigures, TrainReply, TrainTask
 from shared.network import Weights
 from shared.settings import Settings
 from tests.conftest import ROOT
@@ -29,18 +30,30 @@ with (ROOT / "pyproject.toml").open("rb") as pyproject, (ROOT / "scenarios" / "s
     CONFIG = tomllib.load(pyproject)["tool"]["flwr"]["app"]["config"] | tomllib.load(smoke)
 SETTINGS = Settings.from_run_config(CONFIG | {"memory-subjects": MOST})
 
+
+def giving(*exemplars: Exemplar) -> TrainReply:
+    """The reply with these exemplars."""
+    return replace(REPLY, contribution=PlainContribution(exemplars))
+
+
 GIVEN = (exemplar("a"), exemplar("b"))
 REPLY = TrainReply(
     weights={name: value + 1 for name, value in SENT.items()},
-    contribution=GIVEN,
+    contribution=PlainContribution(GIVEN),
     figures=TrainFigures(steps=1, subjects=2, final_loss=0.5, seconds=1.0, compute_seconds=0.5),
 )
 TASK = TrainTask(run="0" * 32, stage=1, center="milan", contribute=True, budget=sum(e.payload.nbytes for e in GIVEN))
 
+CARD = CenterCard(center="milan", training_subjects=2, test_subjects=2, contrasts=("FLAIR",), fingerprint="f")
+
+
+def accept(reply: TrainReply, task: TrainTask = TASK, card: CenterCard = CARD, simulated: bool = True) -> None:
+    inspect_reply(reply, task, SENT, SETTINGS, card, simulated)
+
 
 def refusal(reply: TrainReply, task: TrainTask = TASK) -> str:
     with pytest.raises(CenterError, match=r"center milan sent .*: refused") as caught:
-        inspect_reply(reply, task, SENT, SETTINGS)
+        accept(reply, task)
     return str(caught.value)
 
 
@@ -51,12 +64,12 @@ def model(**changed: torch.Tensor) -> TrainReply:
 
 
 def test_what_was_asked_for_is_accepted() -> None:
-    inspect_reply(REPLY, TASK, SENT, SETTINGS)
-    inspect_reply(replace(REPLY, contribution=()), TASK, SENT, SETTINGS)
+    accept(REPLY)
+    accept(replace(REPLY, contribution=None))
     silent = TASK.model_copy(update={"contribute": False, "budget": 0})
-    inspect_reply(replace(REPLY, contribution=()), silent, SENT, SETTINGS)
+    accept(replace(REPLY, contribution=None), silent)
     with pytest.raises(CenterError):
-        inspect_reply(REPLY, silent, SENT, SETTINGS)
+        accept(REPLY, silent)
 
 
 def test_a_model_that_lacks_a_parameter() -> None:
@@ -90,19 +103,19 @@ def test_exemplars_that_nobody_asked_for() -> None:
 
 
 def test_exemplars_of_another_center() -> None:
-    assert "exemplars of amu" in refusal(replace(REPLY, contribution=(exemplar("a"), exemplar("b", "amu"))))
+    assert "exemplars of amu" in refusal(giving(exemplar("a"), exemplar("b", "amu")))
 
 
 def test_two_exemplars_of_one_subject() -> None:
-    said = refusal(replace(REPLY, contribution=(exemplar("a"), exemplar("a"))))
+    said = refusal(giving(exemplar("a"), exemplar("a")))
     assert "2 exemplars, but one from each of at most 3 subjects" in said
 
 
 def test_exemplars_of_too_many_subjects() -> None:
     four = tuple(exemplar(subject) for subject in "abcd")
     enough = TASK.model_copy(update={"budget": 10 * TASK.budget})
-    assert "4 exemplars, but one from each of at most 3 subjects" in refusal(replace(REPLY, contribution=four), enough)
-    inspect_reply(replace(REPLY, contribution=four[:MOST]), enough, SENT, SETTINGS)
+    assert "4 exemplars, but one from each of at most 3 subjects" in refusal(giving(*four), enough)
+    accept(giving(*four[:MOST]), enough)
 
 
 def test_exemplars_beyond_their_budget() -> None:

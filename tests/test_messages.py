@@ -14,8 +14,10 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from shared.contribution import Contribution, PlainContribution
 from shared.errors import MessageError
-from shared.memory import Exemplar, ReplayMemory
+from shared.manifest import SealedContribution
+from shared.memory import Exemplar
 from shared.messages import (
     CaseScore,
     CenterCard,
@@ -41,6 +43,9 @@ from shared.messages import (
     unpack_train_request,
 )
 from shared.network import Weights
+from shared.scores import MeanScores, mean_scores
+from shared.sealing import unseal
+from tests import sealed
 
 Travel = Callable[[RecordDict], RecordDict]
 
@@ -66,6 +71,10 @@ def travel(request: pytest.FixtureRequest) -> Travel:
 def exemplar(center: str, subject: str, seed: int = 0) -> Exemplar:
     image = np.random.default_rng(seed).random((4, 4, 4), dtype=np.float32)
     return Exemplar.encode(image, image, center=center, subject=subject, contrast="FLAIR", spacing=2.0)
+
+
+def plain(contributions: tuple[Contribution, ...]) -> tuple[Exemplar, ...]:
+    return tuple(e for given in contributions if isinstance(given, PlainContribution) for e in given.exemplars)
 
 
 def same(a: tuple[Exemplar, ...], b: tuple[Exemplar, ...]) -> bool:
@@ -96,14 +105,17 @@ HEADERS: list[Header] = [
     RollCall(
         cards=(CenterCard(center="amu", training_subjects=6, test_subjects=2, contrasts=("FLAIR",), fingerprint="f"),),
         simulated=True,
+        code="c",
     ),
     TASK,
     FIGURES,
     CASE,
     EvaluateTask(run="0" * 32, stage=0, center="milan"),
     TestFigures(center="milan", cases=(CASE, CASE), seconds=0.5),
+    TestFigures(center="milan", mean=mean_scores((CASE, CASE), least=1), seconds=0.5, withdrawn=("0123456789abcdef",)),
 ]
-MEMORY = ReplayMemory((exemplar("milan", "a"), exemplar("milan", "b", 1), exemplar("amu", "a", 2)))
+MILAN = PlainContribution((exemplar("milan", "a"), exemplar("milan", "b", 1)))
+MEMORY = (MILAN, PlainContribution((exemplar("amu", "a", 2),)))
 
 
 def assert_weights(arrived: Weights) -> None:
@@ -122,16 +134,41 @@ def test_a_train_request_comes_back(travel: Travel) -> None:
     arrived = unpack_train_request(travel(pack_train_request(TrainRequest(TASK, WEIGHTS, MEMORY))))
     assert arrived.task == TASK
     assert_weights(arrived.weights)
-    assert same(arrived.memory.exemplars, MEMORY.exemplars)
-    assert np.array_equal(arrived.memory.exemplars[1].decode()[0], MEMORY.exemplars[1].decode()[0])
+    assert same(plain(arrived.memory), plain(MEMORY))
+    assert np.array_equal(plain(arrived.memory)[1].decode()[0], MILAN.exemplars[1].decode()[0])
 
 
 def test_a_train_reply_comes_back(travel: Travel) -> None:
-    contribution = MEMORY.of("milan")
-    arrived = unpack_train_reply(travel(pack_train_reply(TrainReply(WEIGHTS, contribution, FIGURES))))
+    arrived = unpack_train_reply(travel(pack_train_reply(TrainReply(WEIGHTS, MILAN, FIGURES))))
     assert arrived.figures == FIGURES
     assert_weights(arrived.weights)
-    assert same(arrived.contribution, contribution)
+    assert isinstance(arrived.contribution, PlainContribution)
+    assert same(arrived.contribution.exemplars, MILAN.exemplars)
+    silent = unpack_train_reply(travel(pack_train_reply(TrainReply(WEIGHTS, None, FIGURES))))
+    assert silent.contribution is None
+
+
+def test_a_sealed_contribution_comes_back_bit_by_bit(travel: Travel) -> None:
+    given = sealed.contribution()
+    memory = (given.without(sealed.PSEUDONYMS[1:2]), *MEMORY)
+    arrived = unpack_train_request(travel(pack_train_request(TrainRequest(TASK, WEIGHTS, memory)))).memory
+    first, *others = arrived
+    assert isinstance(first, SealedContribution)
+    assert first.manifest == given.manifest
+    assert first.dropped == sealed.PSEUDONYMS[1:2]
+    assert {n: p.tobytes() for n, p in first.payloads.items()} == {
+        n: p.tobytes() for n, p in memory[0].payloads.items()
+    }
+    opened = unseal(first, sealed.KARO, sealed.PIN, sealed.VISIT, sealed.NOW)
+    assert same(opened, (sealed.EXEMPLARS[0], sealed.EXEMPLARS[2]))
+    assert same(plain(tuple(others)), plain(MEMORY))
+
+
+def test_a_reply_with_two_contributions_is_refused() -> None:
+    records = pack_train_request(TrainRequest(TASK, WEIGHTS, MEMORY))
+    records["header"] = pack_header(FIGURES)["header"]
+    with pytest.raises(MessageError, match="holds 2 contributions, but a center makes one"):
+        unpack_train_reply(records)
 
 
 def test_an_evaluate_request_comes_back(travel: Travel) -> None:
@@ -142,8 +179,8 @@ def test_an_evaluate_request_comes_back(travel: Travel) -> None:
 
 
 def test_an_empty_memory_comes_back_empty(travel: Travel) -> None:
-    arrived = unpack_train_request(travel(pack_train_request(TrainRequest(TASK, WEIGHTS, ReplayMemory()))))
-    assert arrived.memory.exemplars == ()
+    arrived = unpack_train_request(travel(pack_train_request(TrainRequest(TASK, WEIGHTS, ()))))
+    assert arrived.memory == ()
 
 
 def test_a_refusal_comes_back_as_its_reason(travel: Travel) -> None:
@@ -182,28 +219,27 @@ def test_a_header_may_hold_any_text(task: TrainTask) -> None:
 def test_an_exemplar_is_one_array_and_only_one() -> None:
     records = pack_train_request(TrainRequest(TASK, WEIGHTS, MEMORY))
     arrays = records.array_records["memory"]
-    assert len(arrays) == len(MEMORY.exemplars)
-    assert [array.numpy().tobytes() for array in arrays.values()] == [e.payload.tobytes() for e in MEMORY.exemplars]
+    assert [array.numpy().tobytes() for array in arrays.values()] == [e.payload.tobytes() for e in plain(MEMORY)]
 
 
 def test_an_exemplar_that_did_not_change_is_the_same_object_to_flower() -> None:
-    grown = MEMORY.with_contribution("ucsf", [exemplar("ucsf", "c", 3)])
+    grown = (*MEMORY, PlainContribution((exemplar("ucsf", "c", 3),)))
     before = pack_train_request(TrainRequest(TASK, WEIGHTS, MEMORY)).array_records["memory"]
     after = pack_train_request(TrainRequest(TASK, WEIGHTS, grown)).array_records["memory"]
     assert [after[key].data for key in before] == [array.data for array in before.values()]
     ids = {array.object_id for array in before.values()}
     assert ids < {array.object_id for array in after.values()}
-    assert len(ids) == len(MEMORY.exemplars)
+    assert len(ids) == len(plain(MEMORY))
 
 
 def test_two_subjects_with_the_same_crop_stay_two_exemplars() -> None:
-    twins = ReplayMemory((exemplar("milan", "a"), exemplar("milan", "b")))
-    arrived = unpack_train_request(by_objects(pack_train_request(TrainRequest(TASK, WEIGHTS, twins)))).memory
-    assert same(arrived.exemplars, twins.exemplars)
+    twins = PlainContribution((exemplar("milan", "a"), exemplar("milan", "b")))
+    arrived = unpack_train_request(by_objects(pack_train_request(TrainRequest(TASK, WEIGHTS, (twins,))))).memory
+    assert same(plain(arrived), twins.exemplars)
 
 
 def test_large_things_are_arrays_and_headers_stay_small() -> None:
-    heavy = ReplayMemory(tuple(exemplar("milan", str(i), i) for i in range(20)))
+    heavy = (PlainContribution(tuple(exemplar("milan", str(i), i) for i in range(20))),)
     records = pack_train_request(TrainRequest(TASK, WEIGHTS, heavy))
     assert set(records.config_records) == {"header", "manifest"}
     for record in records.config_records.values():
@@ -276,9 +312,9 @@ def test_a_manifest_that_is_wrong_is_refused(json: str) -> None:
 def test_a_payload_swapped_on_its_way_is_refused_at_decoding() -> None:
     records = without("memory")
     keys = list(REQUEST.array_records["memory"])
-    swapped = {key: Array(MEMORY.exemplars[-1 - i].payload) for i, key in enumerate(keys)}
+    swapped = {key: Array(plain(MEMORY)[-1 - i].payload) for i, key in enumerate(keys)}
     records["memory"] = ArrayRecord(swapped)
-    first, *_ = unpack_train_request(records).memory.exemplars
+    first, *_ = plain(unpack_train_request(records).memory)
     with pytest.raises(MessageError, match="changed on its way"):
         first.decode()
 
@@ -286,6 +322,17 @@ def test_a_payload_swapped_on_its_way_is_refused_at_decoding() -> None:
 def test_a_test_without_a_single_case_is_no_test() -> None:
     with pytest.raises(ValidationError, match="cases"):
         TestFigures(center="amu", cases=(), seconds=1.0)
+
+
+@pytest.mark.parametrize("means", [{}, {"dice": 0.5}, dict.fromkeys(("dice", "soft_dice", "precision", "recall"), 1.5)])
+def test_means_must_say_all_and_lie_between_0_and_1(means: dict[str, float]) -> None:
+    with pytest.raises(ValidationError, match="the means of dice"):
+        TestFigures(center="amu", mean=MeanScores(subjects=2, images=2, means=means), seconds=1.0)
+
+
+def test_scores_are_each_image_s_or_their_mean_but_not_both() -> None:
+    with pytest.raises(ValidationError, match="either cases or their mean"):
+        TestFigures(center="amu", cases=(CASE,), mean=mean_scores((CASE,), least=1), seconds=1.0)
 
 
 @pytest.mark.parametrize("score", [-0.01, 1.01, float("nan")])

@@ -18,6 +18,8 @@ def results(**changes: Any) -> dict[str, Any]:
         "acc": 0.575,
         "bwt": -0.1,
         "missing": [],
+        "notes": [],
+        "withdrawn": {},
         "stages": [{"center": "bwh", **stage}, {"center": "karolinska", **stage}],
     } | changes
 
@@ -56,3 +58,9 @@ def test_results_that_are_not_there_or_damaged_are_named(tmp_path: Path) -> None
     (tmp_path / "results.json").write_text(json.dumps(results())[:20])
     with pytest.raises(ResultsError, match="is damaged"):
         read_results(tmp_path)
+
+
+def test_what_hospitals_kept_or_withdrew_is_noted(tmp_path: Path) -> None:
+    text = describe(results(notes=["per-subject scores not reported by bwh"], withdrawn={"bwh": 2}), tmp_path)
+    assert "NOTE per-subject scores not reported by bwh" in text
+    assert "NOTE bwh withdrew subjects while the run lasted, or before: 2" in text

@@ -13,8 +13,9 @@ import torch
 from server.course import plan_course
 from server.journal import Journal
 from server.results import summarise, versions, write_results
+from shared.contribution import PlainContribution
 from shared.errors import ResultsError
-from shared.memory import Exemplar, ReplayMemory
+from shared.memory import Exemplar
 from shared.messages import CaseScore, CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest, TrainTask
 from shared.network import initial_weights, load_model
 from shared.settings import Settings
@@ -60,8 +61,8 @@ def journal_of(folder: Path, settings: Settings, without: tuple[int, str] | None
     for stage in course:
         weights = initial_weights(settings.network, stage.index)
         task = TrainTask(run=journal.facts.run, stage=stage.index, center=stage.center, contribute=True)
-        reply = TrainReply(weights, (crop(stage.center),), figures_of())
-        journal.add_visit(TrainRequest(task, weights, ReplayMemory()), reply, settings, 0.25)
+        reply = TrainReply(weights, PlainContribution((crop(stage.center),)), figures_of())
+        journal.add_visit(TrainRequest(task, weights, ()), reply, settings, 0.25)
         for center, dice in zip(ORDER, DICE[stage.index], strict=True):
             if (stage.index, center) != without:
                 cases = tuple(

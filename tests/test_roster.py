@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
+from flwr.proto.node_pb2 import NodeInfo
 
 from server import dispatch
 from server.roster import Roster, call_roll
+from shared.code import code_fingerprint
 from shared.errors import CenterError
 from shared.messages import CenterCard, RollCall, pack_header, pack_refusal
 from shared.settings import RunSettings, Settings
@@ -35,10 +37,18 @@ def _answer(config: dict[str, Any]) -> RecordDict:
     if "garbled" in config:
         return RecordDict()
     cards = tuple(
-        CenterCard(center=center, training_subjects=len(center), test_subjects=1, contrasts=("FLAIR",), fingerprint="f")
+        CenterCard(
+            center=center,
+            training_subjects=len(center),
+            test_subjects=1,
+            contrasts=("FLAIR",),
+            fingerprint="f",
+            identity=config.get("identity", ""),
+        )
         for center in config["centers"].split()
     )
-    return pack_header(RollCall(cards=cards, simulated=bool(config.get("simulated", False))))
+    simulated = bool(config.get("simulated", False))
+    return pack_header(RollCall(cards=cards, simulated=simulated, code=config.get("code", code_fingerprint())))
 
 
 @dataclass
@@ -60,6 +70,10 @@ class Arrivals(FakeGrid):
 
     clock: Clock = field(default_factory=Clock)
     after: dict[int, float] = field(default_factory=dict)
+    names: dict[int, str] = field(default_factory=dict)
+
+    def get_nodes(self) -> Iterable[NodeInfo]:
+        return [NodeInfo(node_id=node, name=self.names.get(node, "")) for node in self.get_node_ids()]
 
     def get_node_ids(self) -> Iterable[int]:
         return [node for node in super().get_node_ids() if self.clock() >= 1000 + self.after.get(node, 0)]
@@ -156,3 +170,38 @@ def test_a_node_whose_answer_is_garbled_is_named(run: RunSettings) -> None:
 def test_the_roll_call_keeps_to_the_messages_time_to_live(run: RunSettings) -> None:
     grid, _ = call(run, THREE)
     assert {message.metadata.ttl for message in grid.sent} == {run.message_hours * 3600}
+
+
+# Who a node is, and what it runs
+
+
+def test_a_node_that_was_enrolled_under_another_name_is_refused_with_both(run: RunSettings) -> None:
+    _, roster = call(run, THREE, names={103: "milan", 101: "ucsf", 102: "amu"})
+    assert roster.nodes["milan"] == 103
+    with pytest.raises(CenterError, match=r"enrolled as karo says that it is center milan: .*: refused"):
+        call(run, THREE, names={103: "karo"})
+    with pytest.raises(CenterError, match="enrolled as karo says that it is center milan and ucsf"):
+        call(run, {101: hospital("milan", "ucsf")}, names={101: "karo"})
+
+
+def test_a_node_with_other_code_is_refused_by_its_center_s_name(run: RunSettings) -> None:
+    with pytest.raises(CenterError, match=r"center ucsf runs other code \(fingerprint 0123456789abcdef\)") as caught:
+        call(run, THREE | {101: hospital("ucsf", code="0123456789abcdef" + 48 * "0")})
+    assert code_fingerprint()[:16] in str(caught.value)
+    simulated = {node: config | {"simulated": True} for node, config in THREE.items()}
+    call(run, simulated | {101: hospital("ucsf", code="", simulated=True)})
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [({"code": "other"}, "milan"), ({}, "karo"), ({"identity": "other"}, "milan")]
+)
+def test_a_center_comes_back_only_as_who_it_was(
+    run: RunSettings, change: dict[str, str], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, roster = call(run, THREE)
+    back = hospital("milan") | change
+    again = Arrivals(reception(), {}, {101: THREE[101], 102: THREE[102], 104: back}, names={104: name})
+    assert roster.find(again, run, "milan") is None
+    assert "not taken back: " in capsys.readouterr().out
+    again = Arrivals(reception(), {}, {101: THREE[101], 102: THREE[102], 104: hospital("milan")}, names={104: "milan"})
+    assert roster.find(again, run, "milan") == 104

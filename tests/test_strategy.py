@@ -17,6 +17,7 @@ from server.entries import StageRecord
 from server.journal import Journal
 from server.roster import Roster
 from server.strategy import Visits
+from shared.contribution import PlainContribution
 from shared.errors import CenterError
 from shared.memory import Exemplar, center_budget
 from shared.messages import (
@@ -64,7 +65,7 @@ def trained(request: TrainRequest, **changes: Any) -> RecordDict:
     return pack_train_reply(
         TrainReply(
             weights={name: value + 1 for name, value in request.weights.items()},
-            contribution=exemplars(request.task.center) if request.task.contribute else (),
+            contribution=PlainContribution(exemplars(request.task.center)) if request.task.contribute else None,
             figures=TrainFigures.model_validate(figures | changes),
         )
     )
@@ -223,11 +224,11 @@ def test_a_center_gets_exactly_the_exemplars_of_those_before_it(journey: Setup) 
     course.start()
     for i, request in enumerate(course.asked):
         expected = [e for center in CENTERS[:i] for e in exemplars(center)]
-        got = request.memory.exemplars
+        got = [e for given in request.memory if isinstance(given, PlainContribution) for e in given.exemplars]
         assert [e.provenance for e in got] == [e.provenance for e in expected]
         assert all(np.array_equal(a.payload, b.payload) for a, b in zip(got, expected, strict=True))
         assert course.records[i].memory_exemplars == 2 * (i + 1)
-    assert course.journals[-1].memory().centers == CENTERS
+    assert tuple(given.center for given in course.journals[-1].memory()) == CENTERS
 
 
 def test_replay_asks_for_exemplars_within_a_center_s_share_of_the_budget(journey: Setup) -> None:
@@ -242,7 +243,7 @@ def test_replay_asks_for_exemplars_within_a_center_s_share_of_the_budget(journey
 def test_without_replay_no_exemplar_is_asked_for_or_sent(journey: Setup, method: str) -> None:
     course = journey(method=method)
     course.start()
-    assert not any(request.task.contribute or request.memory.exemplars for request in course.asked)
+    assert not any(request.task.contribute or request.memory for request in course.asked)
     assert not any(record.memory_exemplars for record in course.records)
 
 

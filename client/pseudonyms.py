@@ -1,0 +1,51 @@
+"""Pseudonyms of subjects: keyed hashes that the hospital alone can undo.
+
+The key lies in the state folder, since what it makes must stay the same: by it a subject is known
+in the replay memory, in the audit log and in the list of those who withdrew.
+"""
+
+import contextlib
+import hmac
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from shared.errors import RecordError
+
+KEY_BYTES = 32
+FOLDER = "pseudonyms"
+"""In the state folder."""
+
+
+def pseudonym(key: bytes, subject: str) -> str:
+    """The keyed hash (HMAC-SHA-256, its first 64 bits) of a subject's name."""
+    return hmac.new(key, subject.encode(), "sha256").hexdigest()[:16]
+
+
+def pseudonym_key(state: Path, center: str) -> bytes:
+    """The center's secret key, made at its first use and readable by its owner alone.
+
+    Raises `RecordError` where it cannot be made or read.
+    """
+    path = state / FOLDER / f"{center}.key"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.exists():
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".new-") as new:
+                new.write(secrets.token_bytes(KEY_BYTES))
+                new.flush()
+                os.fsync(new.fileno())
+                # A link fails where another process was first; its key is then the one.
+                with contextlib.suppress(FileExistsError):
+                    os.link(new.name, path)
+        key = path.read_bytes()
+    except OSError as error:
+        raise RecordError(
+            f"the pseudonym key {path} cannot be made or read ({error.strerror}): let this user write the state folder"
+        ) from None
+    if len(key) != KEY_BYTES:
+        raise RecordError(
+            f"the pseudonym key {path} was damaged: restore it from a backup, for another one names other pseudonyms"
+        )
+    return key

@@ -1,0 +1,113 @@
+"""One visit of the model: train on the hospital's data, then choose what the hospital contributes."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from client.cases import Case
+from client.custody import Custody
+from client.exemplars import choose_exemplars
+from client.handover import Outlook, may_be_chosen, release_exemplars, subjects_of, wrap
+from client.hospital import Hospital
+from client.sampler import Source
+from client.site import Site
+from client.trainer import Checkpoints, Progress, choose_device, plan_stage, train
+from client.volumes import Volume
+from shared.contribution import Contribution
+from shared.memory import Exemplar, ReplayMemory
+from shared.messages import TrainFigures, TrainReply, TrainRequest
+from shared.progress import say
+from shared.seeds import derive_seed, generator
+from shared.settings import Settings
+
+
+@dataclass(frozen=True)
+class Place:
+    """A center at this node: what it says of itself, what it decides by, and how its data are opened."""
+
+    site: Site
+    custody: Custody
+    open: Callable[[], Hospital]
+
+
+def visit(
+    request: TrainRequest,
+    memory: ReplayMemory,
+    places: Sequence[Place],
+    hospitals: Sequence[Hospital],
+    settings: Settings,
+    outlook: Outlook,
+    checkpoints: Checkpoints,
+) -> TrainReply:
+    """Train on the hospitals' data and the memory, and wrap up what the first hospital contributes."""
+    started = time.perf_counter()
+    task = request.task
+    opened = [(hospital, *hospital.open(hospital.training)) for hospital in hospitals]
+    device = choose_device(settings.training.device)
+    patch = settings.training.patch_size
+    own = [Source.of_volume(volume, patch, device) for _, good, _ in opened for _, volume in good]
+    past = [
+        [Source.of_exemplar(exemplar, patch, device) for exemplar in memory.of(center)] for center in memory.centers
+    ]
+    plan = plan_stage(own, past, settings, task.steps_factor)
+
+    def report(progress: Progress) -> None:
+        say(
+            f"{task.center}: step {progress.step}/{progress.steps}, loss {progress.loss:.3f}, "
+            f"{progress.seconds_left:.0f} s left"
+        )
+
+    seed = derive_seed(settings.run.seed, "train", task.stage, task.center)
+    prepared = time.perf_counter() - started
+    trained = train(request.weights, plan, settings, seed, device, report, checkpoints)
+    started = time.perf_counter()
+    contribution: Contribution | None = None
+    if task.contribute:
+        (hospital, good, _), *_ = opened
+        contribution = contribute(places[0], hospital, good, request, settings, outlook)
+    figures = TrainFigures(
+        steps=trained.steps,
+        subjects=sum(len({case.subject for case, _ in good}) for _, good, _ in opened),
+        final_loss=trained.final_loss,
+        seconds=prepared + trained.seconds + time.perf_counter() - started,
+        compute_seconds=trained.compute_seconds,
+        set_aside={subject: reason for _, _, problems in opened for subject, reason in problems.items()},
+    )
+    return TrainReply(trained.weights, contribution, figures)
+
+
+def contribute(
+    place: Place,
+    hospital: Hospital,
+    good: Sequence[tuple[Case, Volume]],
+    request: TrainRequest,
+    settings: Settings,
+    outlook: Outlook,
+) -> Contribution | None:
+    """Exemplars of the hospital's own, as its policy lets them leave."""
+    custody, task = place.custody, request.task
+    if not custody.policy.share_exemplars:
+        say(f"{custody.center}: no exemplar leaves: share-exemplars is false")
+        return None
+    subjects = subjects_of(place.site, hospital, custody.sent_before())
+    allowed = may_be_chosen(custody, subjects)
+    candidates = [(case, volume) for case, volume in good if hospital.pseudonym(case.subject) in allowed]
+    budget = min(task.budget, custody.policy.nbytes)
+    chosen = choose(hospital, candidates, settings, budget, custody.policy.subjects)
+    return wrap(custody, release_exemplars(custody, chosen, subjects, outlook), task, outlook)
+
+
+def choose(
+    hospital: Hospital, candidates: Sequence[tuple[Case, Volume]], settings: Settings, budget: int, most: int
+) -> tuple[Exemplar, ...]:
+    """The exemplars that the hospital would give, before its policy is asked."""
+    return choose_exemplars(
+        hospital.center,
+        candidates,
+        hospital.pseudonym,
+        size=settings.exemplar_voxels,
+        spacing=settings.data.spacing,
+        subjects=min(settings.memory.memory_subjects, most),
+        budget=budget,
+        random=generator(settings.run.seed, "exemplars", hospital.center),
+    )
