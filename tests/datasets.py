@@ -65,11 +65,11 @@ def write_case(
 
 
 def write_dataset(
-    folder: Path, subjects: Iterable[str], contrasts: tuple[str, ...] = ("FLAIR",), voxel: float = 4.0
+    folder: Path, subjects: Iterable[str], contrasts: tuple[str, ...] = ("FLAIR",), voxel: float = 4.0, first: int = 0
 ) -> Path:
-    """Write a BIDS data set in which every subject differs."""
+    """Write a BIDS data set in which every subject differs; other data sets' subjects have another `first`."""
     shape, affine = grid((voxel,) * 3)
-    for seed, subject in enumerate(subjects):
+    for seed, subject in enumerate(subjects, first):
         image, label = patient(shape, affine, seed)
         labels = folder / "derivatives" / "labels" / subject / "anat"
         for contrast in contrasts:
