@@ -130,7 +130,7 @@ def train_here(message: Message, context: Context, clock: Clock) -> RecordDict:
                 state.finish(reply, settings.network)
             else:
                 say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
-        given = still_allowed(custody, reply.contribution, first.withdrawn)
+        given = still_allowed(custody, places[0].site, first, reply.contribution)
         note_sent(custody, task, given, sum(value.nbytes for value in reply.weights.values()))
     figures = reply.figures.model_copy(update={"withdrawn": first.card.withdrawn})
     return pack_train_reply(TrainReply(reply.weights, given, figures))

@@ -11,7 +11,7 @@ from client.chain import Facts
 from client.consent import read_consent
 from client.custody import EXEMPLARS, Custody
 from client.hospital import Hospital
-from client.policy import Subject, why_barred
+from client.policy import Policy, Subject, why_barred
 from client.release import Release, Request, release
 from client.site import Site
 from shared.contribution import Contribution, PlainContribution
@@ -169,8 +169,8 @@ def wrap(custody: Custody, released: Release, task: TrainTask, outlook: Outlook)
     return seal(released.exemplars, custody.own_keys(), custody.peers.check, terms)
 
 
-def still_allowed(custody: Custody, given: Contribution | None, withdrawn: frozenset[str]) -> Contribution | None:
-    """What of a contribution that was made earlier may leave today."""
+def still_allowed(custody: Custody, site: Site, hospital: Hospital, given: Contribution | None) -> Contribution | None:
+    """What of a contribution may leave today; it may have been made, and kept, before policy or consent changed."""
     if given is None or not custody.policy.share_exemplars:
         return None
     if isinstance(given, SealedContribution):
@@ -180,8 +180,14 @@ def still_allowed(custody: Custody, given: Contribution | None, withdrawn: froze
             return None
     elif not custody.policy.allow_unsealed:
         return None
-    left = given.without(withdrawn)
+    subjects = subjects_of(site, hospital, frozenset())
+    left = given.without({known for known in given.subjects if _barred(custody.policy, subjects.get(known))})
     return left if left.subjects else None
+
+
+def _barred(policy: Policy, subject: Subject | None) -> bool:
+    """Whether a subject's exemplars stay; those of one that the data no longer have do."""
+    return subject is None or why_barred(policy, subject) is not None
 
 
 def note_sent(custody: Custody, task: TrainTask, given: Contribution | None, model_bytes: int) -> None:

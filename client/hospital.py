@@ -84,6 +84,8 @@ class Hospital:
                 say(f"{self.center}: {case.subject} is set aside: {error}")
                 problems[self.pseudonym(case.subject)] = error.public
                 reasons.append(error)
+        if cases and not good and not problems:
+            raise DataError(problem := f"center {self.center} has no subject left that was not withdrawn", problem)
         if not good:
             raise DataError(
                 f"center {self.center} has no usable subject of {len(problems)}: "

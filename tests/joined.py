@@ -16,6 +16,10 @@ from client.audit import AuditLog
 from client.chain import Entry
 from client.keys import make_keys
 from client.peers import Peers
+from client.pseudonyms import pseudonym, pseudonym_key
+from client.site import Site
+from client.withdrawals import Withdrawals
+from client.withdrawing import withdraw
 from scenarios.outcome import read_results
 from shared.clock import Clock, utc_now
 from shared.identity import Keys, Pin
@@ -124,6 +128,17 @@ class Study:
         wire.run_config = run_config
         server.app.main(wire, Context(1, 0, {}, RecordDict(), run_config))
         return read_results(folder)
+
+    def withdraw(self, center: str, *names: str) -> None:
+        """As `wardround hospital withdraw` does."""
+        for name in names:
+            withdraw(Site.read(self.toml(center)), f"sub-{center}{name}", utc_now)
+
+    def withdrawn(self, center: str) -> set[str]:
+        """Pseudonyms of those who withdrew."""
+        state = self.root / center / "state"
+        key = pseudonym_key(state, center)
+        return set(Withdrawals(state, lambda name: pseudonym(key, name)).subjects())
 
     def audit(self, center: str) -> tuple[Entry, ...]:
         return AuditLog(self.root / center / "state" / "audit").entries()

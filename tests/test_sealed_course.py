@@ -76,19 +76,13 @@ def test_the_same_search_finds_them_where_sealing_is_off(study: Study) -> None:
     for center in CENTERS:
         study.write_site(center, allow_unsealed=True)
     wire = study.wire(sealing="off")
-    results = study.run(wire)
+    study.run(wire)
     exemplars = opened(study, study.root / "run")
     for haystack in (wire.everything, bytes_below(study.root / "run")):
         assert secrets_in(haystack, study, exemplars) == {"exemplar"}
     assert [e.facts.reason for e in study.audited("grace", "sent", "exemplars")] == [
         "not sealed: the coordinator sees them"
     ]
-    # And to the last bit the hospitals learn the same.
-    for center in CENTERS:
-        (study.root / center / "state" / "audit" / "audit.jsonl").unlink()
-        (study.root / center / "state" / "audit" / "audit.head").unlink()
-    sealed = study.run(study.wire(), "sealed")
-    assert sealed["R"] == results["R"]
 
 
 def test_in_simulation_r_is_the_same_sealed_and_unsealed(tmp_path: Path, run_config: dict[str, Any]) -> None:
