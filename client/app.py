@@ -3,18 +3,20 @@
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from client.chain import Facts
-from client.custody import Custody, open_custody
+from client.custody import open_custody
 from client.evaluation import evaluate
 from client.handover import look_ahead, note_received, note_sent, open_memory, still_allowed
 from client.hospital import open_hospital
 from client.node import centers_here, is_simulated, prepared_folder, site_of
 from client.policy import check_role, report_scores
+from client.site import Site
 from client.state import forget_visit, visit_state
 from client.trainer import choose_device
 from client.visit import Place, visit
@@ -39,32 +41,28 @@ from shared.network import Weights, initial_weights
 from shared.progress import say
 from shared.settings import Settings
 
-Handler = Callable[[Message, Context], RecordDict]
+
+@dataclass(frozen=True)
+class Desk:
+    """Where messages are answered: by which clock, and as which hospital."""
+
+    clock: Clock = utc_now
+    find: Callable[[str, Context, Settings], Site] = site_of
+
+
+Handler = Callable[[RecordDict, Context, Desk], RecordDict]
 
 
 def hospital_app(clock: Clock = utc_now) -> ClientApp:
     """The ClientApp; `clock` tells when something expires."""
-    app = ClientApp()
-
-    @app.query("roll_call")
-    @answering
-    def _(message: Message, context: Context) -> RecordDict:
-        return roll_call(message, context, clock)
-
-    @app.train()
-    @answering
-    def _(message: Message, context: Context) -> RecordDict:
-        return train_here(message, context, clock)
-
-    @app.evaluate()
-    @answering
-    def _(message: Message, context: Context) -> RecordDict:
-        return evaluate_here(message, context, clock)
-
+    app, desk = ClientApp(), Desk(clock)
+    app.query("roll_call")(answering(roll_call, desk))
+    app.train()(answering(train_here, desk))
+    app.evaluate()(answering(evaluate_here, desk))
     return app
 
 
-def answering(handler: Handler) -> Callable[[Message, Context], Message]:
+def answering(handler: Handler, desk: Desk) -> Callable[[Message, Context], Message]:
     """Reply with what the handler returns, or with its reason where it found something wrong.
 
     A simulation's files are the researcher's own. What a deployed hospital tells names none of
@@ -73,7 +71,7 @@ def answering(handler: Handler) -> Callable[[Message, Context], Message]:
 
     def reply(message: Message, context: Context) -> Message:
         try:
-            content = handler(message, context)
+            content = handler(message.content, context, desk)
         except WardroundError as error:
             say(str(error))
             content = pack_refusal(str(error) if is_simulated(context) else _outside(error))
@@ -94,25 +92,25 @@ def _outside(error: WardroundError) -> str:
     return error.public
 
 
-def roll_call(message: Message, context: Context, clock: Clock) -> RecordDict:
+def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     """Say which centers are here, what they have, and what they allow."""
-    check_question(message.content)
+    check_question(content)
     settings = _settings(context)
     cards = []
     for center in centers_here(context, settings):
-        place = _place(center, context, settings, clock)
+        place = _place(center, context, settings, desk)
         cards.append(place.custody.shown(place.open().card))
         place.custody.note("sent", Facts(message="roll call"))
     return pack_header(RollCall(cards=tuple(cards), simulated=is_simulated(context), code=code_fingerprint()))
 
 
-def train_here(message: Message, context: Context, clock: Clock) -> RecordDict:
+def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     """Train the visiting model on this center's data, unless an earlier message like this one had it done."""
     settings = _settings(context)
-    request = unpack_train_request(message.content)
+    request = unpack_train_request(content)
     task = request.task
     centers = task.pool if task.pool and is_simulated(context) else (_own(task.center, context, settings),)
-    places = [_place(center, context, settings, clock) for center in centers]
+    places = [_place(center, context, settings, desk) for center in centers]
     custody = places[0].custody
     with custody.refusing("train request", task):
         check_role(custody.policy, "train")
@@ -136,12 +134,12 @@ def train_here(message: Message, context: Context, clock: Clock) -> RecordDict:
     return pack_train_reply(TrainReply(reply.weights, given, figures))
 
 
-def evaluate_here(message: Message, context: Context, clock: Clock) -> RecordDict:
+def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     """Test the visiting model on this center's test subjects."""
     started = time.perf_counter()
     settings = _settings(context)
-    request = unpack_evaluate_request(message.content)
-    place = _place(_own(request.task.center, context, settings), context, settings, clock)
+    request = unpack_evaluate_request(content)
+    place = _place(_own(request.task.center, context, settings), context, settings, desk)
     custody = place.custody
     with custody.refusing("evaluate request", request.task):
         check_role(custody.policy, "evaluate")
@@ -170,9 +168,9 @@ def evaluate_here(message: Message, context: Context, clock: Clock) -> RecordDic
     return pack_header(figures)
 
 
-def _place(center: str, context: Context, settings: Settings, clock: Clock) -> Place:
-    site = site_of(center, context, settings)
-    custody: Custody = open_custody(site, settings, is_simulated(context), clock)
+def _place(center: str, context: Context, settings: Settings, desk: Desk) -> Place:
+    site = desk.find(center, context, settings)
+    custody = open_custody(site, settings, is_simulated(context), desk.clock)
     return Place(site, custody, lambda: open_hospital(site, prepared_folder(site, context, settings), settings))
 
 

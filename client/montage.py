@@ -33,15 +33,19 @@ TALLEST = 150
 
 def draw_montage(checked: Sequence[Checked], path: Path) -> None:
     """Write one PNG of every case whose image could be read. Raises `ResultsError` where it cannot be written."""
-    shown = [(one, one.view) for one in checked if one.view is not None]
+    draw_views([(one.view, title(one), one.ok) for one in checked if one.view is not None], path)
+
+
+def draw_views(shown: Sequence[tuple[View, str, bool]], path: Path) -> None:
+    """Write one PNG of all views, each with its title and whether it is good. Raises `ResultsError`."""
     columns = 1 if len(shown) < 3 else max(2, -(-len(shown) // TALLEST))
     rows = max(1, -(-len(shown) // columns))
     figure = Figure(figsize=(TILE[0] * columns, TILE[1] * rows), dpi=DOTS, facecolor=PAPER)
     tiles: list[SubFigure] = list(figure.subfigures(rows, columns, squeeze=False).flat)
     for tile in tiles:
         tile.set_facecolor(PAPER)
-    for tile, (one, view) in zip(tiles, shown, strict=False):
-        _draw(tile, view, title(one), one.ok)
+    for tile, (view, text, ok) in zip(tiles, shown, strict=False):
+        _draw(tile, view, text, ok)
     if not shown:
         figure.text(0.5, 0.5, "no image could be read", color=GOOD, ha="center")
     try:

@@ -9,6 +9,7 @@ import typer
 
 from client.layouts import Layout, take_inventory
 from client.naming import CONTRASTS, counted
+from scenarios.hospital_trust_cli import add_trust_commands, show_what_would_leave
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.places import writable_folder
 
@@ -23,6 +24,7 @@ SOME_SET_ASIDE, NONE_USABLE = 1, 2
 MONTAGE, PAGE, RECORD = "montage.png", "check.html", "check.json"
 
 hospital = typer.Typer(no_args_is_help=True, help="For a hospital: check your own data.")
+add_trust_commands(hospital)
 
 
 @hospital.callback()
@@ -32,7 +34,7 @@ def _hospital() -> None:
 
 @hospital.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="Data folder, or the JSON file of a Decathlon list.")],
+    folder: Annotated[Path, typer.Argument(help="Data folder, JSON file of a Decathlon list, or hospital.toml.")],
     layout: Annotated[Layout | None, typer.Option(help="How the folder is laid out.  [default: as it shows]")] = None,
     contrasts: Annotated[str, typer.Option(help="The contrasts to use.")] = ",".join(CONTRASTS),
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write findings as JSON.")] = None,
@@ -43,11 +45,21 @@ def check(
 ) -> None:
     """Read all images and labels once, and say of each what is right or wrong and how to mend it.
 
-    Nothing in FOLDER is changed. Exit code 0 where all is good, 1 where something was set aside, 2 where nothing
+    Nothing in FOLDER is changed. Where a hospital.toml is given, it says what is checked, and the check ends with
+    what would leave the hospital. Exit code 0 where all is good, 1 where something was set aside, 2 where nothing
     can be used.
     """
     try:
-        verdict = _check(folder, layout, _contrasts(contrasts), allow_empty, json_file, output)
+        wanted = _contrasts(contrasts)
+        site = None
+        if folder.suffix == ".toml":
+            from client.site import Site
+
+            site = Site.read(folder)
+            folder, layout, wanted = site.data.folder, site.data.layout, site.data.contrasts
+        verdict = _check(folder, layout, wanted, allow_empty, json_file, output)
+        if site is not None and verdict != "none usable":
+            show_what_would_leave(site, output)
     except WardroundError as error:
         # Not 1, by which a script would believe that some of the data can be used.
         typer.echo(f"wardround: {error}", err=True)

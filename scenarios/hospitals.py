@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from client.bids import find_cases
+from client.layouts import find_cases
 from client.node import phantom_settings
 from phantoms import PhantomSettings, hospital_folder, make_hospital, subject_count
 from shared.errors import DataError
