@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from scenarios import coordinator_cli
+from scenarios.coordinator import CONNECTION, Coordinator
 from scenarios.going_on import Continuation, HowLaunched, plan_evaluation, plan_extension, plan_resume
 from scenarios.hospital_cli import hospital
 from scenarios.hospitals import prepare_hospitals
@@ -15,7 +17,7 @@ from scenarios.outcome import describe, read_results
 from scenarios.plan import app_folder, load_settings
 from scenarios.remote import run_on
 from server.journal import FOLDER
-from shared.errors import CenterError, LaunchError, ResultsError, WardroundError
+from shared.errors import CenterError, LaunchError, ResultsError, SettingsError, WardroundError
 from shared.places import check_fresh, claimed, results_folder
 from shared.progress import MARK
 from shared.settings import Settings
@@ -25,6 +27,7 @@ STOPPED = 130
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 cli.add_typer(hospital, name="hospital")
+cli.add_typer(coordinator_cli.coordinator, name="coordinator")
 
 Change = Annotated[
     list[str] | None, typer.Option("-c", metavar="KEY=VALUE", help="Change one key of the run-config; repeatable.")
@@ -64,11 +67,20 @@ def run(
             "instead of simulating them.",
         ),
     ] = None,
+    coordinator: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Run over the hospitals that joined the coordinator of this folder, instead of simulating them.",
+        ),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Run a scenario over simulated hospitals, follow it, and print the matrix at its end."""
     settings = load_settings(scenario, change or [], output)
     launched = HowLaunched(run_config={}, supernodes=supernodes, cpus=cpus, gpus=gpus, superlink=superlink)
+    if coordinator is not None:
+        launched = launched.model_copy(update=_connection(coordinator, superlink))
     _prepare(settings, launched)
     folder = results_folder(settings.run)
     launched = launched.model_copy(update={"run_config": settings.to_run_config() | {"output-dir": str(folder)}})
@@ -137,6 +149,15 @@ def _go_on(going: Continuation, verbose: bool) -> None:
     _follow(going.folder, going.settings, going.launched, verbose)
 
 
+def _connection(folder: Path, superlink: str | None) -> dict[str, str]:
+    """How to reach a coordinator's SuperLink. Raises `SettingsError` or `ResultsError`."""
+    if superlink is not None:
+        raise SettingsError("give --superlink or --coordinator, not both: each names the SuperLink to run on")
+    ours = Coordinator(folder.absolute())
+    _ = ours.address  # says where the folder is no coordinator's
+    return {"superlink": CONNECTION, "coordinator": str(ours.folder)}
+
+
 def _prepare(settings: Settings, launched: HowLaunched) -> None:
     """Make sure of simulated hospitals' data; deployed ones have theirs."""
     if launched.superlink is None:
@@ -149,7 +170,8 @@ def _follow(folder: Path, settings: Settings, launched: HowLaunched, verbose: bo
     written = _written(folder)
     try:
         if launched.superlink is not None:
-            run_on(launched.superlink, app_folder(), run_config, lambda line: _pass_on(line, verbose))
+            home = Coordinator(Path(launched.coordinator)).home if launched.coordinator else None
+            run_on(launched.superlink, app_folder(), run_config, lambda line: _pass_on(line, verbose), home)
         else:
             how = Launch(
                 app=app_folder(),

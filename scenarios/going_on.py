@@ -35,6 +35,8 @@ class HowLaunched(BaseModel):
     """None: one where CUDA is there."""
     superlink: str | None = None
     """A connection of Flower's configuration; none: a SuperLink of our own, with simulated hospitals."""
+    coordinator: str | None = None
+    """The folder that holds that configuration; none: the user's own."""
 
     def save(self, folder: Path) -> None:
         """Note it in the results folder. Raises `ResultsError`."""

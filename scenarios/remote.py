@@ -16,8 +16,16 @@ from shared.errors import LaunchError
 _STARTED = re.compile(r"Successfully started run (\d+)")
 
 
-def run_on(superlink: str, app: Path, run_config: Mapping[str, Value], on_line: Callable[[str], None]) -> str:
+def run_on(
+    superlink: str,
+    app: Path,
+    run_config: Mapping[str, Value],
+    on_line: Callable[[str], None],
+    home: Path | None = None,
+) -> str:
     """Run the app on the SuperLink connection `superlink` of Flower's configuration, to its end.
+
+    The configuration is the one in the folder `home`, else the user's own.
 
     Returns the final status, `finished:completed`; raises `LaunchError` with the reason where
     the run did not complete. On KeyboardInterrupt the run goes on without being followed.
@@ -26,6 +34,8 @@ def run_on(superlink: str, app: Path, run_config: Mapping[str, Value], on_line: 
     if flwr is None:
         raise LaunchError(f"flwr is not installed beside {sys.executable}: install wardround with its dependencies")
     environment = {**os.environ, "FLWR_DISABLE_UPDATE_CHECK": "1", "PYTHONUNBUFFERED": "1"}
+    if home is not None:
+        environment["FLWR_HOME"] = str(home)
     heard: list[str] = []
     run = ""
     with tempfile.TemporaryDirectory(prefix="wardround-") as folder:
