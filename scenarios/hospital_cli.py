@@ -23,13 +23,13 @@ SOME_SET_ASIDE, NONE_USABLE = 1, 2
 
 MONTAGE, PAGE, RECORD = "montage.png", "check.html", "check.json"
 
-hospital = typer.Typer(no_args_is_help=True, help="For a hospital: check your own data.")
+hospital = typer.Typer(no_args_is_help=True, help="For a hospital: check your own data, and join a study.")
 add_trust_commands(hospital)
 
 
 @hospital.callback()
 def _hospital() -> None:
-    """For a hospital: check your own data."""
+    """For a hospital: check your own data, and join a study."""
 
 
 @hospital.command()

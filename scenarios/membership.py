@@ -1,0 +1,192 @@
+"""A hospital's own file, `hospital.toml`: written once by `init`, read by whatever runs at the hospital.
+
+It is a person's to read and to change, so every key has a comment, and nothing that somebody
+wrote there is ever overwritten.
+"""
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from client.layouts import Layout
+from client.naming import CONTRASTS
+from client.policy import Policy
+from shared.canonical import CenterName
+from shared.errors import SettingsError
+
+Contrast = Literal["FLAIR", "T2w"]
+Role = Literal["train", "evaluate", "both"]
+_STRICT = ConfigDict(frozen=True, extra="forbid")
+
+
+class Data(BaseModel):
+    """Where the patients' images lie."""
+
+    model_config = _STRICT
+
+    folder: Path
+    layout: Layout
+    contrasts: Annotated[tuple[Contrast, ...], Field(min_length=1)]
+
+
+class Coordinator(BaseModel):
+    """Whom to join, and as whom."""
+
+    model_config = _STRICT
+
+    address: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]-]+:[0-9]{1,5}$")]
+    root_certificate: Annotated[str, Field(alias="root-certificate")]
+    """Empty for what this machine trusts anyway."""
+    enrolled_as: Annotated[CenterName, Field(alias="enrolled-as")]
+
+
+class _Document(BaseModel):
+    model_config = _STRICT
+
+    center: CenterName
+    state_dir: Annotated[Path, Field(alias="state-dir")]
+    data: Data
+    coordinator: Coordinator
+    peers: dict[str, str] = {}
+    policy: dict[str, object] = {}
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What a hospital's file says, with paths made absolute."""
+
+    source: Path
+    center: str
+    state: Path
+    data: Data
+    address: str
+    root_certificate: Path | None
+    policy: Policy
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the file. Raises `SettingsError` that names the key which is wrong."""
+        path = path.absolute()
+        try:
+            document = _Document.model_validate(tomllib.loads(path.read_text("utf-8")))
+        except OSError as error:
+            raise SettingsError(
+                f"{path} cannot be read ({error.strerror}): make it by 'wardround hospital init'"
+            ) from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} is not TOML ({error}): mend that line") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise SettingsError(f"{path} is wrong at {place}: {first['msg']}: mend that line") from None
+        if document.center != document.coordinator.enrolled_as:
+            raise SettingsError(
+                f"{path} has center = {document.center!r}, but is enrolled-as = {document.coordinator.enrolled_as!r}: "
+                "the coordinator refuses a hospital that answers by another name, so make them the same"
+            )
+        root = document.coordinator.root_certificate
+        return cls(
+            source=path,
+            center=document.center,
+            state=path.parent / document.state_dir.expanduser(),
+            data=document.data.model_copy(update={"folder": path.parent / document.data.folder.expanduser()}),
+            address=document.coordinator.address,
+            root_certificate=path.parent / Path(root).expanduser() if root else None,
+            policy=Policy.of(document.policy, str(path)),
+        )
+
+    @property
+    def flower(self) -> Path:
+        """Folder of Flower's own files, below the state folder."""
+        return self.state / "flower"
+
+    def node_config(self) -> Mapping[str, str]:
+        """What the node's apps are told of where they are."""
+        return {
+            "hospital": str(self.source),
+            "center": self.center,
+            "data-dir": str(self.data.folder),
+            "state-dir": str(self.state),
+        }
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What `init` asks."""
+
+    center: str
+    state: Path
+    folder: Path
+    layout: Layout
+    contrasts: tuple[str, ...]
+    role: Role
+    address: str
+    root_certificate: str
+
+    def document(self) -> str:
+        """The whole file, with a comment for every key."""
+        trains = self.role != "evaluate"
+        return f"""\
+# Wardround at {self.center}. Made by "wardround hospital init"; from here on it is yours to change.
+# Paths may be relative to this file.
+
+# The hospital's name in the study: letters, digits, - and _.
+center = {_text(self.center)}
+# What must outlast a crash: keys, audit log, training under way. Back it up; nobody else may read it.
+state-dir = {_text(str(self.state))}
+
+[data]
+# The images and labels; nothing is ever written there. "wardround hospital check" reads them all.
+folder = {_text(str(self.folder))}
+# bids, decathlon or nnunet
+layout = {_text(self.layout.value)}
+# Which of {", ".join(CONTRASTS)} to use.
+contrasts = [{", ".join(map(_text, self.contrasts))}]
+
+[coordinator]
+# Host and port of the coordinator; the way out must allow TLS to it, and nothing need come in.
+address = {_text(self.address)}
+# The authority that vouches for the coordinator, as a PEM file; "" for those that this machine trusts anyway.
+root-certificate = {_text(self.root_certificate)}
+# The name under which the coordinator enrolled this hospital's key: the same as center.
+enrolled-as = {_text(self.center)}
+
+[peers]
+# The other hospitals' keys, each after a telephone call in which its fingerprint was read out:
+# bwh = "wardround-key-v1 bwh ..."
+# milan = "ABCD-EFGH-IJKL-MNOP-QRST-UVWX-YZ23-4567"
+
+[policy]
+# What may leave this hospital. What is not allowed here does not leave, whatever the coordinator asks for.
+# train: the model learns here and leaves, changed by your patients{"" if trains else " (not allowed now)"};
+# evaluate: it is only tested here; or both.
+role = {_text(self.role)}
+# Whether each test image's score leaves, by pseudonym; else only means over two subjects or more.
+report-subject-scores = false
+# Whether crops of patients' images may leave for the replay memory, sealed for the hospitals below.
+share-exemplars = false
+# Which hospitals may open them, each by its name under [peers], such as ["bwh", "milan"].
+centers = []
+# Of how many patients, over all studies.
+subjects = 0
+# How much at a time, in units of 10^6 bytes before sealing.
+megabytes = 0
+# For how many days they can be opened.
+expiry-days = 0
+# The column of participants.tsv in which a patient must say yes; "" where consent is asked otherwise.
+consent-column = ""
+# Patients whose crops never leave, whatever the column says, such as ["sub-07"].
+never = []
+# Whether the coordinator may see crops, unsealed.
+allow-unsealed = false
+"""
+
+
+def _text(text: str) -> str:
+    # JSON and TOML escape alike, but for DEL, which TOML wants escaped.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
