@@ -1,0 +1,234 @@
+"""Hospitals join a coordinator over TLS, through nginx, with their own keys; and whoever may not is told why.
+
+Real processes, started by the commands of the guides: a coordinator, nginx, and three hospitals
+that share no folder.
+"""
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from client.hospital import phantom_settings
+from phantoms import make_hospital
+from scenarios.certificates import Files, make_trial
+from scenarios.plan import load_settings
+from scenarios.processes import parents_of_all
+from scenarios.superlink import free_port
+from tests.conftest import OUTSIDE
+from tests.deployment import Deployment, Joining, status_of, wait_until
+from tests.test_faults import SMOKE, results_of
+from tests.watched import SCRIPTS, Watched, command_of, send
+
+pytestmark = [pytest.mark.deployed, pytest.mark.timeout(900)]
+
+REAL = ("ljubljana", "tabriz")
+CENTERS = ("milan", "ucsf", "amu")
+ROUGH = ["spacing=4", "features=4", "steps=4", "batch-size=4", "patch-size=16", "exemplar-mm=64"]
+
+
+def data_of_three(cache: Path) -> dict[str, Path]:
+    """Two hospitals' real patients where they are at hand, and simulated ones."""
+    phantoms = phantom_settings(load_settings(SMOKE, [], None).data)
+    real = {center: OUTSIDE / "real-hospitals" / center for center in REAL}
+    found = {center: folder for center, folder in real.items() if folder.is_dir()}
+    simulated = CENTERS[: 3 - len(found)]
+    return {**found, **{center: make_hospital(center, phantoms, cache / "hospitals") for center in simulated}}
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Deployment]:
+    """A coordinator behind nginx, and three enrolled hospitals that have joined."""
+    started = Deployment(tmp_path_factory.mktemp("deployment"))
+    try:
+        for center, data in data_of_three(cache).items():
+            hospital = started.init(center, data)
+            started.enroll(hospital)
+            started.join(hospital)
+        for center, node in started.joined.items():
+            node.hear(f"joined as {center}", 90)
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture
+def stranger(deployment: Deployment, cache: Path, request: pytest.FixtureRequest) -> Joining:
+    """One more hospital, with a file and a key, that nobody enrolled."""
+    phantoms = phantom_settings(load_settings(SMOKE, [], None).data)
+    data = make_hospital("milan", phantoms, cache / "hospitals")
+    return deployment.init(f"s{abs(hash(request.node.name)) % 10**8}", data)
+
+
+def refusal(node: Watched, seconds: float = 60.0) -> str:
+    """The one line by which a node that cannot join ends."""
+    assert node.end(seconds) == 1, node.tail()
+    lines = [line for line in node.lines if line.startswith("wardround: ")]
+    assert len(lines) == 1 and "Traceback" not in "\n".join(node.lines), node.tail()
+    return lines[0]
+
+
+def change(hospital: Joining, old: str, new: str) -> None:
+    text = hospital.toml.read_text()
+    assert old in text
+    hospital.toml.write_text(text.replace(old, new))
+
+
+def test_three_hospitals_that_joined_finish_a_study(deployment: Deployment) -> None:
+    centers = list(deployment.joined)
+    words = ["method=finetune", f"centers={','.join(centers)}", *ROUGH]
+    changes = [word for pair in words for word in ("-c", pair)]
+    folder = deployment.folder / "run"
+    run = deployment.run("run", *changes, "--output", folder, "--coordinator", deployment.coordinator)
+    assert run.end(600) == 0, run.tail()
+    results = results_of(folder)
+    assert sorted(results["order"]) == sorted(centers)
+    assert all(cell is not None for row in results["R"] for cell in row)
+    for center, node in deployment.joined.items():
+        assert any(line.startswith(f"{center}: step 4/4") for line in node.lines), node.tail()
+        assert "training: the coordinator sent a model" in node.lines
+
+
+def test_the_coordinator_lists_who_is_there(deployment: Deployment) -> None:
+    lines = deployment.listing().splitlines()
+    for center in deployment.joined:
+        (line,) = [line for line in lines if line.startswith(center)]
+        assert "online" in line and "SHA256:" in line
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/control/list-runs",
+        "/v1/control/start-run",
+        "/v1/runtime/get-nodes",
+        "/v1/fleet/register-node",
+        "/v1/fleet/unregister-node",
+        "/v1/fleet/../control/list-runs",
+        "/v1/fleet/%2e%2e/control/list-runs",
+        "/v1/fleet/..%2fcontrol/list-runs",
+        "/v1/fleet/pull-messages/../../control/list-runs",
+        "//v1/control/list-runs",
+        "/v1/control/list-runs?/v1/fleet/get-run",
+        "/health",
+        "/docs",
+        "/",
+    ],
+)
+def test_the_outside_world_reaches_nothing_but_the_fleet_api(deployment: Deployment, path: str) -> None:
+    assert status_of(deployment.outside, path, deployment.root) == 403
+
+
+def test_the_proxy_passes_the_fleet_api_on_and_the_superlink_asks_for_a_signature(deployment: Deployment) -> None:
+    # 401, 415 or 422 come from the SuperLink; nginx itself answers 403 to all but POST.
+    assert status_of(deployment.outside, "/v1/fleet/pull-messages", deployment.root) not in (403, 404, 502, None)
+    assert status_of(deployment.outside, "/v1/fleet/pull-messages", deployment.root, "GET") == 403
+
+
+def test_a_hospital_that_nobody_enrolled_is_refused(deployment: Deployment, stranger: Joining) -> None:
+    said = refusal(deployment.join(stranger))
+    assert "does not know this hospital's key" in said and str(stranger.public_key) in said
+
+
+def test_a_hospital_that_was_removed_is_refused(deployment: Deployment, stranger: Joining) -> None:
+    deployment.enroll(stranger)
+    node = deployment.join(stranger)
+    node.hear("joined as", 60)
+    deployment.command("coordinator", "remove", deployment.coordinator, stranger.center)
+    assert "does not know this hospital's key" in refusal(node, 180)
+
+
+def test_a_coordinator_that_another_authority_vouches_for_is_refused(
+    deployment: Deployment, stranger: Joining, tmp_path: Path
+) -> None:
+    other = Files(stranger.folder / "ca.crt", tmp_path / "server.pem", tmp_path / "server.key")
+    other.authority.unlink()
+    make_trial(other, tmp_path / "authority.key", [])
+    assert "is not vouched for by" in refusal(deployment.join(stranger))
+
+
+def test_a_coordinator_whose_certificate_expired_is_refused(
+    deployment: Deployment, stranger: Joining, tmp_path: Path
+) -> None:
+    shown = Files(stranger.folder / "ca.crt", tmp_path / "server.pem", tmp_path / "server.key")
+    shown.authority.unlink()
+    make_trial(shown, tmp_path / "authority.key", [])
+    make_trial(shown, tmp_path / "authority.key", [], datetime.now(UTC) - timedelta(days=500))
+    address = f"127.0.0.1:{free_port()}"
+    deployment.another_nginx(address, shown.certificate, shown.key)
+    change(stranger, deployment.address, address)
+    assert "has expired: ask it to renew" in refusal(deployment.join(stranger))
+
+
+def test_a_coordinator_by_another_name_than_its_certificate_is_refused(
+    deployment: Deployment, stranger: Joining
+) -> None:
+    tls = deployment.coordinator / "tls"
+    address = f"127.0.0.2:{free_port()}"
+    deployment.another_nginx(address, tls / "server.pem", tls / "server.key")
+    change(stranger, deployment.address, address)
+    assert "certificate is not for 127.0.0.2" in refusal(deployment.join(stranger))
+
+
+def test_an_address_without_tls_is_refused(deployment: Deployment, stranger: Joining, tmp_path: Path) -> None:
+    port = free_port()
+    words = ["-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", tmp_path]
+    plain = Watched(SCRIPTS / "python", *words, log=tmp_path / "plain.out")
+    try:
+        change(stranger, deployment.address, f"127.0.0.1:{port}")
+        assert "does not speak TLS" in refusal(deployment.join(stranger))
+    finally:
+        plain.stop()
+
+
+def test_a_node_without_tls_is_refused(deployment: Deployment, stranger: Joining) -> None:
+    """What Wardround never does, done by hand: with the key Flower refuses, and without it nginx."""
+    node = [str(SCRIPTS / "flower-supernode"), "--insecure", "--superlink", deployment.address]
+    node += ["--port", str(free_port()), "--max-retries", "1"]
+    key = ["--auth-supernode-private-key", str(stranger.public_key.with_suffix(""))]
+    for options, reason in ((key, "requires a secure TLS connection"), ([], "400 Bad Request")):
+        ended = subprocess.run([*node, *options], capture_output=True, text=True, timeout=60)
+        assert ended.returncode != 0 and reason in ended.stdout + ended.stderr
+
+
+def test_a_hospital_whose_file_has_two_names_is_refused(deployment: Deployment, stranger: Joining) -> None:
+    change(stranger, f'enrolled-as = "{stranger.center}"', 'enrolled-as = "milan"')
+    assert "refuses a hospital that answers by another name" in refusal(deployment.join(stranger))
+
+
+def test_a_hospital_comes_back_after_its_node_and_its_coordinator_died(deployment: Deployment) -> None:
+    center, node = next(iter(deployment.joined.items()))
+    told = len(node.lines)
+    node.kill("flower-supernode")
+    node.until(lambda: any(line.startswith("waiting: ") for line in node.lines[told:]), "it waits", 60)
+    node.until(lambda: any(line.startswith("joined as") for line in node.lines[told:]), "it is back", 150)
+
+    told = len(node.lines)
+    deployment.superlink.kill("flower-superlink")
+    node.until(lambda: any(line.startswith("lost: ") for line in node.lines[told:]), "it says lost", 60)
+    node.until(lambda: any(line.startswith("joined again") for line in node.lines[told:]), "it is back", 90)
+    wait_until(lambda: f"{center} " in deployment.listing(), "it is listed", node.tail)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_hospital_that_leaves_leaves_nothing_running(
+    deployment: Deployment, stranger: Joining, number: signal.Signals
+) -> None:
+    deployment.enroll(stranger)
+    node = deployment.join(stranger)
+    node.hear("joined as", 60)
+    kin = node.family("")
+    assert len(kin) > 2
+    send(node.process.pid, number)
+    codes = {signal.SIGINT: (130, -2), signal.SIGTERM: (143,), signal.SIGKILL: (-9,)}
+    assert node.process.wait(30) in codes[number]
+    wait_until(lambda: not living(kin), "all have ended", lambda: str(list(map(command_of, living(kin)))))
+    if number == signal.SIGTERM:
+        assert "online" not in next(line for line in deployment.listing().splitlines() if stranger.center in line)
+
+
+def living(pids: list[int]) -> list[int]:
+    return [pid for pid in pids if pid in parents_of_all()]
