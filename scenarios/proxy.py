@@ -57,6 +57,9 @@ server {{
     ssl_certificate_key {_quoted(self.key)};
     ssl_protocols TLSv1.2 TLSv1.3;
 
+    # Models pass through here, and leave no copy on this machine's disk.
+    proxy_request_buffering off;
+    proxy_max_temp_file_size 0;
     # Parts of a message are small; the whole may be large.
     client_max_body_size {BODY_MEGABYTES}m;
     client_body_timeout {SECONDS}s;

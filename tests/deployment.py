@@ -68,7 +68,7 @@ class Deployment:
 
     def start_coordinator(self) -> Watched:
         """`wardround coordinator up`, until it listens."""
-        words = ["coordinator", "up", self.coordinator, "--port", str(self._port)]
+        words: list[str | Path] = ["coordinator", "up", self.coordinator, "--port", str(self._port)]
         started = self._watch("coordinator", *words)
         started.hear("the SuperLink listens on", 90)
         return started
@@ -76,7 +76,7 @@ class Deployment:
     def start_nginx(self) -> Watched:
         """nginx by the configuration that `wardround coordinator proxy` writes."""
         file = self.folder / "nginx" / "nginx.conf"
-        words = ["--listen", self.address, "--standalone", "--output", file]
+        words: list[str | Path] = ["--listen", self.address, "--standalone", "--output", file]
         self.command("coordinator", "proxy", self.coordinator, *words)
         started = self._nginx(file)
         answers = "nginx answers"
@@ -95,7 +95,7 @@ class Deployment:
     def _nginx(self, file: Path) -> Watched:
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
         assert nginx, "nginx is not installed: apt-get install nginx, or your system's way"
-        words = ["-e", file.parent / "error.log", "-c", file]
+        words: list[str | Path] = ["-e", file.parent / "error.log", "-c", file]
         started = Watched(nginx, *words, log=file.parent / "nginx.out", environment=QUIET)
         self._started.append(started)
         return started
@@ -105,7 +105,7 @@ class Deployment:
         hospital = Joining(center, self.folder / "hospitals" / center)
         hospital.folder.mkdir(parents=True)
         shutil.copy(self.root, hospital.folder / "ca.crt")
-        words = ["--center", center, "--data", data, "--coordinator", address or self.address]
+        words: list[str | Path] = ["--center", center, "--data", data, "--coordinator", address or self.address]
         words += ["--root-certificate", hospital.folder / "ca.crt", "--state-dir", hospital.state]
         self.command("hospital", "init", *words, *options, "--output", hospital.toml)
         self.hospitals[center] = hospital

@@ -175,7 +175,7 @@ def test_a_coordinator_by_another_name_than_its_certificate_is_refused(
 
 def test_an_address_without_tls_is_refused(deployment: Deployment, stranger: Joining, tmp_path: Path) -> None:
     port = free_port()
-    words = ["-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", tmp_path]
+    words: list[str | Path] = ["-m", "http.server", str(port), "--bind", "127.0.0.1", "--directory", tmp_path]
     plain = Watched(SCRIPTS / "python", *words, log=tmp_path / "plain.out")
     try:
         change(stranger, deployment.address, f"127.0.0.1:{port}")

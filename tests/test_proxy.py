@@ -27,6 +27,11 @@ def test_the_path_that_goes_on_is_built_from_the_list() -> None:
     assert "proxy_ssl_verify on;" in text
 
 
+def test_no_body_touches_the_proxys_disk() -> None:
+    text = proxy().server()
+    assert "proxy_request_buffering off;" in text and "proxy_max_temp_file_size 0;" in text
+
+
 def test_a_standalone_configuration_keeps_its_files_in_its_folder() -> None:
     text = proxy().standalone(Path("/x/nginx"))
     assert 'pid "/x/nginx/nginx.pid";' in text and 'client_body_temp_path "/x/nginx/client_body";' in text
