@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from filelock import FileLock, Timeout
 
 from client.layouts import Layout, detect, find_cases
 from client.naming import CONTRASTS
@@ -14,7 +15,7 @@ from scenarios.node_keys import PRIVATE, load_node_key, make_node_key, read_publ
 from scenarios.supernode import Listener, ask_whether_enrolled, command, log_file
 from scenarios.supervision import Service, flower_environment, keep_running
 from scenarios.systemd import unit_text
-from shared.errors import ResultsError, SettingsError
+from shared.errors import LaunchError, ResultsError, SettingsError
 from shared.places import writable_folder
 
 STOPPED = 130
@@ -98,7 +99,12 @@ def join(hospital_toml: HospitalFile) -> None:
         say=_say,
     )
     try:
-        keep_running(service)
+        with FileLock(membership.state / ".join.lock", timeout=0):
+            keep_running(service)
+    except Timeout:
+        raise LaunchError(
+            f"{membership.center} is joined already, by another process that uses {membership.state}: end that first"
+        ) from None
     except KeyboardInterrupt:
         _say("stopped; nothing is left running")
         raise typer.Exit(STOPPED) from None

@@ -97,10 +97,16 @@ class Listener:
         """The SuperLink does not take this key now. It says no more to a stranger, so it is asked another way."""
         known = self.enrolled()
         self.refused_since = (self.refused_since or 0.0) + end.seconds
+        address, key = self.membership.address, self.membership.flower / PRIVATE
+        if known and self.refused_since > STILL_COUNTED:
+            raise TrustError(
+                f"another node is joined at {address} with this hospital's key: end it, or if it is not yours, have "
+                f"the coordinator remove {self.membership.center} at once, delete {key}, and make a new one by init"
+            )
         if known is False or self.refused_since > STILL_COUNTED:
             raise TrustError(
-                f"the coordinator at {self.membership.address} does not know this hospital's key: send it "
-                f"{self.membership.flower / PRIVATE}.pub, and ask it to enroll {self.membership.center}"
+                f"the coordinator at {address} does not know this hospital's key: send it {key}.pub, and ask it to "
+                f"enroll {self.membership.center}"
             )
         return "waiting: the coordinator still counts this hospital's last connection, for about a minute"
 

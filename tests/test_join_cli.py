@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
+from filelock import FileLock
 from typer.testing import CliRunner
 
 from scenarios import join_cli
@@ -100,3 +101,10 @@ def test_join_and_unit_look_before_they_start(tmp_path: Path, data: Path) -> Non
     for command in ("unit", "join"):
         result = CliRunner().invoke(cli, ["hospital", command, words[-1]])
         assert isinstance(result.exception, WardroundError) and "ca.crt cannot be read" in str(result.exception)
+
+
+def test_a_hospital_joins_once(tmp_path: Path, data: Path) -> None:
+    init(tmp_path, data)
+    with FileLock(tmp_path / "state" / ".join.lock"):
+        result = CliRunner().invoke(cli, ["hospital", "join", str(tmp_path / "hospital.toml")])
+    assert isinstance(result.exception, WardroundError) and "is joined already" in str(result.exception)
