@@ -54,7 +54,7 @@ def load_node_key(path: Path) -> ec.EllipticCurvePrivateKey:
     except OSError as error:
         raise TrustError(
             f"the node's key {path} cannot be read ({error.strerror}): restore it from a backup, or make a new one "
-            "by 'wardround hospital init' and have it enrolled"
+            "by 'wardround hospital init' with this state folder and another --output, and have it enrolled"
         ) from None
     if mode & OTHERS:
         raise TrustError(f"the node's key {path} is open to other users (mode {mode & 0o777:o}): chmod 600 {path}")

@@ -101,7 +101,7 @@ class Listener:
         if known and self.refused_since > STILL_COUNTED:
             raise TrustError(
                 f"another node is joined at {address} with this hospital's key: end it, or if it is not yours, have "
-                f"the coordinator remove {self.membership.center} at once, delete {key}, and make a new one by init"
+                f"the coordinator remove {self.membership.center} at once, delete {key}, and run init anew"
             )
         if known is False or self.refused_since > STILL_COUNTED:
             raise TrustError(
