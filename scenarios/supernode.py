@@ -8,6 +8,7 @@ said once, with the mend.
 
 import json
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,7 @@ class Listener:
     say: Callable[[str], None]
     enrolled: Callable[[], bool | None]
     """Asks the SuperLink whether it knows our key; None where it cannot say."""
+    clock: Callable[[], float] = time.monotonic
     joined: bool = False
     lost: bool = False
     refused_since: float | None = None
@@ -96,14 +98,16 @@ class Listener:
     def _refused(self, end: End) -> str:
         """The SuperLink does not take this key now. It says no more to a stranger, so it is asked another way."""
         known = self.enrolled()
-        self.refused_since = (self.refused_since or 0.0) + end.seconds
+        now = self.clock()
+        self.refused_since = self.refused_since or now - end.seconds
+        refused = now - self.refused_since
         address, key = self.membership.address, self.membership.flower / PRIVATE
-        if known and self.refused_since > STILL_COUNTED:
+        if known and refused > STILL_COUNTED:
             raise TrustError(
                 f"another node is joined at {address} with this hospital's key: end it, or if it is not yours, have "
                 f"the coordinator remove {self.membership.center} at once, delete {key}, and run init anew"
             )
-        if known is False or self.refused_since > STILL_COUNTED:
+        if known is False or refused > STILL_COUNTED:
             raise TrustError(
                 f"the coordinator at {address} does not know this hospital's key: send it {key}.pub, and ask it to "
                 f"enroll {self.membership.center}"

@@ -89,7 +89,7 @@ class Watched:
     def stop(self) -> None:
         """Stop it with all its kin."""
         stop_all({self.process.pid}, "")
-        self.process.wait()
+        self.end(30)
 
 
 def command_of(pid: int) -> str:
