@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.durable import private_folder
 from scenarios.certificates import LOOPBACK, Files, check_server, make_trial, write_private
 from scenarios.supervision import End, flower_command
+from shared.durable import private_folder
 from shared.errors import LaunchError, ResultsError
 
 CONNECTION = "wardround"

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from client.durable import private_folder
 from scenarios.certificates import write_private
+from shared.durable import private_folder
 from shared.errors import TrustError
 
 PRIVATE, PUBLIC = "node_key", "node_key.pub"

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.durable import private_folder
 from scenarios.membership import Membership
 from scenarios.node_keys import PRIVATE
 from scenarios.superlink import free_port
 from scenarios.supervision import End, flower_command
+from shared.durable import private_folder
 from shared.errors import LaunchError, TrustError
 from shared.progress import MARK
 

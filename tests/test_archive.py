@@ -14,9 +14,10 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from shared.archive import Visit, keep_visit, open_visit, request_digest
+from shared.contribution import PlainContribution
 from shared.durable import read_document, write_document
 from shared.errors import DamagedError
-from shared.memory import Exemplar, ReplayMemory
+from shared.memory import Exemplar
 from shared.messages import TrainFigures, TrainReply, TrainRequest, TrainTask
 from shared.network import Weights
 from shared.settings import NetworkSettings
@@ -42,8 +43,8 @@ def crop(center: str, seed: int = 0) -> Exemplar:
     return Exemplar.encode(image, image, center=center, subject=f"s{seed}", contrast="FLAIR", spacing=2.0)
 
 
-REQUEST = TrainRequest(TASK, WEIGHTS, ReplayMemory((crop("nih", 5), crop("nih", 6))))
-REPLY = TrainReply(WEIGHTS, (crop("amu", 1), crop("amu", 2)), FIGURES)
+REQUEST = TrainRequest(TASK, WEIGHTS, (PlainContribution((crop("nih", 5), crop("nih", 6))),))
+REPLY = TrainReply(WEIGHTS, PlainContribution((crop("amu", 1), crop("amu", 2))), FIGURES)
 
 
 def bits(weights: Weights) -> dict[str, Any]:
@@ -53,16 +54,22 @@ def bits(weights: Weights) -> dict[str, Any]:
     }
 
 
+def given_in(reply: TrainReply) -> Any:
+    """What a reply contributes, payloads by their bytes."""
+    given = reply.contribution
+    return given and (given.document, {name: payload.tobytes() for name, payload in given.payloads.items()})
+
+
 def same(one: TrainReply, other: TrainReply) -> bool:
-    crops = [[(e.provenance, e.payload.tobytes()) for e in reply.contribution] for reply in (one, other)]
+    crops = [given_in(reply) for reply in (one, other)]
     return bits(one.weights) == bits(other.weights) and one.figures == other.figures and crops[0] == crops[1]
 
 
 # There and back
 
 
-@pytest.mark.parametrize("contribution", [REPLY.contribution, ()], ids=["exemplars", "none"])
-def test_a_visit_comes_back_bit_for_bit(tmp_path: Path, contribution: tuple[Exemplar, ...]) -> None:
+@pytest.mark.parametrize("contribution", [REPLY.contribution, None], ids=["exemplars", "none"])
+def test_a_visit_comes_back_bit_for_bit(tmp_path: Path, contribution: PlainContribution | None) -> None:
     reply = replace(REPLY, contribution=contribution)
     kept = keep_visit(tmp_path / "visit", REQUEST, reply, NETWORK, 0.25)
     opened = open_visit(tmp_path / "visit")
@@ -70,7 +77,7 @@ def test_a_visit_comes_back_bit_for_bit(tmp_path: Path, contribution: tuple[Exem
     assert same(opened.reply(), reply) and same(kept.reply(), reply)
     assert (opened.visit.stage, opened.visit.center, opened.visit.transit_seconds) == (3, "amu", 0.25)
     assert opened.visit.request == request_digest(REQUEST)
-    assert opened.visit.contribution_bytes == sum(e.payload.nbytes for e in contribution)
+    assert opened.visit.contribution_bytes == (contribution.nbytes if contribution else 0)
 
 
 def test_a_visit_s_folder_holds_what_its_document_names_and_no_more(tmp_path: Path) -> None:
@@ -83,7 +90,7 @@ def test_a_visit_s_folder_holds_what_its_document_names_and_no_more(tmp_path: Pa
 def test_a_visit_is_never_written_over_another(tmp_path: Path) -> None:
     keep_visit(tmp_path / "visit", REQUEST, REPLY, NETWORK)
     with pytest.raises(OSError, match="not empty"):
-        keep_visit(tmp_path / "visit", REQUEST, replace(REPLY, contribution=()), NETWORK)
+        keep_visit(tmp_path / "visit", REQUEST, replace(REPLY, contribution=None), NETWORK)
     assert same(open_visit(tmp_path / "visit").reply(), REPLY)
     assert [path.name for path in tmp_path.iterdir()] == ["visit"]
 
@@ -147,7 +154,7 @@ def test_a_single_changed_byte_is_refused_or_changes_nothing(visit: Path, name: 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"stage": -1}, {"figures": {}}, {"manifest": [{}]}, {"more": 1}, {"files": []}],
+    [{"stage": -1}, {"figures": {}}, {"contribution": {}}, {"more": 1}, {"files": []}],
     ids=lambda changes: next(iter(changes)),
 )
 def test_a_document_of_another_kind_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -166,7 +173,7 @@ def test_a_folder_that_is_missing_is_damaged(tmp_path: Path) -> None:
 def test_a_file_damaged_after_the_visit_was_opened_is_noticed_on_reading(tmp_path: Path) -> None:
     keep_visit(tmp_path / "visit", REQUEST, REPLY, NETWORK)
     opened = open_visit(tmp_path / "visit")
-    for name, read in (("model.safetensors", opened.weights), ("exemplars.safetensors", opened.exemplars)):
+    for name, read in (("model.safetensors", opened.weights), ("exemplars.safetensors", opened.contribution)):
         os.truncate(tmp_path / "visit" / name, 5)
         with pytest.raises(DamagedError, match=f"{name} cannot be read"):
             read()
@@ -186,6 +193,8 @@ OTHER_TASKS: dict[str, Any] = {
     "steps_factor": 2,
     "contribute": False,
     "budget": 1001,
+    "order": ("amu", "nih"),
+    "identities": ("a key",),
 }
 
 
@@ -193,15 +202,21 @@ def test_the_same_request_has_the_same_digest() -> None:
     again = TrainRequest(
         TASK.model_copy(),
         {name: value.clone() for name, value in reversed(WEIGHTS.items())},
-        ReplayMemory((crop("nih", 5), crop("nih", 6))),
+        (PlainContribution((crop("nih", 5), crop("nih", 6))),),
     )
     assert request_digest(again) == request_digest(REQUEST)
 
 
-@pytest.mark.parametrize("field", TrainTask.model_fields)
+@pytest.mark.parametrize("field", OTHER_TASKS)
 def test_another_task_is_another_request(field: str) -> None:
     task = TASK.model_copy(update={field: OTHER_TASKS[field]})
     assert request_digest(replace(REQUEST, task=task)) != request_digest(REQUEST)
+
+
+def test_what_a_task_only_tells_is_no_part_of_the_request() -> None:
+    assert set(TrainTask.model_fields) - set(OTHER_TASKS) == {"dropped"}
+    told = TASK.model_copy(update={"dropped": ("0123456789abcdef",)})
+    assert request_digest(replace(REQUEST, task=told)) == request_digest(REQUEST)
 
 
 @pytest.mark.parametrize("name", [name for name, value in WEIGHTS.items() if value.numel()])
@@ -236,5 +251,5 @@ def test_another_shape_type_or_sign_is_another_request(changed: Weights) -> None
     ids=["none", "fewer", "turned", "other"],
 )
 def test_another_memory_is_another_request(exemplars: tuple[Exemplar, ...]) -> None:
-    other = replace(REQUEST, memory=ReplayMemory(exemplars))
+    other = replace(REQUEST, memory=(PlainContribution(exemplars),) if exemplars else ())
     assert request_digest(other) != request_digest(REQUEST)

@@ -26,6 +26,7 @@ from tests import test_going_on
 from tests.test_going_on import extension
 from tests.test_malformed import (
     BIAS,
+    CARD,
     SETTINGS,
     SMOKE,
     TASK,
@@ -61,7 +62,7 @@ def test_exemplar_that_cannot_be_decoded_poisons_the_memory():
     packed = np.frombuffer(zlib.compress(b"short"), dtype=np.uint8)
     about = crop().provenance.model_copy(update={"checksum": hashlib.sha256(packed.tobytes()).hexdigest()})
     with pytest.raises(WardroundError):
-        inspect_reply(unpack_train_reply(reply(Exemplar(about, packed))), TASK, WEIGHTS, SETTINGS)
+        inspect_reply(unpack_train_reply(reply(Exemplar(about, packed))), TASK, WEIGHTS, SETTINGS, CARD, simulated=True)
 
 
 @pytest.mark.parametrize("center", ["", "nih,bwh", "nih\n", " nih"])
@@ -80,7 +81,7 @@ def test_surrogate_in_document(tmp_path):
 
 def test_journal_of_a_later_format_with_more_in_it(folder):
     p = folder / "journal" / "run.json"
-    write_document(p, read_document(p) | {"format": 2, "more": 1})
+    write_document(p, read_document(p) | {"format": 99, "more": 1})
     with pytest.raises(WardroundError, match="use the version that wrote it"):
         Journal.open(folder)
 

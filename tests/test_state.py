@@ -15,8 +15,8 @@ import torch
 
 from client.state import KEPT_DAYS, VisitState, forget_visit, visit_state
 from client.trainer import Plan, Progress, Trained, plan_stage, train
+from shared.contribution import PlainContribution
 from shared.durable import read_document, write_document
-from shared.memory import ReplayMemory
 from shared.messages import EvaluateTask, TrainReply, TrainRequest, TrainTask
 from shared.settings import Settings
 from tests.conftest import ROOT
@@ -77,7 +77,7 @@ class UpTo:
 
 def request_of(settings: Settings, stage: int = 0, run: str = RUN, center: str = "amu") -> TrainRequest:
     task = TrainTask(run=run, stage=stage, center=center, contribute=True)
-    return TrainRequest(task, weights(settings), ReplayMemory())
+    return TrainRequest(task, weights(settings), ())
 
 
 def plan_of(settings: Settings, memory: int) -> Plan:
@@ -236,7 +236,7 @@ def test_a_checkpoint_of_another_request_is_not_used(
     other = {
         "weights": replace(request, weights=request.weights | {"head.bias": torch.tensor([1.0])}),
         "task": replace(request, task=request.task.model_copy(update={"budget": 5})),
-        "memory": replace(request, memory=ReplayMemory((crop("ucsf"),))),
+        "memory": replace(request, memory=(PlainContribution((crop("ucsf"),)),)),
     }[what]
     with visit_state(tmp_path, other, 0.0) as state:
         assert state.load() is None
@@ -294,7 +294,7 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before(tmp_path: 
 
 
 def reply_of(settings: Settings) -> TrainReply:
-    return TrainReply({n: v + 1 for n, v in weights(settings).items()}, (crop("amu"),), figures_of())
+    return TrainReply({n: v + 1 for n, v in weights(settings).items()}, PlainContribution((crop("amu"),)), figures_of())
 
 
 def test_a_finished_training_is_answered_as_it_was_and_needs_no_checkpoint(
@@ -310,9 +310,11 @@ def test_a_finished_training_is_answered_as_it_was_and_needs_no_checkpoint(
         kept = state.finished()
     assert kept is not None
     assert same(kept.weights, sent.weights) and kept.figures == sent.figures
-    assert [(e.provenance, e.payload.tobytes()) for e in kept.contribution] == [
-        (e.provenance, e.payload.tobytes()) for e in sent.contribution
-    ]
+    assert kept.contribution is not None and sent.contribution is not None
+    assert kept.contribution.document == sent.contribution.document
+    assert {name: payload.tobytes() for name, payload in kept.contribution.payloads.items()} == {
+        name: payload.tobytes() for name, payload in sent.contribution.payloads.items()
+    }
 
 
 @pytest.mark.parametrize("name", ["visit.json", "model.safetensors", "exemplars.safetensors"])
@@ -343,7 +345,7 @@ def test_a_reply_to_another_request_is_not_sent(
     settings = configured()
     with visit_state(tmp_path, request_of(settings), 0.0) as state:
         state.finish(reply_of(settings), settings.network)
-    other = replace(request_of(settings), memory=ReplayMemory((crop("ucsf"),)))
+    other = replace(request_of(settings), memory=(PlainContribution((crop("ucsf"),)),))
     with visit_state(tmp_path, other, 0.0) as state:
         assert state.finished() is None
     assert "it answers another request" in capsys.readouterr().out
