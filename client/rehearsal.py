@@ -92,7 +92,9 @@ def _write(path: Path, answer: RecordDict) -> str:
     """Write an answer and what it is; returns a line about it. Raises `ResultsError`."""
     message = recorddict_to_proto(answer).SerializeToString()
     lines = [
-        f"{name}.{key}: {value!s}" for name, record in answer.config_records.items() for key, value in record.items()
+        f"{name}.{key}: {value if isinstance(value, str) else repr(value)}"
+        for name, record in answer.config_records.items()
+        for key, value in record.items()
     ]
     for name, record in answer.array_records.items():
         for key, array in record.items():

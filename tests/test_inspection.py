@@ -2,17 +2,22 @@
 
 import tomllib
 from dataclasses import replace
+from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
 
 from server.inspection import inspect_reply
+from shared.clock import utc_now
 from shared.contribution import PlainContribution
 from shared.errors import CenterError
+from shared.identity import Keys
+from shared.manifest import SealedContribution, Visit
 from shared.memory import Exemplar
 from shared.messages import CenterCard, TrainFigures, TrainReply, TrainTask
 from shared.network import Weights
+from shared.sealing import Terms, seal
 from shared.settings import Settings
 from tests.conftest import ROOT
 
@@ -121,3 +126,48 @@ def test_exemplars_of_too_many_subjects() -> None:
 def test_exemplars_beyond_their_budget() -> None:
     said = refusal(REPLY, TASK.model_copy(update={"budget": TASK.budget - 1}))
     assert f"exemplars of {TASK.budget} bytes, but {TASK.budget - 1} were allowed" in said
+
+
+# Sealed contributions, which can be inspected without any key
+
+NAMES = ("0" * 16, "1" * 16)
+OWN, OTHER = Keys.generate("milan"), Keys.generate("karo")
+KEYED = CARD.model_copy(update={"identity": str(OWN.identity)})
+SEALING = TASK.model_copy(update={"budget": 10**6})
+
+
+def giving_sealed(run: str = TASK.run, stage: int = 1, keys: Keys = OWN) -> TrainReply:
+    terms = Terms(Visit(run=run, stage=stage, center="milan"), (OTHER.identity,), utc_now() + timedelta(days=1))
+    given = seal(tuple(exemplar(name) for name in NAMES[:1]), keys, lambda identity: None, terms)
+    return replace(REPLY, contribution=given)
+
+
+def sealed_refusal(reply: TrainReply, task: TrainTask = SEALING, simulated: bool = False) -> str:
+    with pytest.raises(CenterError, match=r"center milan sent .*: refused") as caught:
+        accept(reply, task, KEYED, simulated)
+    return str(caught.value)
+
+
+def test_a_sealed_contribution_is_accepted_where_the_run_seals() -> None:
+    accept(giving_sealed(), SEALING, KEYED, simulated=False)
+    assert "sealed exemplars, but this run does not seal" in sealed_refusal(giving_sealed(), simulated=True)
+    assert "exemplars that are not sealed" in sealed_refusal(REPLY)
+
+
+def test_a_sealed_contribution_of_another_run_stage_or_key_is_refused() -> None:
+    assert "was replayed or mixed up" in sealed_refusal(giving_sealed(run="1" * 32))
+    assert "was replayed or mixed up" in sealed_refusal(giving_sealed(stage=0))
+    assert "signed with another key" in sealed_refusal(giving_sealed(keys=Keys.generate("milan")))
+
+
+def test_a_sealed_contribution_beyond_its_budget_or_unasked_is_refused() -> None:
+    assert "10 are allowed" in sealed_refusal(giving_sealed(), SEALING.model_copy(update={"budget": 10}))
+    assert "not asked for" in sealed_refusal(giving_sealed(), SEALING.model_copy(update={"contribute": False}))
+
+
+def test_a_sealed_contribution_that_was_changed_is_refused() -> None:
+    reply = giving_sealed()
+    assert isinstance(reply.contribution, SealedContribution)
+    payloads = {name: payload[::-1].copy() for name, payload in reply.contribution.payloads.items()}
+    changed = replace(reply, contribution=replace(reply.contribution, payloads=payloads))
+    assert "was changed on its way" in sealed_refusal(changed)
