@@ -114,13 +114,13 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     custody = places[0].custody
     with custody.refusing("train request", task):
         check_role(custody.policy, "train")
-        custody.hear_dropped(task)
         memory = open_memory(custody, request)
         _inspect(request.weights, memory, settings)
         note_received(custody, request)
         outlook = look_ahead(custody, task)
         hospitals = [place.open() for place in places]
         first = hospitals[0]
+        custody.hear_dropped(task, first.withdrawn)
         with visit_state(first.state, request, settings.training.checkpoint_seconds) as state:
             reply = state.finished()
             if reply is None:
@@ -128,7 +128,7 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
                 state.finish(reply, settings.network)
             else:
                 say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
-        given = still_allowed(custody, places[0].site, first, reply.contribution)
+        given = still_allowed(custody, places[0].site, first, task, reply.contribution)
         note_sent(custody, task, given, sum(value.nbytes for value in reply.weights.values()))
     figures = reply.figures.model_copy(update={"withdrawn": first.card.withdrawn})
     return pack_train_reply(TrainReply(reply.weights, given, figures))
@@ -143,9 +143,9 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     custody = place.custody
     with custody.refusing("evaluate request", request.task):
         check_role(custody.policy, "evaluate")
-        custody.hear_dropped(request.task)
         _inspect(request.weights, ReplayMemory(), settings)
         hospital = place.open()
+        custody.hear_dropped(request.task, hospital.withdrawn)
         forget_visit(hospital.state, request.task, hospital.center)
         good, problems = hospital.open(hospital.test)
         device = choose_device(settings.training.device)

@@ -92,9 +92,10 @@ class Custody:
             for subject in entry.facts.subjects
         )
 
-    def hear_dropped(self, task: TrainTask | EvaluateTask) -> None:
-        """Note, once a run, whose exemplars the coordinator says that it hands on no more."""
-        if self.audit is None or not task.dropped:
+    def hear_dropped(self, task: TrainTask | EvaluateTask, withdrawn: frozenset[str]) -> None:
+        """Note, once a run, whose exemplars of those withdrawn the coordinator says that it hands on no more."""
+        dropped = sorted(withdrawn & set(task.dropped))
+        if self.audit is None or not dropped:
             return
         known = {
             subject
@@ -102,7 +103,7 @@ class Custody:
             if entry.facts.message == DROPPED and entry.facts.run == task.run
             for subject in entry.facts.subjects
         }
-        if new := tuple(subject for subject in task.dropped if subject not in known):
+        if new := tuple(subject for subject in dropped if subject not in known):
             self.note("withdrawn", Facts(message=DROPPED, run=task.run, stage=task.stage, subjects=new))
             say(f"{self.center}: the coordinator has dropped the exemplars of {len(new)} subjects that were withdrawn")
 

@@ -15,7 +15,7 @@ from client.policy import Policy, Subject, why_barred
 from client.release import Release, Request, release
 from client.site import Site
 from shared.contribution import Contribution, PlainContribution
-from shared.errors import MessageError, PolicyError, SealError
+from shared.errors import MessageError, PolicyError, SealError, TrustError
 from shared.identity import Identity
 from shared.manifest import SealedContribution, Visit
 from shared.memory import Exemplar, ReplayMemory
@@ -97,7 +97,7 @@ def look_ahead(custody: Custody, task: TrainTask) -> Outlook:
         return Outlook(custody.policy.centers if custody.simulated else task.later, ())
     if not task.contribute or not custody.policy.share_exemplars:
         return Outlook(task.later, ())
-    shown = {identity.center: identity for identity in map(Identity.parse, task.identities)}
+    shown = {identity.center: identity for identity in _parsed(task.identities)}
     wanted = [center for center in task.later if center in custody.policy.centers]
     if without := [center for center in wanted if center not in shown]:
         say(f"{custody.center}: nothing goes to {', '.join(without)}, which made no keys")
@@ -108,6 +108,13 @@ def look_ahead(custody: Custody, task: TrainTask) -> Outlook:
         custody.own_keys()
     recipients = tuple(c for c in task.later if c in shown or c not in custody.policy.centers)
     return Outlook(recipients, identities)
+
+
+def _parsed(lines: tuple[str, ...]) -> list[Identity]:
+    try:
+        return [Identity.parse(line) for line in lines]
+    except TrustError as error:
+        raise MessageError(f"the coordinator sent a public key that is none ({error}): refused") from None
 
 
 def subjects_of(site: Site, hospital: Hospital, sent: frozenset[str]) -> Mapping[str, Subject]:
@@ -169,16 +176,17 @@ def wrap(custody: Custody, released: Release, task: TrainTask, outlook: Outlook)
     return seal(released.exemplars, custody.own_keys(), custody.peers.check, terms)
 
 
-def still_allowed(custody: Custody, site: Site, hospital: Hospital, given: Contribution | None) -> Contribution | None:
+def still_allowed(
+    custody: Custody, site: Site, hospital: Hospital, task: TrainTask, given: Contribution | None
+) -> Contribution | None:
     """What of a contribution may leave today; it may have been made, and kept, before policy or consent changed."""
     if given is None or not custody.policy.share_exemplars:
         return None
+    allowed = {custody.center, *custody.policy.centers}
     if isinstance(given, SealedContribution):
-        if given.manifest.claims.expiry <= custody.clock():
+        if given.manifest.claims.expiry <= custody.clock() or set(given.recipients) - allowed:
             return None
-        if set(given.recipients) - {custody.center, *custody.policy.centers}:
-            return None
-    elif not custody.policy.allow_unsealed:
+    elif not custody.policy.allow_unsealed or set(task.later) - allowed:
         return None
     subjects = subjects_of(site, hospital, frozenset())
     left = given.without({known for known in given.subjects if _barred(custody.policy, subjects.get(known))})

@@ -42,7 +42,7 @@ def make_keys(folder: Path, center: str) -> Keys:
         PUBLIC: f"{keys.identity}\n".encode(),
     }
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as draft:
             made = Path(draft) / "keys"
             made.mkdir(mode=PRIVATE_FOLDER)

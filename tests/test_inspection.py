@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from server import inspection
+from server.entries import mean_dice
 from server.inspection import inspect_reply
 from shared.clock import utc_now
 from shared.contribution import PlainContribution
@@ -15,8 +17,9 @@ from shared.errors import CenterError
 from shared.identity import Keys
 from shared.manifest import SealedContribution, Visit
 from shared.memory import Exemplar
-from shared.messages import CenterCard, TrainFigures, TrainReply, TrainTask
+from shared.messages import CaseScore, CenterCard, TestFigures, TrainFigures, TrainReply, TrainTask
 from shared.network import Weights
+from shared.scores import mean_scores
 from shared.sealing import Terms, seal
 from shared.settings import Settings
 from tests.conftest import ROOT
@@ -126,6 +129,20 @@ def test_exemplars_of_too_many_subjects() -> None:
 def test_exemplars_beyond_their_budget() -> None:
     said = refusal(REPLY, TASK.model_copy(update={"budget": TASK.budget - 1}))
     assert f"exemplars of {TASK.budget} bytes, but {TASK.budget - 1} were allowed" in said
+
+
+# Test scores
+
+
+def test_means_are_inspected_as_single_scores_are() -> None:
+    case = CaseScore(subject="a", contrast="FLAIR", dice=0.5, soft_dice=0.5, precision=0.5, recall=0.5)
+    mean = mean_scores([case, case.model_copy(update={"subject": "b"})])
+    figures = TestFigures(center="milan", mean=mean, seconds=1.0)
+    assert inspection.tests_problem(figures, "milan", CARD) == ""
+    assert mean_dice(figures) == 0.5
+    assert "scores of center milan" in inspection.tests_problem(figures, "karo", CARD)
+    few = CARD.model_copy(update={"test_subjects": 1})
+    assert inspection.tests_problem(figures, "milan", few) == "scores of 2 subjects, but it has 1 to test on"
 
 
 # Sealed contributions, which can be inspected without any key

@@ -176,6 +176,41 @@ def test_a_recipient_that_is_not_pinned(study: Study) -> None:
     assert "no key of elsewhere is pinned here" in said
 
 
+def test_a_public_key_that_is_none(study: Study) -> None:
+    line = str(study.keys["elsewhere"].identity)[:-4]
+    assert "sent a public key that is none" in refusal(study, contribute=True, identities=(line,))
+
+
+def test_a_hospital_without_keys_learns_how_to_make_them(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
+    identities = (str(study.keys["elsewhere"].identity),)
+    (study.root / "mercy" / "state" / "keys").rename(study.root / "away")
+    assert refusal(study, contribute=True, identities=identities) == "mercy has made no keys yet"
+    assert "wardround hospital keys" in capsys.readouterr().out
+
+
+def test_keys_that_others_can_read_are_not_used_and_no_path_is_told(study: Study) -> None:
+    wire = study.wire()
+    (study.root / "mercy" / "state" / "keys" / "signing.pem").chmod(0o644)
+    with pytest.raises(Refused, match="a key at the hospital cannot be used; its client's log says which and why"):
+        unpack_train_reply(ask(wire, ()))
+
+
+def test_an_audit_log_that_was_cut_lets_nothing_leave(study: Study) -> None:
+    accepted(study)
+    log = study.root / "mercy" / "state" / "audit" / "audit.jsonl"
+    log.write_bytes(log.read_bytes()[:-10])
+    with pytest.raises(Refused, match=r"a record of the hospital .* cannot be relied on; its client's log says more"):
+        unpack_train_reply(ask(study.wire(), ()))
+
+
+def test_a_hospital_toml_that_is_wrong_tells_no_path(study: Study) -> None:
+    study.toml("mercy").write_text("center = 7")
+    content = ask(study.wire(), ())
+    with pytest.raises(Refused, match=r"its hospital\.toml is wrong; its client's log says where"):
+        unpack_train_reply(content)
+    assert str(study.root).encode() not in recorddict_to_proto(content).SerializeToString()
+
+
 def test_exemplars_that_should_have_been_sealed(study: Study) -> None:
     study.write_site("mercy", allow_unsealed=True)
     said = refusal(study, PlainContribution((crop(1),)))
