@@ -18,6 +18,7 @@ from scenarios.certificates import Files, make_trial
 from scenarios.plan import load_settings
 from scenarios.processes import parents_of_all
 from scenarios.superlink import free_port
+from scenarios.supervision import flower_environment
 from tests.conftest import OUTSIDE
 from tests.deployment import Deployment, Joining, status_of, wait_until
 from tests.test_faults import SMOKE, results_of
@@ -184,13 +185,14 @@ def test_an_address_without_tls_is_refused(deployment: Deployment, stranger: Joi
         plain.stop()
 
 
-def test_a_node_without_tls_is_refused(deployment: Deployment, stranger: Joining) -> None:
+def test_a_node_without_tls_is_refused(deployment: Deployment, stranger: Joining, tmp_path: Path) -> None:
     """What Wardround never does, done by hand: with the key Flower refuses, and without it nginx."""
     node = [str(SCRIPTS / "flower-supernode"), "--insecure", "--superlink", deployment.address]
     node += ["--port", str(free_port()), "--max-retries", "1"]
     key = ["--auth-supernode-private-key", str(stranger.public_key.with_suffix(""))]
     for options, reason in ((key, "requires a secure TLS connection"), ([], "400 Bad Request")):
-        ended = subprocess.run([*node, *options], capture_output=True, text=True, timeout=60)
+        home = flower_environment(tmp_path)
+        ended = subprocess.run([*node, *options], capture_output=True, text=True, timeout=60, env=home)
         assert ended.returncode != 0 and reason in ended.stdout + ended.stderr
 
 
