@@ -46,14 +46,13 @@ def up(
         _say(line)
     told = False
 
-    def hear(line: str) -> bool:
+    def hear(line: str) -> None:
         nonlocal told
         if READY in line:
             _say(f"the SuperLink listens on {ours.address}, with TLS, and takes enrolled hospitals alone")
             if not told:
                 _say(_next_steps(ours))
             told = True
-        return False
 
     _say(f"starting the SuperLink; its log is {ours.log}")
     try:

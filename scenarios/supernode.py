@@ -51,8 +51,8 @@ class Listener:
     lost: bool = False
     refused_since: float | None = None
 
-    def hear(self, line: str) -> bool:
-        """Say what a line means, where it means something; and whether only a new start can help now."""
+    def hear(self, line: str) -> None:
+        """Say what a line means, where it means something."""
         if line.startswith(MARK):
             self.say(line.removeprefix(MARK))
         elif found := re.search(r"SuperNode ID: (\d+)", line):
@@ -71,11 +71,10 @@ class Listener:
             doing = {"train": "training", "evaluate": "testing"}[found[1]]
             self.say(f"{doing}: the coordinator sent a model")
         elif "Failed to send message" in line:
-            # Flower drops the answer, and the coordinator would wait for it until it expires. When the node
-            # leaves and comes back, the coordinator asks again, and what was trained is still here.
-            self.say(f"lost: the answer could not be sent ({line.partition(': ')[2].partition(': ')[2] or line})")
-            return True
-        return False
+            # Flower drops the answer when its announcement is already at the SuperLink, so that the coordinator
+            # waits for it; a new start does not change that.
+            reason = line.partition(": ")[2].partition(": ")[2] or line
+            self.say(f"lost: the answer could not be sent ({reason}): tell the coordinator, who must resume the run")
 
     def ended(self, end: End) -> str:
         """Why the SuperNode ended. Raises `LaunchError` or `TrustError` where a new start cannot help."""

@@ -51,8 +51,8 @@ class Service:
     """Anew for each start, as it may need another free port."""
     environment: Mapping[str, str]
     log: Path
-    hear: Callable[[str], bool]
-    """Gets each line, without colours; says whether only a new start can help now."""
+    hear: Callable[[str], None]
+    """Gets each line, without colours."""
     ended: Callable[[End], str]
     """Says in a few words what happened; raises `LaunchError` where another start is of no use."""
     say: Callable[[str], None]
@@ -90,8 +90,8 @@ def _run_once(service: Service, mark: str, log: logging.Logger) -> End:
             line = plain(raw.decode("utf-8", "replace").rstrip())
             log.info(line)
             last.append(line)
-            if not stopping.is_set() and service.hear(line):
-                process.terminate()
+            if not stopping.is_set():
+                service.hear(line)
 
     listener = threading.Thread(target=listen, daemon=True)
     listener.start()

@@ -83,15 +83,14 @@ class Deployment:
         wait_until(lambda: status_of(self.outside, "/", self.root) is not None, answers, started.tail)
         return started
 
-    def another_nginx(self, listen: str, certificate: Path, key: Path, body: str = "64m") -> tuple[Watched, Path]:
-        """One more way in, with what the command would not write; returns it and its configuration."""
+    def another_nginx(self, listen: str, certificate: Path, key: Path) -> None:
+        """One more way in, with an address or a certificate that the command would not show."""
         folder = self.folder / f"nginx-{listen}"
         folder.mkdir()
         text = Proxy(listen, certificate, key, self.inside, self.root).standalone(folder)
-        (folder / "nginx.conf").write_text(text.replace("client_max_body_size 64m", f"client_max_body_size {body}"))
+        (folder / "nginx.conf").write_text(text)
         started = self._nginx(folder / "nginx.conf")
         wait_until(lambda: (folder / "nginx.pid").is_file(), "nginx starts", started.tail)
-        return started, folder / "nginx.conf"
 
     def _nginx(self, file: Path) -> Watched:
         nginx = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")

@@ -215,25 +215,6 @@ def test_a_hospital_comes_back_after_its_node_and_its_coordinator_died(deploymen
     wait_until(lambda: f"{center} " in deployment.listing(), "it is listed", node.tail)
 
 
-def test_an_answer_that_was_refused_on_its_way_is_asked_for_again(deployment: Deployment, stranger: Joining) -> None:
-    """Flower drops it without a word to the coordinator, which would wait until the message expires."""
-    tls, address = deployment.coordinator / "tls", f"127.0.0.1:{free_port()}"
-    nginx, configuration = deployment.another_nginx(address, tls / "server.pem", tls / "server.key", body="64k")
-    change(stranger, deployment.address, address)
-    deployment.enroll(stranger)
-    node = deployment.join(stranger)
-    node.hear("joined as", 60)
-    folder = deployment.folder / "refused"
-    words = [word for pair in ["method=finetune", f"centers={stranger.center}", *ROUGH] for word in ("-c", pair)]
-    run = deployment.run("run", *words, "--output", folder, "--coordinator", deployment.coordinator)
-    node.hear("lost: the answer could not be sent", 240)
-    configuration.write_text(configuration.read_text().replace("64k", "64m"))
-    send(nginx.process.pid, signal.SIGHUP)
-    assert run.end(400) == 0, run.tail()
-    # Trained once: the second time it was answered from what the hospital had kept.
-    assert sum(line.startswith(f"{stranger.center}: step 4/4") for line in node.lines) == 1
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_hospital_that_leaves_leaves_nothing_running(
     deployment: Deployment, stranger: Joining, number: signal.Signals
