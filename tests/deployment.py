@@ -70,7 +70,7 @@ class Deployment:
         """`wardround coordinator up`, until it listens."""
         words: list[str | Path] = ["coordinator", "up", self.coordinator, "--port", str(self._port)]
         started = self._watch("coordinator", *words)
-        started.hear("the SuperLink listens on", 90)
+        started.hear_of("the SuperLink listens on", 90)
         return started
 
     def start_nginx(self) -> Watched:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from client.hospital import phantom_settings
+from client.node import phantom_settings
 from phantoms import make_hospital
 from scenarios.certificates import Files, make_trial
 from scenarios.plan import load_settings
@@ -21,8 +21,8 @@ from scenarios.superlink import free_port
 from scenarios.supervision import flower_environment
 from tests.conftest import OUTSIDE
 from tests.deployment import Deployment, Joining, status_of, wait_until
-from tests.test_faults import SMOKE, results_of
-from tests.watched import SCRIPTS, Watched, command_of, send
+from tests.test_faults import results_of
+from tests.watched import SCRIPTS, SMOKE, Watched, command_of, send
 
 pytestmark = [pytest.mark.deployed, pytest.mark.timeout(900)]
 
@@ -33,7 +33,7 @@ ROUGH = ["spacing=4", "features=4", "steps=4", "batch-size=4", "patch-size=16", 
 
 def data_of_three(cache: Path) -> dict[str, Path]:
     """Two hospitals' real patients where they are at hand, and simulated ones."""
-    phantoms = phantom_settings(load_settings(SMOKE, [], None).data)
+    phantoms = phantom_settings(load_settings(SMOKE[0], [], None).data)
     real = {center: OUTSIDE / "real-hospitals" / center for center in REAL}
     found = {center: folder for center, folder in real.items() if folder.is_dir()}
     simulated = CENTERS[: 3 - len(found)]
@@ -50,7 +50,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterato
             started.enroll(hospital)
             started.join(hospital)
         for center, node in started.joined.items():
-            node.hear(f"joined as {center}", 90)
+            node.hear_of(f"joined as {center}", 90)
         yield started
     finally:
         started.stop()
@@ -59,7 +59,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterato
 @pytest.fixture
 def stranger(deployment: Deployment, cache: Path, request: pytest.FixtureRequest) -> Joining:
     """One more hospital, with a file and a key, that nobody enrolled."""
-    phantoms = phantom_settings(load_settings(SMOKE, [], None).data)
+    phantoms = phantom_settings(load_settings(SMOKE[0], [], None).data)
     data = make_hospital("milan", phantoms, cache / "hospitals")
     return deployment.init(f"s{abs(hash(request.node.name)) % 10**8}", data)
 
@@ -137,7 +137,7 @@ def test_a_hospital_that_nobody_enrolled_is_refused(deployment: Deployment, stra
 def test_a_hospital_that_was_removed_is_refused(deployment: Deployment, stranger: Joining) -> None:
     deployment.enroll(stranger)
     node = deployment.join(stranger)
-    node.hear("joined as", 60)
+    node.hear_of("joined as", 60)
     deployment.command("coordinator", "remove", deployment.coordinator, stranger.center)
     assert "does not know this hospital's key" in refusal(node, 180)
 
@@ -224,7 +224,7 @@ def test_a_hospital_that_leaves_leaves_nothing_running(
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     node = deployment.join(stranger)
     signal.signal(signal.SIGINT, before)
-    node.hear("joined as", 60)
+    node.hear_of("joined as", 60)
     kin = node.family("")
     assert len(kin) > 2
     send(node.process.pid, number)

@@ -52,6 +52,10 @@ class Watched:
         """Wait until a line begins with `words`."""
         self.until(lambda: any(line.startswith(words) for line in self._lines), f"it says {words!r}", seconds)
 
+    def hear_of(self, words: str, seconds: float = 180.0) -> None:
+        """Wait until a line holds `words`."""
+        self.until(lambda: any(words in line for line in self._lines), f"it tells of {words!r}", seconds)
+
     def until(self, happened: Callable[[], bool], what: str, seconds: float = 180.0, nap: float = 0.02) -> None:
         """Wait for something while the process runs."""
         deadline = time.monotonic() + seconds
