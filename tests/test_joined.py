@@ -5,7 +5,6 @@ that share no folder.
 """
 
 import signal
-import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -190,10 +189,10 @@ def test_a_node_without_tls_is_refused(deployment: Deployment, stranger: Joining
     node = [str(SCRIPTS / "flower-supernode"), "--insecure", "--superlink", deployment.address]
     node += ["--port", str(free_port()), "--max-retries", "1"]
     key = ["--auth-supernode-private-key", str(stranger.public_key.with_suffix(""))]
+    home = flower_environment(tmp_path)
     for options, reason in ((key, "requires a secure TLS connection"), ([], "400 Bad Request")):
-        home = flower_environment(tmp_path)
-        ended = subprocess.run([*node, *options], capture_output=True, text=True, timeout=60, env=home)
-        assert ended.returncode != 0 and reason in ended.stdout + ended.stderr
+        ended = Watched(*node, *options, log=tmp_path / "node.out", environment=home)
+        assert ended.end(60) != 0 and reason in "\n".join(ended.lines)
 
 
 def test_a_hospital_whose_file_has_two_names_is_refused(deployment: Deployment, stranger: Joining) -> None:
