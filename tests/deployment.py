@@ -174,6 +174,32 @@ def wait_until(happened: Callable[[], bool], what: str, tail: Callable[[], str],
         time.sleep(0.1)
 
 
+def introduce(deployment: Deployment) -> None:
+    """Give every hospital the others' keys, as they read them out to each other, and let it share with them."""
+    lines = {
+        center: next(
+            line
+            for line in deployment.command("hospital", "keys", hospital.toml).splitlines()
+            if line.startswith("wardround-key-v1 ")
+        )
+        for center, hospital in deployment.hospitals.items()
+    }
+    for center, hospital in deployment.hospitals.items():
+        others = [name for name in lines if name != center]
+        pins = "".join(f'{name} = "{lines[name]}"\n' for name in others)
+        text = hospital.toml.read_text()
+        hospital.toml.write_text(text.replace("[peers]\n", f"[peers]\n{pins}"))
+        policy_of(
+            hospital,
+            report_subject_scores=True,
+            share_exemplars=True,
+            centers=others,
+            subjects=20,
+            megabytes=100,
+            expiry_days=2,
+        )
+
+
 def policy_of(hospital: Joining, **changes: object) -> None:
     """Change keys of the hospital's [policy], as its owner would with an editor."""
     text = hospital.toml.read_text()

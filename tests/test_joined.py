@@ -19,7 +19,7 @@ from scenarios.processes import parents_of_all
 from scenarios.superlink import free_port
 from scenarios.supervision import flower_environment
 from tests.conftest import OUTSIDE
-from tests.deployment import Deployment, Joining, status_of, wait_until
+from tests.deployment import Deployment, Joining, introduce, status_of, wait_until
 from tests.test_faults import results_of
 from tests.watched import SCRIPTS, SMOKE, Watched, command_of, send
 
@@ -45,7 +45,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterato
     started = Deployment(tmp_path_factory.mktemp("deployment"))
     try:
         for center, data in data_of_three(cache).items():
-            hospital = started.init(center, data)
+            started.init(center, data, "--role", "both")
+        introduce(started)
+        for hospital in list(started.hospitals.values()):
             started.enroll(hospital)
             started.join(hospital)
         for center, node in started.joined.items():
@@ -79,7 +81,7 @@ def change(hospital: Joining, old: str, new: str) -> None:
 
 def test_three_hospitals_that_joined_finish_a_study(deployment: Deployment) -> None:
     centers = list(deployment.joined)
-    words = ["method=finetune", f"centers={','.join(centers)}", *ROUGH]
+    words = ["method=replay", f"centers={','.join(centers)}", *ROUGH]
     changes = [word for pair in words for word in ("-c", pair)]
     folder = deployment.folder / "run"
     run = deployment.run("run", *changes, "--output", folder, "--coordinator", deployment.coordinator)
@@ -87,9 +89,29 @@ def test_three_hospitals_that_joined_finish_a_study(deployment: Deployment) -> N
     results = results_of(folder)
     assert sorted(results["order"]) == sorted(centers)
     assert all(cell is not None for row in results["R"] for cell in row)
+    assert results["stages"][-1]["memory_exemplars"] >= 3
     for center, node in deployment.joined.items():
         assert any(line.startswith(f"{center}: step 4/4") for line in node.lines), node.tail()
         assert "training: the coordinator sent a model" in node.lines
+
+
+def test_nothing_that_the_coordinator_holds_names_a_patient(deployment: Deployment, cache: Path) -> None:
+    """After the study: its database, journal, results and logs."""
+    subjects = {path.name for data in data_of_three(cache).values() for path in data.glob("sub-*")}
+    secrets = [*subjects, *(str(data) for data in data_of_three(cache).values())]
+    held = [path for name in ("coordinator", "run") for path in (deployment.folder / name).rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in held) and any(path.name == "results.json" for path in held)
+    for path in held:
+        content = path.read_bytes()
+        assert not [secret for secret in secrets if secret.encode() in content], path
+
+
+def test_every_hospital_s_audit_log_shows_what_it_sent(deployment: Deployment) -> None:
+    order = results_of(deployment.folder / "run")["order"]
+    for center, hospital in deployment.hospitals.items():
+        if center in order:
+            told = deployment.command("hospital", "audit", hospital.toml)
+            assert "sent" in told and "received" in told
 
 
 def test_the_coordinator_lists_who_is_there(deployment: Deployment) -> None:
