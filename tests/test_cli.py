@@ -53,7 +53,7 @@ def test_an_empty_data_folder_is_named(
     (tmp_path / "milan").mkdir()
     code, error = call(monkeypatch, capsys, "run", "-c", f"data-dir={tmp_path}", "-c", "centers=milan")
     assert code == 1
-    assert f"{tmp_path / 'milan'} has no sub-* folder" in error
+    assert f"{tmp_path / 'milan'} is laid out in no known way" in error
 
 
 def test_a_folder_that_cannot_be_written_is_named(

@@ -214,7 +214,7 @@ def test_a_node_without_tls_is_refused(deployment: Deployment, stranger: Joining
     home = flower_environment(tmp_path)
     for options, reason in ((key, "requires a secure TLS connection"), ([], "400 Bad Request")):
         ended = Watched(*node, *options, log=tmp_path / "node.out", environment=home)
-        assert ended.end(60) != 0 and reason in "\n".join(ended.lines)
+        assert ended.end(180) != 0 and reason in "\n".join(ended.lines)
 
 
 def test_a_hospital_whose_file_has_two_names_is_refused(deployment: Deployment, stranger: Joining) -> None:

@@ -476,7 +476,7 @@ def good(side: str, *exemplars: Exemplar) -> RecordDict:
 
 def test_a_good_message_is_let_in() -> None:
     """Or the refusals below would prove nothing."""
-    assert "hospital's data" in at_the_hospital(request(crop()))
+    assert "hospital's data" in at_the_hospital(request())
     evaluate = EvaluateRequest(EvaluateTask(run=RUN_NAME, stage=0, center="grace"), WEIGHTS)
     assert "hospital's data" in at_the_hospital(pack_evaluate_request(evaluate), "evaluate")
     assert "hospital's data" in at_the_hospital(pack_question(), "query.roll_call")
