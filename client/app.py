@@ -149,10 +149,10 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
         forget_visit(hospital.state, request.task, hospital.center)
         good, problems = hospital.open(hospital.test)
         device = choose_device(settings.training.device)
-        overlaps = evaluate(request.weights, [volume for _, volume in good], settings, device)
+        scores = evaluate(request.weights, [volume for _, volume in good], settings, device)
         scored = [
-            CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **vars(score))
-            for (case, _), score in zip(good, overlaps, strict=True)
+            CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **score.model_dump())
+            for (case, _), score in zip(good, scores, strict=True)
         ]
         report = report_scores(custody.policy, scored)
         kind = "test scores of each image" if report.cases else "mean test scores"

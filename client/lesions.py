@@ -1,4 +1,4 @@
-"""How much lesion a label holds: its volume, and how many lesions."""
+"""What counts as a lesion: how much of it a label holds, and how many there are."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,18 +9,37 @@ from client.findings import LESION
 TOUCHING = np.ones((3, 3, 3), dtype=bool)
 """26-connectivity: voxels that share a face, an edge or a corner belong to one lesion."""
 
+Box = tuple[slice, slice, slice]
+
 
 def lesion_ml(label: NDArray[np.float32], affine: NDArray[np.float64]) -> float:
     """A soft label's volume in ml, counted by fractions of voxels."""
-    voxel_ml = abs(float(np.linalg.det(affine[:3, :3]))) / 1000
-    return float(label.clip(0, 1).sum(dtype=np.float64)) * voxel_ml
+    return float(label.clip(0, 1).sum(dtype=np.float64)) * voxel_ml(affine)
 
 
 def lesion_count(label: NDArray[np.float32]) -> int:
     """The number of separate lesions: components of `label >= 0.5` in 26-connectivity, however small."""
     lesion = label >= LESION
+    return number_lesions(lesion[box_around(lesion)])[1]
+
+
+def number_lesions(lesion: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Each voxel's lesion, counted from 1 (0 is none), and how many lesions there are."""
+    numbers, count = ndimage.label(lesion, structure=TOUCHING)
+    return numbers, int(count)
+
+
+def box_around(lesion: NDArray[np.bool_]) -> Box:
+    """The smallest box that holds every voxel of a mask; an empty box for none.
+
+    Nothing outside it matters to lesions, and most of a volume is outside.
+    """
     if not lesion.any():
-        return 0
-    # Nothing outside the lesions' box matters, and most of a volume is.
-    box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(lesion))
-    return int(ndimage.label(lesion[box], structure=TOUCHING)[1])
+        return (slice(0), slice(0), slice(0))
+    first, second, third = (slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(lesion))
+    return first, second, third
+
+
+def voxel_ml(affine: NDArray[np.float64]) -> float:
+    """The volume of one voxel in ml."""
+    return abs(float(np.linalg.det(affine[:3, :3]))) / 1000

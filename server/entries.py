@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from server.course import Stage
 from shared.messages import CenterCard, TestFigures, TrainFigures
 
-FORMAT = 2
+FORMAT = 3
 """Version of the journal."""
 
 

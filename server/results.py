@@ -105,7 +105,8 @@ def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRec
         "versions": versions(),
         "stages": [_stage(record) for record in records],
         "test_scores": [
-            {"stage": record.stage.index, "center": center, **case.model_dump()}
+            {"stage": record.stage.index, "center": center, "subject": case.subject, "contrast": case.contrast}
+            | case.model_dump()
             for record in records
             for center, figures in record.tests.items()
             for case in figures.cases

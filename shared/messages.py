@@ -20,9 +20,9 @@ from shared.canonical import CenterName, Pseudonym
 from shared.contribution import Contribution, dump_documents, load_contributions
 from shared.errors import MessageError
 from shared.network import Weights
-from shared.scores import MeanScores
+from shared.scores import MeanScores, Scores
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Version of this format."""
 
 
@@ -114,19 +114,11 @@ class TrainFigures(Header):
     """Of subjects that may no longer be handed on."""
 
 
-class CaseScore(Header):
+class CaseScore(Scores):
     """How one test image was segmented."""
 
     subject: str
     contrast: str
-    dice: float = Field(ge=0, le=1)
-    soft_dice: float = Field(ge=0, le=1)
-    precision: float = Field(ge=0, le=1)
-    recall: float = Field(ge=0, le=1)
-
-
-SCORES = ("dice", "soft_dice", "precision", "recall")
-"""Of a case, and what a mean must say."""
 
 
 class EvaluateTask(Header):
@@ -157,8 +149,12 @@ class TestFigures(Header):
     def _one_or_the_other(self) -> Self:
         if bool(self.cases) == (self.mean is not None):
             raise ValueError("either cases or their mean must be there")
-        if self.mean is not None and not all(0 <= self.mean.means.get(name, -1) <= 1 for name in SCORES):
-            raise ValueError(f"the means of {', '.join(SCORES)} must be there and lie between 0 and 1")
+        if self.mean is not None:
+            try:
+                Scores.model_validate(self.mean.means)  # a mean lies where the scores lie
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise ValueError(f"the mean of {first['loc'][0]} is wrong: {first['msg']}") from None
         return self
 
     @property

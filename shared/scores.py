@@ -1,13 +1,54 @@
-"""A center's mean test scores: what it reports where its subjects' own scores must not leave."""
+"""Test scores: what is said of each test image, and what a center reports where its subjects' own must not leave."""
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Protocol
+from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 LEAST_SUBJECTS = 2
 """A mean over one subject is that subject's score."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Scores(BaseModel):
+    """How well one image was segmented, in its own grid; lesion is what is 0.5 or more (client/metrics.py).
+
+    Every score is defined for every image, also where nothing was to find or nothing was found:
+
+    | truth  | prediction  | shares | volume_difference_ml  | hd95_mm                              |
+    |--------|-------------|--------|-----------------------|--------------------------------------|
+    | empty  | empty       | 1      | 0                     | 0                                    |
+    | empty  | lesion      | 0      | the prediction's      | the image's diagonal, its worst      |
+    | lesion | empty       | 0      | the truth's           | the image's diagonal, its worst      |
+    | lesion | elsewhere   | 0      | that of both          | that of both, less than the diagonal |
+
+    `soft_dice` follows the soft values instead: it is 1 only where both are 0 in every voxel, and a
+    segmentation that stays below 0.5 still has a soft Dice.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dice: Share
+    """At 0.5: the number in R."""
+    soft_dice: Share
+    """Of the soft values: 2 sum(p t) / (sum p + sum t)."""
+    precision: Share
+    """Of the voxels that were found."""
+    recall: Share
+    """Of the voxels that were to find."""
+    lesion_sensitivity: Share
+    """Of the lesions that were to find, the share that was hit."""
+    lesion_precision: Share
+    """Of the lesions that were found, the share that hits one."""
+    lesion_f1: Share
+    """The harmonic mean of the two."""
+    volume_difference_ml: Amount
+    """Between the lesion volumes of prediction and truth, without sign."""
+    hd95_mm: Amount
+    """95th percentile of the Hausdorff distance, the greater of both directions."""
 
 
 class Scored(Protocol):

@@ -36,6 +36,7 @@ from shared.network import Weights, initial_weights
 from shared.settings import Settings
 from tests.datasets import write_dataset
 from tests.fakes import FakeGrid
+from tests.scored import SCORES, SHARES
 
 SIZES = {"milan": (2, 1), "ucsf": (2, 1), "amu": (2, 1)}
 """Subjects that train and test at the smoke scenario's centers."""
@@ -244,7 +245,8 @@ def test_every_test_subject_is_scored(grid: FakeGrid, node: int, center: str) ->
     figures = unpack_header(ask(grid, "evaluate", content, node), TestFigures)
     assert (figures.center, len(figures.cases)) == (center, SIZES[center][1])
     for case in figures.cases:
-        assert all(0 <= score <= 1 for score in (case.dice, case.soft_dice, case.precision, case.recall))
+        scores = case.model_dump()
+        assert all(0 <= scores[name] <= 1 for name in SHARES) and all(0 <= scores[name] < 1e4 for name in SCORES)
         assert len(case.subject) == 16 and case.contrast == ("T2w" if center == "milan" else "FLAIR")
     again = unpack_header(ask(grid, "evaluate", content, node), TestFigures)
     assert again.cases == figures.cases

@@ -1,99 +1,21 @@
-"""Testing: the figures by hand and by MONAI, and whole volumes of any shape."""
+"""Testing: whole volumes of any shape, and scores in each image's own grid."""
 
-import math
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
-from monai.metrics.meandice import DiceMetric
-from numpy.typing import NDArray
 from torch import Tensor
 
-from client.evaluation import Overlap, evaluate, overlap, segment
+from client.evaluation import evaluate, segment
 from client.volumes import Volume, prepare
 from shared.network import initial_weights
 from shared.settings import Settings
 from tests.datasets import grid, patient, write_case
 
 CPU = torch.device("cpu")
-
-soft_pairs = st.tuples(*[st.integers(1, 5)] * 3).flatmap(
-    lambda shape: st.tuples(*[arrays(np.float32, shape, elements=st.floats(0, 1, width=32))] * 2)
-)
-
-
-def masks(*voxels: float) -> NDArray[np.float32]:
-    return np.array(voxels, dtype=np.float32).reshape(-1, 1, 1)
-
-
-# Overlap
-
-
-def test_the_figures_of_a_case_by_hand() -> None:
-    # Found: voxels 0-3; there: voxels 2-7; both: 2.
-    prediction = masks(1, 1, 1, 1, 0, 0, 0, 0)
-    truth = masks(0, 0, 1, 1, 1, 1, 1, 1)
-    assert overlap(prediction, truth) == Overlap(dice=0.4, soft_dice=0.4, precision=0.5, recall=pytest.approx(1 / 3))
-
-
-def test_the_threshold_is_a_half_and_counts_as_lesion() -> None:
-    assert overlap(masks(0.5, 0.49), masks(0.5, 0.0)).dice == 1
-    assert overlap(masks(0.49, 0.0), masks(0.5, 0.0)).dice == 0
-
-
-def test_soft_dice_by_hand() -> None:
-    # 2 (0.5 x 1 + 0.25 x 0.5) / (1 + 1.5)
-    score = overlap(masks(0.5, 0.25, 0.25), masks(1.0, 0.5, 0.0))
-    assert score.soft_dice == pytest.approx(2 * 0.625 / 2.5)
-
-
-@pytest.mark.parametrize(
-    ("prediction", "truth", "expected"),
-    [
-        (masks(0, 0), masks(0, 0), Overlap(1, 1, 1, 1)),
-        (masks(1, 0), masks(0, 0), Overlap(0, 0, 0, 0)),
-        (masks(0, 0), masks(1, 0), Overlap(0, 0, 0, 0)),
-        (masks(1, 0), masks(0, 1), Overlap(0, 0, 0, 0)),
-        (masks(1, 0), masks(1, 0), Overlap(1, 1, 1, 1)),
-    ],
-    ids=["nothing there, nothing found", "nothing there", "nothing found", "elsewhere", "perfect"],
-)
-def test_the_ends_of_the_scale_are_defined(prediction: NDArray, truth: NDArray, expected: Overlap) -> None:
-    assert overlap(prediction, truth) == expected
-
-
-@pytest.mark.parametrize("density", [0.02, 0.3, 0.9])
-def test_dice_is_that_of_monai(density: float) -> None:
-    random = np.random.default_rng(0)
-    for _ in range(20):
-        prediction, truth = (random.random((2, 5, 6, 7)) < density).astype(np.float32)
-        metric = DiceMetric(ignore_empty=False)
-        metric(torch.from_numpy(prediction)[None, None], torch.from_numpy(truth)[None, None])
-        assert overlap(prediction, truth).dice == pytest.approx(metric.aggregate().item(), abs=1e-6)
-
-
-@given(soft_pairs)
-def test_every_figure_lies_in_0_to_1_and_dice_is_their_harmonic_mean(pair: tuple[NDArray, NDArray]) -> None:
-    score = overlap(*pair)
-    assert all(0 <= figure <= 1 and math.isfinite(figure) for figure in vars(score).values())
-    if score.precision + score.recall:
-        harmonic = 2 * score.precision * score.recall / (score.precision + score.recall)
-        assert score.dice == pytest.approx(harmonic)
-    else:
-        assert score.dice == 0
-
-
-@given(soft_pairs)
-def test_prediction_and_truth_swapped_swap_precision_and_recall(pair: tuple[NDArray, NDArray]) -> None:
-    there, back = overlap(*pair), overlap(*pair[::-1])
-    assert (there.dice, there.soft_dice) == (back.dice, pytest.approx(back.soft_dice))
-    assert there.precision == back.recall or there.precision == there.recall == 0 or there.dice == back.dice == 0
-
 
 # Whole volumes
 
@@ -162,7 +84,13 @@ def biased(settings: Settings, by: float) -> dict[str, Tensor]:
 def test_each_volume_is_scored_in_its_own_grid(run_config: dict[str, Any], volumes: list[Volume]) -> None:
     options = Settings.from_run_config(run_config | {"patch-size": 16, "exemplar-mm": 96.0})
     nothing = evaluate(biased(options, -9.0), volumes, options, CPU)
-    assert nothing == [Overlap(0.0, pytest.approx(0, abs=0.01), 0.0, 0.0), Overlap(1.0, 0.0, 1.0, 1.0)]
+    missed, right = nothing
+    assert (missed.dice, missed.recall, missed.lesion_f1) == (0, 0, 0)
+    assert missed.soft_dice == pytest.approx(0, abs=0.01)
+    assert (right.dice, right.soft_dice, right.lesion_f1, right.hd95_mm) == (1, 0, 1, 0)
+    # The lesion's 1.4 ml, and the diagonal of a field of view of 48 mm.
+    assert missed.volume_difference_ml == pytest.approx(1.44, rel=0.1)
+    assert missed.hd95_mm == pytest.approx(48 * 3**0.5)
     everything = evaluate(biased(options, 9.0), volumes, options, CPU)
     assert [score.recall for score in everything] == [1.0, 0.0]
     # Precision is lesion over head, boxed and in the own grid.

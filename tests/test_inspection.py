@@ -17,12 +17,13 @@ from shared.errors import CenterError
 from shared.identity import Keys
 from shared.manifest import SealedContribution, Visit
 from shared.memory import Exemplar
-from shared.messages import CaseScore, CenterCard, TestFigures, TrainFigures, TrainReply, TrainTask
+from shared.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainTask
 from shared.network import Weights
 from shared.scores import mean_scores
 from shared.sealing import Terms, seal
 from shared.settings import Settings
 from tests.conftest import ROOT
+from tests.scored import case_score
 
 SENT: Weights = {"down.weight": torch.zeros(2, 3), "up.bias": torch.zeros(4)}
 MOST = 3
@@ -135,7 +136,7 @@ def test_exemplars_beyond_their_budget() -> None:
 
 
 def test_means_are_inspected_as_single_scores_are() -> None:
-    case = CaseScore(subject="a", contrast="FLAIR", dice=0.5, soft_dice=0.5, precision=0.5, recall=0.5)
+    case = case_score("a")
     mean = mean_scores([case, case.model_copy(update={"subject": "b"})])
     figures = TestFigures(center="milan", mean=mean, seconds=1.0)
     assert inspection.tests_problem(figures, "milan", CARD) == ""

@@ -22,11 +22,12 @@ from server.results import versions
 from shared.contribution import PlainContribution
 from shared.durable import NEW, read_document, write_document
 from shared.errors import CenterError, ResultsError, SettingsError
-from shared.messages import CaseScore, CenterCard, TestFigures, TrainReply, TrainRequest, TrainTask
+from shared.messages import CenterCard, TestFigures, TrainReply, TrainRequest, TrainTask
 from shared.network import initial_weights
 from shared.places import claimed
 from shared.settings import CIRCUMSTANCES, Settings
 from tests.conftest import ROOT
+from tests.scored import case_score
 from tests.test_results import ORDER, crop, figures_of, journal_of
 
 
@@ -47,7 +48,7 @@ def visit_of(journal: Journal, settings: Settings) -> tuple[TrainRequest, TrainR
 def scores_of(index: int, center: str) -> TestFigures:
     """Scores that tell from which stage and center they are."""
     dice = (1 + index + 0.1 * ORDER.index(center)) / 1000
-    case = CaseScore(subject="t0", contrast="T2w", dice=dice, soft_dice=0.5, precision=0.4, recall=0.3)
+    case = case_score("t0", "T2w", dice=dice)
     return TestFigures(center=center, cases=(case,), seconds=0.5)
 
 

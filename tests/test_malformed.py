@@ -52,6 +52,7 @@ from shared.settings import Settings
 from tests import test_cli, test_volumes
 from tests.conftest import ROOT
 from tests.fakes import FakeGrid
+from tests.scored import case_score
 from tests.test_cli import call
 from tests.test_results import ORDER, journal_of
 
@@ -642,7 +643,7 @@ values = st.recursive(
 @any_message
 @given(field=st.sampled_from([*TestFigures.model_fields, "more"]), value=values)
 def test_test_scores_are_what_was_agreed_or_refused(field: str, value: Any) -> None:
-    case = {"subject": "s", "contrast": "FLAIR", "dice": 0.5, "soft_dice": 0.5, "precision": 0.5, "recall": 0.5}
+    case = case_score().model_dump()
     figures: dict[str, Any] = {"center": "grace", "cases": [case], "seconds": 1.0, "set_aside": {}}
     good = TestFigures.model_validate(figures)
     try:

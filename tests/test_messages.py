@@ -46,6 +46,7 @@ from shared.network import Weights
 from shared.scores import MeanScores, mean_scores
 from shared.sealing import unseal
 from tests import sealed
+from tests.scored import SCORES, SHARES, case_score
 
 Travel = Callable[[RecordDict], RecordDict]
 
@@ -99,7 +100,8 @@ FIGURES = TrainFigures(
     compute_seconds=1.5,
     set_aside={"0123456789abcdef": "cannot be read"},
 )
-CASE = CaseScore(subject="s1", contrast="FLAIR", dice=0.5, soft_dice=0.4, precision=1.0, recall=0.0)
+CASE = case_score("s1", soft_dice=0.4, precision=1.0, recall=0.0, hd95_mm=12.5)
+MEANS = dict.fromkeys(SCORES, 0.5)
 HEADERS: list[Header] = [
     CenterCard(center="amu", training_subjects=6, test_subjects=2, contrasts=("FLAIR", "T2w"), fingerprint="f"),
     RollCall(
@@ -324,9 +326,18 @@ def test_a_test_without_a_single_case_is_no_test() -> None:
         TestFigures(center="amu", cases=(), seconds=1.0)
 
 
-@pytest.mark.parametrize("means", [{}, {"dice": 0.5}, dict.fromkeys(("dice", "soft_dice", "precision", "recall"), 1.5)])
-def test_means_must_say_all_and_lie_between_0_and_1(means: dict[str, float]) -> None:
-    with pytest.raises(ValidationError, match="the means of dice"):
+@pytest.mark.parametrize(
+    ("means", "wrong"),
+    [
+        ({}, "dice"),
+        ({"dice": 0.5}, "soft_dice"),
+        (MEANS | {"recall": 1.5}, "recall"),
+        (MEANS | {"hd95_mm": -1.0}, "hd95_mm"),
+        (MEANS | {"guess": 0.5}, "guess"),
+    ],
+)
+def test_means_say_all_scores_and_lie_where_those_lie(means: dict[str, float], wrong: str) -> None:
+    with pytest.raises(ValidationError, match=f"the mean of {wrong} is wrong"):
         TestFigures(center="amu", mean=MeanScores(subjects=2, images=2, means=means), seconds=1.0)
 
 
@@ -336,8 +347,16 @@ def test_scores_are_each_image_s_or_their_mean_but_not_both() -> None:
 
 
 @pytest.mark.parametrize("score", [-0.01, 1.01, float("nan")])
-@pytest.mark.parametrize("metric", ["dice", "soft_dice", "precision", "recall"])
-def test_a_score_lies_between_0_and_1(metric: str, score: float) -> None:
+@pytest.mark.parametrize("metric", SHARES)
+def test_a_share_lies_between_0_and_1(metric: str, score: float) -> None:
+    with pytest.raises(ValidationError, match=metric):
+        CaseScore.model_validate(CASE.model_dump() | {metric: score})
+
+
+@pytest.mark.parametrize("score", [-0.01, float("inf"), float("nan")])
+@pytest.mark.parametrize("metric", sorted(set(SCORES) - set(SHARES)))
+def test_a_volume_or_a_distance_is_finite_and_not_below_0(metric: str, score: float) -> None:
+    assert CaseScore.model_validate(CASE.model_dump() | {metric: 400.0})
     with pytest.raises(ValidationError, match=metric):
         CaseScore.model_validate(CASE.model_dump() | {metric: score})
 

@@ -7,15 +7,13 @@ import pytest
 from client.policy import Policy, Subject, check_role, report_scores, unknown_never, why_barred
 from shared.errors import PolicyError, SettingsError
 from shared.messages import CaseScore
+from tests.scored import case_score
 
 SHARING = {"share-exemplars": True, "centers": ["karo"], "subjects": 5, "megabytes": 1.0, "expiry-days": 30}
 
 
 def cases(*subjects: str) -> list[CaseScore]:
-    return [
-        CaseScore(subject=s, contrast="FLAIR", dice=0.25 * i, soft_dice=0.5, precision=0.5, recall=0.5)
-        for i, s in enumerate(subjects)
-    ]
+    return [case_score(s, dice=0.25 * i) for i, s in enumerate(subjects)]
 
 
 def test_without_a_word_nothing_but_mean_scores_leaves() -> None:

@@ -16,9 +16,10 @@ from server.results import summarise, versions, write_results
 from shared.contribution import PlainContribution
 from shared.errors import ResultsError
 from shared.memory import Exemplar
-from shared.messages import CaseScore, CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest, TrainTask
+from shared.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest, TrainTask
 from shared.network import initial_weights, load_model
 from shared.settings import Settings
+from tests.scored import SCORES, case_score
 
 ORDER = ("ucsf", "amu", "milan")
 DICE = [[0.6, 0.2, 0.1], [0.5, 0.7, 0.3], [0.4, 0.65, 0.8]]
@@ -65,12 +66,7 @@ def journal_of(folder: Path, settings: Settings, without: tuple[int, str] | None
         journal.add_visit(TrainRequest(task, weights, ()), reply, settings, 0.25)
         for center, dice in zip(ORDER, DICE[stage.index], strict=True):
             if (stage.index, center) != without:
-                cases = tuple(
-                    CaseScore(
-                        subject=f"t{k}", contrast="T2w", dice=dice + part, soft_dice=0.5, precision=0.4, recall=0.3
-                    )
-                    for k, part in enumerate((-0.1, 0.1))
-                )
+                cases = tuple(case_score(f"t{k}", "T2w", dice=dice + part) for k, part in enumerate((-0.1, 0.1)))
                 journal.add_tests(stage.index, TestFigures(center=center, cases=cases, seconds=0.5))
         missing = {without[1]: "was switched off"} if without and without[0] == stage.index else {}
         journal.end_tests(stage.index, missing, 1.5)
@@ -131,7 +127,7 @@ def test_every_test_case_is_listed_and_gives_r_again(tmp_path: Path, settings: S
     results = written(tmp_path, settings)
     scores = results["test_scores"]
     assert len(scores) == 3 * 3 * 2
-    assert set(scores[0]) == {"stage", "center", "subject", "contrast", "dice", "soft_dice", "precision", "recall"}
+    assert set(scores[0]) == {"stage", "center", "subject", "contrast", *SCORES}
     for i, row in enumerate(results["R"]):
         for center, mean in zip(ORDER, row, strict=True):
             cases = [s["dice"] for s in scores if (s["stage"], s["center"]) == (i, center)]

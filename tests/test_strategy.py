@@ -21,7 +21,6 @@ from shared.contribution import PlainContribution
 from shared.errors import CenterError
 from shared.memory import Exemplar, center_budget
 from shared.messages import (
-    CaseScore,
     CenterCard,
     EvaluateRequest,
     TestFigures,
@@ -37,6 +36,7 @@ from shared.messages import (
 from shared.network import Weights, initial_weights, is_encoder
 from shared.settings import Settings
 from tests.fakes import FakeGrid
+from tests.scored import case_score
 
 CENTERS = ("ucsf", "amu", "milan")
 NODES = {center: 101 + i for i, center in enumerate(CENTERS)}
@@ -74,10 +74,7 @@ def trained(request: TrainRequest, **changes: Any) -> RecordDict:
 def scored(request: EvaluateRequest) -> RecordDict:
     """Two cases whose mean Dice is the one in `DICE`."""
     dice = DICE[request.task.stage][CENTERS.index(request.task.center)]
-    cases = tuple(
-        CaseScore(subject=f"t{k}", contrast="FLAIR", dice=dice + part, soft_dice=0.5, precision=0.5, recall=0.5)
-        for k, part in enumerate((-0.1, 0.1))
-    )
+    cases = tuple(case_score(subject=f"t{k}", dice=dice + part) for k, part in enumerate((-0.1, 0.1)))
     return pack_header(TestFigures(center=request.task.center, cases=cases, seconds=0.5))
 
 
@@ -389,7 +386,7 @@ def test_a_test_that_answers_for_another_center_is_missing(journey: Setup) -> No
     assert set(course.records[0].missing) == {"amu"}
 
 
-ANOTHER_HEADER = pack_header(CaseScore(subject="s", contrast="FLAIR", dice=1, soft_dice=1, precision=1, recall=1))
+ANOTHER_HEADER = pack_header(case_score())
 
 
 @pytest.mark.parametrize("garbled", [RecordDict(), ANOTHER_HEADER], ids=["empty", "another header"])

@@ -15,7 +15,7 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
 from client.bids import Case, find_cases
-from client.evaluation import overlap
+from client.metrics import score
 from client.volumes import CLIP, Volume, open_volume, prepare
 from shared.errors import DataError
 from tests.datasets import grid, patient, write_case, write_image
@@ -158,7 +158,7 @@ def test_the_way_back_to_the_own_grid(
     back = volume.to_own_grid(torch.from_numpy(volume.label.astype(np.float32) / 255))
     assert back.shape == volume.truth.shape and back.dtype == np.float32
     assert back.min() >= 0 and back.max() <= 1 + 1e-6
-    assert overlap(back, volume.truth.astype(np.float32) / 255).dice > 0.9
+    assert score(back, volume.truth.astype(np.float32) / 255, volume.own_affine).dice > 0.9
 
 
 # What cannot be used
