@@ -30,6 +30,8 @@ class Slice:
     """(rows, columns), from black to white."""
     lesion: NDArray[np.bool_]
     """Of the same shape."""
+    label: NDArray[np.float32]
+    """Of the same shape: what `lesion` is where it reaches a half."""
     level: float
     """How high it lies in the head, from 0 at the bottom to 1 at the top."""
 
@@ -48,13 +50,14 @@ class View:
 def slices_of(image: NDArray[np.float32], affine: NDArray[np.float64], label: NDArray[np.float32] | None) -> View:
     """Slices of an image (D, H, W), which may hold anything, with its label where that fits."""
     image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
-    lesion = np.zeros(image.shape, dtype=bool) if label is None else label >= LESION
+    label = np.zeros(image.shape, dtype=np.float32) if label is None else label
     spacing, upright = np.ones(3), _turns(affine)
     if upright:
         turn = orientations.io_orientation(affine)
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
         spacing = lengths[np.argsort(turn[:, 0])]
-        image, lesion = (orientations.apply_orientation(part, turn) for part in (image, lesion))
+        image, label = (orientations.apply_orientation(part, turn) for part in (image, label))
+    lesion = label >= LESION
     dark, bright = np.percentile(image, (2, 98))
     head = image > dark + FOREGROUND * (bright - dark)
     if not head.any():
@@ -62,7 +65,7 @@ def slices_of(image: NDArray[np.float32], affine: NDArray[np.float64], label: ND
     # The brightest fat, or fluid, would leave all else dark.
     low, high = min(float(dark), 0.0), float(np.percentile(image[head], 98))
     box = tuple(_extent(head.sum(axis=others), lesion.sum(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    image, lesion, head = image[box], lesion[box], head[box]
+    image, label, lesion, head = image[box], label[box], lesion[box], head[box]
     # What lies below which height; lesions decide where there are any.
     mass = (lesion if lesion.any() else head).sum(axis=(0, 1)).cumsum()
     levels = np.unique([int(np.searchsorted(mass, share * mass[-1])) for share in AT])
@@ -72,9 +75,10 @@ def slices_of(image: NDArray[np.float32], affine: NDArray[np.float64], label: ND
         levels = np.unique(np.clip([middle - step, middle, middle + step], 0, image.shape[2] - 1))
     grey = ((image[:, :, levels] - low) / max(high - low, 1e-6)).clip(0, 1) * 255
     # RAS to rows from the top: anterior up, right on the left.
-    shown = [np.asarray(part)[::-1, ::-1].transpose(1, 0, 2) for part in (grey.astype(np.uint8), lesion[:, :, levels])]
+    parts = (grey.astype(np.uint8), lesion[:, :, levels], label[:, :, levels])
+    greys, lesions, labels = (np.asarray(part)[::-1, ::-1].transpose(1, 0, 2) for part in parts)
     slices = tuple(
-        Slice(shown[0][:, :, i], shown[1][:, :, i], float(level / max(1, image.shape[2] - 1)))
+        Slice(greys[:, :, i], lesions[:, :, i], labels[:, :, i], float(level / max(1, image.shape[2] - 1)))
         for i, level in enumerate(levels)
     )
     return View(slices, float(spacing[1] / spacing[0]), upright)

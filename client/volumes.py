@@ -54,6 +54,25 @@ UNREADABLE = (
 
 
 @dataclass(frozen=True, eq=False)
+class Prepared:
+    """An image as the network takes it, and the way back to the image's own grid."""
+
+    image: NDArray[np.float16]
+    """(D, H, W), RAS, isotropic; mean 0 and standard deviation 1 inside the head."""
+    affine: NDArray[np.float64]
+    """(4, 4), voxel of `image` to mm."""
+    own_affine: NDArray[np.float64]
+    """(4, 4), voxel of the image's own grid to mm."""
+    own_shape: tuple[int, ...]
+    air: float
+    """The normalised intensity at and below which a voxel is air."""
+
+    def to_own_grid(self, segmentation: torch.Tensor) -> FloatArray:
+        """A segmentation of shape `image.shape`, resampled to the image's own grid."""
+        return _to_grid(segmentation, self.affine, self.own_affine, self.own_shape)
+
+
+@dataclass(frozen=True, eq=False)
 class Volume:
     """A prepared image, its label, and the way back to the image's own grid."""
 
@@ -72,13 +91,7 @@ class Volume:
 
     def to_own_grid(self, segmentation: torch.Tensor) -> FloatArray:
         """A segmentation of shape `image.shape`, resampled to the image's own grid."""
-        there = SpatialResample(mode="bilinear", padding_mode="zeros", align_corners=True)(
-            MetaTensor(segmentation[None].cpu(), affine=torch.from_numpy(self.affine)),
-            dst_affine=torch.from_numpy(self.own_affine),
-            spatial_size=self.truth.shape,
-        )
-        own: FloatArray = there[0].numpy().astype(np.float32)
-        return own
+        return _to_grid(segmentation, self.affine, self.own_affine, self.truth.shape)
 
 
 def open_volume(case: Case, spacing: float, cache: Path) -> Volume:
@@ -104,28 +117,44 @@ def _load(folder: Path) -> Volume:
 
 def prepare(case: Case, spacing: float) -> Volume:
     """Read, check and prepare one case. Raises `DataError`."""
-    image, affine = _read(case.image)
-    label, label_affine = _read(case.label)
-    _check(case, image, affine, label, label_affine)
-    resampled = _resample(image, affine, spacing)
+    image, affine = read_volume(case.image)
+    label, label_affine = read_volume(case.label)
+    check_image(case.image, image, affine)
+    _check_label(case, image.shape, affine, label, label_affine)
+    prepared, box = _prepare(case.image, image, affine, spacing)
     soft = _resample(label, affine, spacing).clip(0, 1)
+    return Volume(
+        image=prepared.image,
+        label=_steps(soft.numpy()[0][box]),
+        affine=prepared.affine,
+        truth=_steps(label),
+        own_affine=affine,
+        air=prepared.air,
+    )
+
+
+def prepare_image(path: Path, image: FloatArray, affine: NDArray[np.float64], spacing: float) -> Prepared:
+    """Check and prepare an image that has no label. Raises `DataError`, which names the file at `path`."""
+    check_image(path, image, affine)
+    return _prepare(path, image, affine, spacing)[0]
+
+
+def _prepare(
+    path: Path, image: FloatArray, affine: NDArray[np.float64], spacing: float
+) -> tuple[Prepared, tuple[slice, ...]]:
+    """The prepared image, and which box of the resampled one it is."""
+    resampled = _resample(image, affine, spacing)
     values, grid = resampled.numpy()[0], np.asarray(resampled.affine, dtype=np.float64)
     air = AIR * float(np.percentile(values, 99.5))
     head = values > air
     if not head.any():
-        raise DataError(f"{case.image} holds nothing but air: check the image", "has an image of nothing but air")
+        raise DataError(f"{path} holds nothing but air: check the image", "has an image of nothing but air")
     box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(head))
     inside = values[head]
     mean, deviation = float(inside.mean()), max(float(inside.std()), 1e-6)
     grid[:3, 3] += grid[:3, :3] @ [side.start for side in box]
-    return Volume(
-        image=((values[box] - mean) / deviation).clip(-CLIP, CLIP).astype(np.float16),
-        label=_steps(soft.numpy()[0][box]),
-        affine=grid,
-        truth=_steps(label),
-        own_affine=affine,
-        air=(air - mean) / deviation,
-    )
+    normalised = ((values[box] - mean) / deviation).clip(-CLIP, CLIP).astype(np.float16)
+    return Prepared(normalised, grid, affine, image.shape, (air - mean) / deviation), box
 
 
 def pad_to(array: NDArray[Scalar], size: int, value: float) -> NDArray[Scalar]:
@@ -134,7 +163,8 @@ def pad_to(array: NDArray[Scalar], size: int, value: float) -> NDArray[Scalar]:
     return np.pad(array, [(edge // 2, edge - edge // 2) for edge in lacking], constant_values=value)
 
 
-def _read(path: Path) -> tuple[FloatArray, NDArray[np.float64]]:
+def read_volume(path: Path) -> tuple[FloatArray, NDArray[np.float64]]:
+    """The voxels (D, H, W) and the affine of one 3D image or label. Raises `DataError`."""
     try:
         file: Any = nib.load(path)
         kind = file.get_data_dtype()
@@ -158,32 +188,46 @@ def _read(path: Path) -> tuple[FloatArray, NDArray[np.float64]]:
         raise DataError(reason, "cannot be read") from None
 
 
-def _check(
+def check_image(path: Path, image: FloatArray, affine: NDArray[np.float64]) -> None:
+    """Raise `DataError` where an image cannot be prepared."""
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
+        raise DataError(f"{path} has a singular affine: its header must give the voxel size", "has a singular affine")
+    if not np.isfinite(image).all():
+        raise DataError(f"{path} holds NaN or infinity: mend or replace the file", "holds NaN or infinity")
+
+
+def _check_label(
     case: Case,
-    image: FloatArray,
+    shape: tuple[int, ...],
     affine: NDArray[np.float64],
     label: FloatArray,
     label_affine: NDArray[np.float64],
 ) -> None:
-    """Raise `DataError` where the pair cannot be trained on."""
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise DataError(
-            f"{case.image} has a singular affine: its header must give the voxel size", "has a singular affine"
-        )
-    if label.shape != image.shape or not np.allclose(label_affine, affine, atol=1e-2):
+    """Raise `DataError` where a label cannot be trained on with its image, of this shape and affine."""
+    if label.shape != shape or not np.allclose(label_affine, affine, atol=1e-2):
         raise DataError(
             f"{case.label} does not lie on the grid of {case.image.name}: resample the label to the image",
             "has a label off its image's grid",
         )
-    if not np.isfinite(image).all() or not np.isfinite(label).all():
-        raise DataError(
-            f"{case.image} or its label holds NaN or infinity: mend or replace the file", "holds NaN or infinity"
-        )
+    if not np.isfinite(label).all():
+        raise DataError(f"{case.label} holds NaN or infinity: mend or replace the file", "holds NaN or infinity")
     if label.min() < -1e-3 or label.max() > 1 + 1e-3:
         raise DataError(
             f"{case.label} runs from {label.min():g} to {label.max():g}, but a lesion label lies in [0, 1]: rescale it",
             "has a label outside [0, 1]",
         )
+
+
+def _to_grid(
+    segmentation: torch.Tensor, affine: NDArray[np.float64], own_affine: NDArray[np.float64], shape: tuple[int, ...]
+) -> FloatArray:
+    there = SpatialResample(mode="bilinear", padding_mode="zeros", align_corners=True)(
+        MetaTensor(segmentation[None].cpu(), affine=torch.from_numpy(affine)),
+        dst_affine=torch.from_numpy(own_affine),
+        spatial_size=shape,
+    )
+    own: FloatArray = there[0].numpy().astype(np.float32)
+    return own
 
 
 def _resample(array: FloatArray, affine: NDArray[np.float64], spacing: float) -> MetaTensor:

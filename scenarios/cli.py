@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios import coordinator_cli, join_cli
+from scenarios import coordinator_cli, join_cli, model_cli
 from scenarios.coordinator import CONNECTION, Coordinator
 from scenarios.going_on import Continuation, HowLaunched, plan_evaluation, plan_extension, plan_resume
 from scenarios.hospital_cli import hospital
@@ -29,6 +29,7 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 for command in (join_cli.init, join_cli.join, join_cli.unit):
     hospital.command()(command)
 cli.add_typer(hospital, name="hospital")
+cli.command()(model_cli.segment)
 cli.add_typer(coordinator_cli.coordinator, name="coordinator")
 
 Change = Annotated[

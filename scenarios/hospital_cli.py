@@ -11,7 +11,7 @@ from client.layouts import Layout, take_inventory
 from client.naming import CONTRASTS, counted
 from scenarios.hospital_trust_cli import add_trust_commands, show_what_would_leave
 from shared.errors import ResultsError, SettingsError, WardroundError
-from shared.places import writable_folder
+from shared.places import private_output
 
 if TYPE_CHECKING:
     from client.cases import Inventory
@@ -78,7 +78,7 @@ def _check(
     """Check, report and write; returns the verdict."""
     if output is not None:
         # Before the reading, which may take long.
-        _make_private(output)
+        private_output(output)
     inventory = take_inventory(folder, contrasts, layout)
     typer.echo(f"{folder}: {inventory.layout}, {counted(len(inventory.cases), 'image')} with labels")
     checkup = _follow(inventory, allow_empty)
@@ -101,14 +101,6 @@ def _contrasts(text: str) -> tuple[str, ...]:
         wrong = ", ".join(unknown) if wanted else "nothing"
         raise SettingsError(f"contrasts = {wrong}: choose from {', '.join(CONTRASTS)}")
     return tuple(dict.fromkeys(wanted))
-
-
-def _make_private(folder: Path) -> None:
-    """Make the folder, readable by its owner alone where it is new: it will hold patients' images."""
-    new = not folder.exists()
-    writable_folder(folder, "output folder")
-    if new:
-        folder.chmod(0o700)
 
 
 def _follow(inventory: "Inventory", allow_empty: bool) -> "Checkup":

@@ -10,11 +10,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+from safetensors.torch import load_file
+
 from server.course import Stage
 from server.entries import Attempt, StageRecord
 from server.journal import Journal
 from shared.durable import write_whole
 from shared.errors import ResultsError
+from shared.model_file import MODEL, model_bytes
 from shared.settings import Settings
 from shared.transfer import (
     backward_transfer,
@@ -42,8 +45,9 @@ def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], j
     try:
         for record in records if settings.run.method == "single" else []:
             (folder / "models").mkdir(exist_ok=True)
-            _copy(journal.model_file(record.stage.index), folder / "models" / f"{record.stage.center}.safetensors")
-        _copy(journal.model_file(records[-1].stage.index), folder / "model.safetensors")
+            stage = journal.model_file(record.stage.index)
+            _write_model(stage, folder / "models" / f"{record.stage.center}.safetensors", settings)
+        _write_model(journal.model_file(records[-1].stage.index), folder / MODEL, settings)
         write_whole(folder / "matrix.csv", table.getvalue().encode())
         write_whole(folder / "results.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
     except OSError as error:
@@ -80,8 +84,8 @@ def _finished(attempt: Attempt) -> bool:
     return attempt.ended is not None and attempt.reason is None
 
 
-def _copy(model: Path, path: Path) -> None:
-    write_whole(path, model.read_bytes())
+def _write_model(stage: Path, path: Path, settings: Settings) -> None:
+    write_whole(path, model_bytes(load_file(stage), settings))
 
 
 def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRecord]) -> dict[str, Any]:

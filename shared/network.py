@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from monai.networks.nets.unet import UNet
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -115,10 +115,38 @@ def is_encoder(name: str) -> bool:
     return not inner.startswith("2.")
 
 
+METADATA = "wardround.model"
+"""Key of a model file's metadata. There is one alone: safetensors writes several in any order."""
+
+
+class Inference(BaseModel):
+    """How images are prepared for a model, and how it is led over them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    spacing: float
+    """mm, isotropic."""
+    patch_size: int
+    """Voxels along each edge of a window."""
+    window_overlap: float
+    contrasts: tuple[str, ...]
+    """Of the images that it may have been trained on."""
+
+
+class Described(BaseModel):
+    """What a model file says of its weights."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    network: NetworkSettings
+    inference: Inference | None = None
+    """None in the journal, where nobody segments with it."""
+
+
 def save_model(path: Path, weights: Mapping[str, Tensor], settings: NetworkSettings) -> None:
     """Write weights, with what is needed to rebuild their network, as safetensors."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    save_file(tensors, path, metadata={"wardround.network": settings.model_dump_json()})
+    save_file(tensors, path, metadata={METADATA: Described(network=settings).model_dump_json()})
 
 
 def load_model(path: str | Path) -> LesionNet:
@@ -126,14 +154,22 @@ def load_model(path: str | Path) -> LesionNet:
 
     Raises `ResultsError` where the file is missing, damaged or not written by Wardround.
     """
+    return load_described(path)[0]
+
+
+def load_described(path: str | Path) -> tuple[LesionNet, Described]:
+    """As `load_model`, with all that the file says."""
     try:
         with safe_open(path, framework="pt") as file:
-            described = (file.metadata() or {}).get("wardround.network")
-        if described is None:
-            raise ResultsError(f"{path} was not written by Wardround: give a run's model.safetensors")
-        network = LesionNet(NetworkSettings.model_validate_json(described))
+            said = (file.metadata() or {}).get(METADATA)
+        if said is None:
+            raise ResultsError(
+                f"{path} was not written by this version of Wardround: give the model.safetensors of one of its runs"
+            )
+        described = Described.model_validate_json(said)
+        network = LesionNet(described.network)
         network.load_state_dict(load_file(path))
     except (OSError, SafetensorError, ValidationError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ResultsError(f"{path} cannot be read as a model ({reason}): give a run's model.safetensors") from None
-    return network.eval()
+    return network.eval(), described

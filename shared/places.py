@@ -68,6 +68,15 @@ def writable_folder(folder: Path, what: str) -> Path:
     return folder
 
 
+def private_output(folder: Path) -> Path:
+    """A writable folder for patients' images, its owner's alone where it is new. Raises `ResultsError`."""
+    new = not folder.exists()
+    writable_folder(folder, "output folder")
+    if new:
+        folder.chmod(0o700)
+    return folder
+
+
 def check_fresh(folder: Path) -> None:
     """Raise `ResultsError` where a results folder already holds something of another run."""
     try:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from client.lesions import lesion_count, lesion_ml
+from client.lesions import find_lesions, lesion_count, lesion_ml
 
 
 def test_volume_counts_fractions_of_voxels_in_ml() -> None:
@@ -37,3 +37,20 @@ def test_the_count_is_that_of_a_flood_fill(lesion: np.ndarray) -> None:
             left -= near
             reached += near
     assert lesion_count(lesion.astype(np.float32)) == count
+
+
+def test_every_lesion_has_its_size_and_its_place_and_the_largest_comes_first() -> None:
+    label = np.zeros((6, 6, 6), np.float32)
+    label[4, 4, 4] = 0.5
+    label[0, 0:3, 1] = 1
+    affine = np.diag([-2.0, 2.5, 4.0, 1.0])
+    affine[:3, 3] = (10, 20, 30)
+    large, small = find_lesions(label, affine)
+    assert (large.voxels, small.voxels) == (3, 1)
+    assert (large.ml, small.ml) == (pytest.approx(0.06), pytest.approx(0.02))
+    # Voxels (0, 1, 1) and (4, 4, 4).
+    assert large.centroid == pytest.approx((10, 22.5, 34)) and small.centroid == pytest.approx((2, 30, 46))
+
+
+def test_no_lesion_is_none() -> None:
+    assert find_lesions(np.full((3, 3, 3), 0.4, np.float32), np.eye(4)) == ()

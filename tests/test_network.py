@@ -13,6 +13,7 @@ from torch import Tensor
 
 from shared.errors import ResultsError
 from shared.network import (
+    METADATA,
     PRIOR,
     LesionNet,
     Weights,
@@ -216,7 +217,7 @@ def test_a_truncated_model_is_refused(saved: Path, kept: int) -> None:
 def test_another_program_s_safetensors_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_file(initial_weights(SIGMOID, 0), path)
-    with pytest.raises(ResultsError, match="not written by Wardround"):
+    with pytest.raises(ResultsError, match="not written by this version of Wardround"):
         load_model(path)
 
 
@@ -231,7 +232,7 @@ def test_a_model_that_lacks_a_parameter_is_refused(saved: Path) -> None:
     refused(saved)
 
 
-@pytest.mark.parametrize("described", ["", "{}", '{"features": 2, "activation": "tanh"}'])
+@pytest.mark.parametrize("described", ["", "{}", '{"network": {"features": 2, "activation": "tanh"}}'])
 def test_a_model_whose_network_is_not_described_is_refused(saved: Path, described: str) -> None:
-    save_file(initial_weights(SIGMOID, 0), saved, metadata={"wardround.network": described})
+    save_file(initial_weights(SIGMOID, 0), saved, metadata={METADATA: described})
     refused(saved)

@@ -63,3 +63,9 @@ def test_any_image_gives_a_picture(image: np.ndarray, affine: np.ndarray) -> Non
     assert 1 <= len(view.slices) <= 3
     assert view.upright == bool(affine is AFFINE)
     assert all(one.image.size and not one.lesion.any() for one in view.slices)
+
+
+def test_the_soft_label_is_shown_as_it_is() -> None:
+    for one in slices_of(IMAGE, AFFINE, LABEL * 0.8).slices:
+        assert one.label.shape == one.image.shape and one.label.max() == pytest.approx(0.8)
+        np.testing.assert_array_equal(one.lesion, one.label >= 0.5)

@@ -190,7 +190,7 @@ def _shifted(affine: NDArray) -> NDArray:
         (lambda i, la, a: (i, la[:-1], a, a), "lesion-manual", "not lie on the grid of sub-01_FLAIR"),
         (lambda i, la, a: (i, la, a, _shifted(a)), "lesion-manual", "not lie on the grid of sub-01_FLAIR"),
         (_nan, "FLAIR", "NaN or infinity"),
-        (_infinite_label, "FLAIR", "NaN or infinity"),
+        (_infinite_label, "lesion-manual", "NaN or infinity"),
         (lambda i, la, a: (i, la * 255, a, a), "lesion-manual", r"from 0 to 255, but a lesion label lies in \[0, 1\]"),
         (lambda i, la, a: (i, la - 1, a, a), "lesion-manual", "from -1 to 0"),
         (lambda i, la, a: (i, la, a @ np.diag([1, 1, 0, 1]), a @ np.diag([1, 1, 0, 1])), "FLAIR", "singular affine"),

@@ -1,0 +1,115 @@
+"""The commands that use a finished run's model: `wardround segment` and `wardround export`."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.naming import counted
+from shared.errors import ResultsError, SettingsError, WardroundError
+from shared.places import private_output
+
+if TYPE_CHECKING:
+    import torch
+
+    from scenarios.segmentation import Job, Segmented
+    from shared.model_file import Model
+
+SOME_FAILED = 1
+"""Exit code where an image could not be segmented."""
+
+
+def segment(
+    model: Annotated[Path, typer.Argument(help="A run's folder, or its model file.", show_default=False)],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Skull-stripped FLAIR or T2w images (.nii, .nii.gz), of any orientation and voxel size.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the segmentations; made where missing.")],
+    mask: Annotated[bool, typer.Option("--mask", help="Write a binary mask too: what is 0.5 or more.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA where it is there.")] = "auto",
+) -> None:
+    """Segment MS lesions in images with a finished run's model. Not for clinical use.
+
+    For each IMAGE: IMAGE_lesion.nii.gz, the soft segmentation from 0 to 1 on the image's own grid; IMAGE_lesions.csv,
+    the volume and place of each lesion; IMAGE_lesion.png, a picture; and a line in segmentations.csv. An image that
+    cannot be used is named and the others go on; the exit code is then 1. Nothing is overwritten.
+    """
+    from scenarios.segmentation import NOT_CLINICAL, SUMMARY, plan_jobs
+    from shared.model_file import open_model
+
+    # All that can be wrong with the request is said before anything is read.
+    jobs = plan_jobs(images, output, mask)
+    opened, where = open_model(model), _device(device)
+    private_output(output)
+    opened.network.to(where)
+    failed = _follow(opened, jobs, where)
+    if len(failed) < len(jobs):
+        good = counted(len(jobs) - len(failed), "image")
+        typer.echo(f"\n{good} segmented, {NOT_CLINICAL}: see {output / SUMMARY}")
+    if failed:
+        typer.echo(f"wardround: {len(failed)} of {counted(len(jobs), 'image')} could not be segmented:", err=True)
+        for reason in failed:
+            typer.echo(f"  {reason}", err=True)
+        raise typer.Exit(SOME_FAILED)
+
+
+def _device(name: str) -> "torch.device":
+    from client.trainer import choose_device
+
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:N")
+    device = choose_device(name)
+    import torch
+
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(f"--device {name}: {counted(torch.cuda.device_count(), 'CUDA device')} here; choose auto")
+    return device
+
+
+def _follow(model: "Model", jobs: "tuple[Job, ...]", device: "torch.device") -> list[str]:
+    """Segment all, with a progress bar on a terminal and a line an image; returns why some could not be."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console()
+    failed: list[str] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("segmenting", total=len(jobs))
+        for job in jobs:
+            bar.update(task, description=job.image.name)
+            try:
+                typer.echo(_line(_one(model, job, device)))
+            except ResultsError:
+                raise  # the disk is full for the others too
+            except WardroundError as error:
+                failed.append(str(error))
+                typer.echo(f"{job.image.name}: left out: {failed[-1]}")
+            bar.advance(task)
+    return failed
+
+
+def _one(model: "Model", job: "Job", device: "torch.device") -> "Segmented":
+    from scenarios.overlay import draw_overlay
+    from scenarios.segmentation import NOT_CLINICAL, add_to_summary, segment_image, unwritable
+    from shared.durable import write_whole
+
+    one = segment_image(model, job, device)
+    title = f"{job.image.name}   {one.ml:.2f} ml in {counted(len(one.lesions), 'lesion')}"
+    try:
+        write_whole(job.picture, draw_overlay(one.view, title, f"soft segmentation, {NOT_CLINICAL}"))
+    except OSError as error:
+        raise unwritable(job.picture.parent, error) from None
+    add_to_summary(job.picture.parent, one)
+    return one
+
+
+def _line(one: "Segmented") -> str:
+    said = [f"{one.job.image.name}: {one.ml:.2f} ml in {counted(len(one.lesions), 'lesion')}: {one.job.soft}"]
+    return "\n".join([*said, *(f"  warning: {warning}" for warning in one.warnings)])

@@ -1,0 +1,194 @@
+"""Segmenting images with a finished model: what is written for each, and for which images at all."""
+
+import csv
+import gzip
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel as nib
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from client.evaluation import segment
+from client.findings import LESION
+from client.lesions import Lesion, find_lesions, lesion_ml
+from client.naming import CONTRASTS, SUFFIXES, contrast_of, stem
+from client.skull import is_whole_head
+from client.slices import View, slices_of
+from client.volumes import FloatArray, prepare_image, read_volume
+from shared.durable import write_whole
+from shared.errors import DataError, ResultsError, SettingsError
+from shared.model_file import Model
+from shared.network import Inference
+
+STEP = 1 / 1024
+"""Of the soft values on disk: they compress well, and being a power of 2 it keeps the half, 0 and 1 exact."""
+
+NOT_CLINICAL = "not for clinical use"
+
+SUMMARY = "segmentations.csv"
+
+SUMMARY_COLUMNS = ("image", "lesions", "volume_ml", "soft_volume_ml", "warnings")
+LESION_COLUMNS = ("lesion", "voxels", "volume_ml", "x_mm", "y_mm", "z_mm")
+
+GEOMETRY = (
+    *("pixdim", "xyzt_units", "qform_code", "sform_code", "quatern_b", "quatern_c", "quatern_d"),
+    *("qoffset_x", "qoffset_y", "qoffset_z", "srow_x", "srow_y", "srow_z"),
+)
+"""Of a NIfTI header, what says where voxels lie. The rest may hold names and dates, and is not carried over."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image, and the files that become of it."""
+
+    image: Path
+    soft: Path
+    mask: Path | None
+    table: Path
+    picture: Path
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """All files that it writes."""
+        return tuple(path for path in (self.soft, self.mask, self.table, self.picture) if path is not None)
+
+
+@dataclass(frozen=True, eq=False)
+class Segmented:
+    """What was found in one image."""
+
+    job: Job
+    lesions: tuple[Lesion, ...]
+    soft_ml: float
+    """Counted by fractions of voxels."""
+    warnings: tuple[str, ...]
+    view: View
+
+    @property
+    def ml(self) -> float:
+        """The volume of the lesions, which are 0.5 or more."""
+        return sum(lesion.ml for lesion in self.lesions)
+
+
+def plan_jobs(images: Sequence[Path], output: Path, mask: bool) -> tuple[Job, ...]:
+    """The files to be written for each image.
+
+    Raises `SettingsError` where an image is no NIfTI file by its name, two would write one file, or a file exists.
+    """
+    jobs = tuple(_job(image, output, mask) for image in images)
+    writers: dict[Path, Path] = {}
+    for job in jobs:
+        for path in job.outputs:
+            if path in writers:
+                raise SettingsError(
+                    f"{writers[path]} and {job.image} would both become {path}: rename one, or segment them into "
+                    "different folders"
+                )
+            writers[path] = job.image
+    if there := [path for path in writers if path.exists() or path.is_symlink()]:
+        more = f" and {len(there) - 1} more" if len(there) > 1 else ""
+        raise SettingsError(
+            f"{there[0]}{more} exists, and nothing is overwritten: choose another --output, or leave out "
+            f"{writers[there[0]]}"
+        )
+    return jobs
+
+
+def _job(image: Path, output: Path, mask: bool) -> Job:
+    if not image.name.endswith(SUFFIXES):
+        raise SettingsError(f"{image} is no NIfTI file by its name: give a {' or '.join(SUFFIXES)} file")
+    name = stem(image.name)
+    return Job(
+        image=image,
+        soft=output / f"{name}_lesion.nii.gz",
+        mask=output / f"{name}_lesion-mask.nii.gz" if mask else None,
+        table=output / f"{name}_lesions.csv",
+        picture=output / f"{name}_lesion.png",
+    )
+
+
+def segment_image(model: Model, job: Job, device: torch.device) -> Segmented:
+    """Segment one image in its own grid, and write the soft segmentation, the mask and the table.
+
+    The model's network is on `device` already. Raises `DataError` for an image that cannot be segmented, and
+    `ResultsError` where the disk refuses.
+    """
+    image, affine = read_volume(job.image)
+    prepared = prepare_image(job.image, image, affine, model.inference.spacing)
+    tensor = torch.from_numpy(prepared.image.astype(np.float32)).to(device)
+    try:
+        made = segment(model.network, tensor, model.inference.patch_size, model.inference.window_overlap)
+    except torch.OutOfMemoryError:
+        raise DataError(f"{job.image} needs more memory than {device} has: use --device cpu") from None
+    soft = (np.rint(prepared.to_own_grid(made).clip(0, 1) / STEP) * STEP).astype(np.float32)
+    lesions = find_lesions(soft, affine)
+    try:
+        _write_nifti(job.soft, soft, job.image)
+        if job.mask is not None:
+            _write_nifti(job.mask, (soft >= LESION).astype(np.uint8), job.image)
+        write_whole(job.table, _csv(LESION_COLUMNS, _lesion_rows(lesions)))
+    except OSError as error:
+        raise unwritable(job.soft.parent, error) from None
+    warnings = _warnings(job.image, image, affine, model.inference)
+    return Segmented(job, lesions, lesion_ml(soft, affine), warnings, slices_of(image, affine, soft))
+
+
+def _warnings(path: Path, image: FloatArray, affine: NDArray[np.float64], inference: Inference) -> tuple[str, ...]:
+    found = []
+    if is_whole_head(image, affine):
+        found.append("shows skull and scalp, and the model knows skull-stripped brains: strip it (HD-BET, SynthStrip)")
+    contrast = contrast_of(path.name)
+    if contrast is not None and contrast not in inference.contrasts:
+        known = " and ".join(inference.contrasts)
+        shown = contrast if contrast in CONTRASTS else "neither FLAIR nor T2w"
+        found.append(f"is {shown} by its name, and the model knows {known}")
+    return tuple(found)
+
+
+def _write_nifti(path: Path, array: NDArray[Any], like: Path) -> None:
+    """Write voxels on the grid of the image `like`, to the bit of its qform and sform."""
+    original: Any = nib.load(like)
+    header = type(original.header)()
+    header.set_data_shape(array.shape)
+    header.set_data_dtype(array.dtype)
+    for field in GEOMETRY:
+        header[field] = original.header[field]
+    header["cal_max"] = 1
+    header["descrip"] = f"Wardround MS lesion segmentation, {NOT_CLINICAL}".encode()
+    image = type(original)(array, original.affine, header)
+    # Without a time stamp, so that the same segmentation is the same file.
+    write_whole(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
+
+
+def _lesion_rows(lesions: Sequence[Lesion]) -> list[list[object]]:
+    return [
+        [number, lesion.voxels, f"{lesion.ml:.4f}", *(f"{mm:.1f}" for mm in lesion.centroid)]
+        for number, lesion in enumerate(lesions, 1)
+    ]
+
+
+def add_to_summary(output: Path, one: Segmented) -> None:
+    """Add an image's line to the folder's table. Raises `ResultsError` where the disk refuses."""
+    path = output / SUMMARY
+    row = [one.job.image, len(one.lesions), f"{one.ml:.4f}", f"{one.soft_ml:.4f}", "; ".join(one.warnings)]
+    try:
+        before = path.read_bytes() if path.exists() else _csv(SUMMARY_COLUMNS, [])
+        write_whole(path, before + _csv(row, []))
+    except OSError as error:
+        raise unwritable(output, error) from None
+
+
+def _csv(first: Sequence[object], rows: Sequence[Sequence[object]]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([first, *rows])
+    return text.getvalue().encode()
+
+
+def unwritable(folder: Path, error: OSError) -> ResultsError:
+    """What to say where an output cannot be written."""
+    return ResultsError(f"{folder} cannot be written ({error.strerror or error}): free or choose another disk")

@@ -1,0 +1,62 @@
+"""A finished model as a file, with which anybody can segment: weights, and how images are prepared for them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors.torch import save
+from torch import Tensor
+
+from shared.errors import ResultsError
+from shared.network import METADATA, Described, Inference, LesionNet, load_described
+from shared.settings import Settings
+
+MODEL = "model.safetensors"
+"""In a results folder: the final model."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network that is ready to segment, and how to."""
+
+    network: LesionNet
+    inference: Inference
+
+
+def inference_of(settings: Settings) -> Inference:
+    """What a run's settings say of inference."""
+    return Inference(
+        spacing=settings.data.spacing,
+        patch_size=settings.training.patch_size,
+        window_overlap=settings.training.window_overlap,
+        contrasts=settings.data.contrasts,
+    )
+
+
+def model_bytes(weights: Mapping[str, Tensor], settings: Settings) -> bytes:
+    """The content of a model file; the same model is the same bytes."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    described = Described(network=settings.network, inference=inference_of(settings))
+    content: bytes = save(tensors, metadata={METADATA: described.model_dump_json()})
+    return content
+
+
+def open_model(path: Path) -> Model:
+    """The model of a results folder or of a model file, on the CPU.
+
+    Raises `ResultsError` where there is none, or the file does not say how to segment with it.
+    """
+    file = _model_in(path) if path.is_dir() else path
+    network, described = load_described(file)
+    if described.inference is None:
+        raise ResultsError(
+            f"{file} is a stage's model of a journal, without all that segmenting needs: give the "
+            f"{MODEL} beside the journal, which a run writes at its end"
+        )
+    return Model(network, described.inference)
+
+
+def _model_in(folder: Path) -> Path:
+    if not (folder / MODEL).is_file():
+        raise ResultsError(f"{folder} holds no {MODEL}: give the folder of a run that has finished, or a model file")
+    return folder / MODEL
