@@ -29,7 +29,8 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 for command in (join_cli.init, join_cli.join, join_cli.unit):
     hospital.command()(command)
 cli.add_typer(hospital, name="hospital")
-cli.command()(model_cli.segment)
+for use in (model_cli.segment, model_cli.export):
+    cli.command()(use)
 cli.add_typer(coordinator_cli.coordinator, name="coordinator")
 
 Change = Annotated[

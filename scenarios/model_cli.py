@@ -59,6 +59,23 @@ def segment(
         raise typer.Exit(SOME_FAILED)
 
 
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.", show_default=False)],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="New or empty folder for the bundle.")],
+) -> None:
+    """Export a finished run's model as a MONAI bundle, with a model card. Not for clinical use.
+
+    The bundle segments a folder of images by `python -m monai.bundle run`, without Wardround.
+    """
+    from scenarios.bundle import export_bundle
+
+    folder = export_bundle(run, output)
+    typer.echo(f"bundle      {folder}")
+    typer.echo(f"model card  {folder / 'docs' / 'README.md'}")
+    typer.echo(f"run it      cd {folder} && python -m monai.bundle run --config_file configs/inference.json \\")
+    typer.echo("              --bundle_root . --dataset_dir IMAGES --output_dir OUT")
+
+
 def _device(name: str) -> "torch.device":
     from client.trainer import choose_device
 
