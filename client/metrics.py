@@ -13,6 +13,8 @@ out would reward a model for finding nothing: it gets the image's diagonal, as i
 373.13 mm is that of their 240 x 240 x 155 mm images.
 """
 
+import warnings
+
 import numpy as np
 import torch
 from monai.metrics.hausdorff_distance import compute_hausdorff_distance
@@ -75,7 +77,10 @@ def _hd95(found: Mask, there: Mask, affine: NDArray[np.float64], shape: tuple[in
     if not found.any() or not there.any():
         return float(np.linalg.norm(voxel * shape)) if found.any() or there.any() else 0.0
     prediction, truth = (torch.from_numpy(np.ascontiguousarray(mask))[None, None] for mask in (found, there))
-    distance = compute_hausdorff_distance(
-        prediction, truth, include_background=True, percentile=PERCENTILE, spacing=[float(edge) for edge in voxel]
-    )
+    with warnings.catch_warnings():
+        # MONAI 1.6 warns of an argument that it passes to itself.
+        warnings.simplefilter("ignore", FutureWarning)
+        distance = compute_hausdorff_distance(
+            prediction, truth, include_background=True, percentile=PERCENTILE, spacing=[float(edge) for edge in voxel]
+        )
     return float(distance)

@@ -29,8 +29,6 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 for command in (join_cli.init, join_cli.join, join_cli.unit):
     hospital.command()(command)
 cli.add_typer(hospital, name="hospital")
-for use in (model_cli.segment, model_cli.export):
-    cli.command()(use)
 cli.add_typer(coordinator_cli.coordinator, name="coordinator")
 
 Change = Annotated[
@@ -222,6 +220,10 @@ def _gpus() -> float:
     import torch  # takes seconds, which --help and a wrong key need not wait for
 
     return 1.0 if torch.cuda.is_available() else 0.0
+
+
+for use in (model_cli.segment, model_cli.export):
+    cli.command()(use)
 
 
 def main() -> None:

@@ -34,11 +34,17 @@ def segment(
     mask: Annotated[bool, typer.Option("--mask", help="Write a binary mask too: what is 0.5 or more.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA where it is there.")] = "auto",
 ) -> None:
-    """Segment MS lesions in images with a finished run's model. Not for clinical use.
+    """Segment MS lesions with a finished run's model. Not for clinical use.
 
-    For each IMAGE: IMAGE_lesion.nii.gz, the soft segmentation from 0 to 1 on the image's own grid; IMAGE_lesions.csv,
-    the volume and place of each lesion; IMAGE_lesion.png, a picture; and a line in segmentations.csv. An image that
-    cannot be used is named and the others go on; the exit code is then 1. Nothing is overwritten.
+    MODEL is a run's folder or its model file. IMAGES are skull-stripped FLAIR
+    or T2w images (.nii, .nii.gz) of any orientation and voxel size.
+
+    Each image gets IMAGE_lesion.nii.gz (soft segmentation, 0 to 1, on its own
+    grid), IMAGE_lesions.csv (volume and place of each lesion),
+    IMAGE_lesion.png (to look at) and a line in segmentations.csv.
+
+    Nothing is overwritten. An image that cannot be used is named, the others
+    go on, and the exit code is 1.
     """
     from scenarios.segmentation import NOT_CLINICAL, SUMMARY, plan_jobs
     from shared.model_file import open_model
@@ -63,9 +69,10 @@ def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.", show_default=False)],
     output: Annotated[Path, typer.Option(metavar="DIR", help="New or empty folder for the bundle.")],
 ) -> None:
-    """Export a finished run's model as a MONAI bundle, with a model card. Not for clinical use.
+    """Export a finished run's model as a MONAI bundle with a model card.
 
-    The bundle segments a folder of images by `python -m monai.bundle run`, without Wardround.
+    RUN is the run's folder. The bundle segments a folder of images by
+    `python -m monai.bundle run`, without Wardround. Not for clinical use.
     """
     from scenarios.bundle import export_bundle
 
