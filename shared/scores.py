@@ -10,7 +10,8 @@ LEAST_SUBJECTS = 2
 """A mean over one subject is that subject's score."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=1e12)]
+"""Its end is beyond any image, and keeps whoever adds amounts up from overflowing."""
 
 
 class Scores(BaseModel):
@@ -18,12 +19,12 @@ class Scores(BaseModel):
 
     Every score is defined for every image, also where nothing was to find or nothing was found:
 
-    | truth  | prediction  | shares | volume_difference_ml  | hd95_mm                              |
-    |--------|-------------|--------|-----------------------|--------------------------------------|
-    | empty  | empty       | 1      | 0                     | 0                                    |
-    | empty  | lesion      | 0      | the prediction's      | the image's diagonal, its worst      |
-    | lesion | empty       | 0      | the truth's           | the image's diagonal, its worst      |
-    | lesion | elsewhere   | 0      | that of both          | that of both, less than the diagonal |
+    | truth  | prediction  | shares | volume_difference_ml | hd95_mm                                  |
+    |--------|-------------|--------|----------------------|------------------------------------------|
+    | empty  | empty       | 1      | 0                    | 0                                        |
+    | empty  | lesion      | 0      | all of it            | the image's diagonal, the worst there is |
+    | lesion | empty       | 0      | all of it            | the image's diagonal, the worst there is |
+    | lesion | elsewhere   | 0      | as for any           | as for any, and less than the diagonal   |
 
     `soft_dice` follows the soft values instead: it is 1 only where both are 0 in every voxel, and a
     segmentation that stays below 0.5 still has a soft Dice.

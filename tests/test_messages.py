@@ -353,7 +353,7 @@ def test_a_share_lies_between_0_and_1(metric: str, score: float) -> None:
         CaseScore.model_validate(CASE.model_dump() | {metric: score})
 
 
-@pytest.mark.parametrize("score", [-0.01, float("inf"), float("nan")])
+@pytest.mark.parametrize("score", [-0.01, 1e300, float("inf"), float("nan")])
 @pytest.mark.parametrize("metric", sorted(set(SCORES) - set(SHARES)))
 def test_a_volume_or_a_distance_is_finite_and_not_below_0(metric: str, score: float) -> None:
     assert CaseScore.model_validate(CASE.model_dump() | {metric: 400.0})
