@@ -23,7 +23,7 @@ from client.visit import Place, visit
 from shared.checks import exemplars_problem, model_problem
 from shared.clock import Clock, utc_now
 from shared.code import code_fingerprint
-from shared.errors import DataError, MessageError, WardroundError
+from shared.errors import DataError, MessageError, SettingsError, WardroundError
 from shared.memory import ReplayMemory
 from shared.messages import (
     CaseScore,
@@ -186,7 +186,11 @@ def _inspect(weights: Weights, memory: ReplayMemory, settings: Settings) -> None
 
 def _settings(context: Context) -> Settings:
     run_config: dict[str, Any] = dict(context.run_config)
-    return Settings.from_run_config(run_config)
+    try:
+        return Settings.from_run_config(run_config)
+    except SettingsError as error:
+        mend = "" if is_simulated(context) else "; does the coordinator run another version of Wardround?"
+        raise SettingsError(f"{error}{mend}") from None
 
 
 def _own(center: str, context: Context, settings: Settings) -> str:

@@ -12,9 +12,11 @@ from client.naming import CONTRASTS
 from scenarios.certificates import check_authority
 from scenarios.membership import Answers, Membership, Role
 from scenarios.node_keys import PRIVATE, load_node_key, make_node_key, read_public, short
+from scenarios.own_code import guarded
 from scenarios.supernode import Listener, ask_whether_enrolled, command, log_file
 from scenarios.supervision import Service, flower_environment, keep_running
 from scenarios.systemd import unit_text
+from shared.code import code_fingerprint
 from shared.errors import LaunchError, ResultsError, SettingsError
 from shared.places import writable_folder
 
@@ -90,9 +92,10 @@ def join(hospital_toml: HospitalFile) -> None:
     home = writable_folder(membership.flower / "home", "folder")
     _say(f"connecting: {membership.center} to {membership.address}; the log is {log_file(membership)}")
     _say(f"by {membership.source} this hospital: {membership.policy}")
+    _say(f"what runs is the Wardround installed here, fingerprint {code_fingerprint()[:16]}, not what is sent")
     service = Service(
         command=lambda: command(membership),
-        environment=flower_environment(home),
+        environment=guarded(flower_environment(home), membership.flower / "bin"),
         log=log_file(membership),
         hear=listener.hear,
         ended=listener.ended,
