@@ -19,11 +19,9 @@ from shared.contribution import PlainContribution
 from shared.durable import read_document, write_document
 from shared.messages import EvaluateTask, TrainReply, TrainRequest, TrainTask
 from shared.settings import Settings
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Configured
 from tests.test_results import crop, figures_of
 from tests.test_trainer import CPU, same, sources, weights
-
-Configured = Callable[..., Settings]
 
 RUN, OTHER_RUN = "0" * 32, "1" * 32
 STEPS = 5
@@ -32,17 +30,6 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "one-cycle": {"schedule": "one-cycle", "steps": STEPS},
     "step": {"schedule": "step", "steps": 0, "epochs": STEPS, "decay_epochs": 2},
 }
-
-
-@pytest.fixture
-def configured(run_config: dict[str, Any]) -> Configured:
-    """The smoke scenario with a tiny network, and what a test changes."""
-
-    def change(**changes: Any) -> Settings:
-        tiny = {"features": 2, "batch-size": 2, "steps": 4}
-        return Settings.from_run_config(run_config | tiny | {k.replace("_", "-"): v for k, v in changes.items()})
-
-    return change
 
 
 class Killed(BaseException):

@@ -1,7 +1,6 @@
 """One stage of training: how long it is, on what, at which learning rate, and that it learns."""
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -19,21 +18,9 @@ from client.volumes import Volume
 from shared.errors import TrainingError
 from shared.network import Weights, initial_weights
 from shared.settings import Settings
+from tests.conftest import Configured
 
 CPU = torch.device("cpu")
-
-Configured = Callable[..., Settings]
-
-
-@pytest.fixture
-def configured(run_config: dict[str, Any]) -> Configured:
-    """The smoke scenario with a tiny network, and what a test changes."""
-
-    def change(**changes: Any) -> Settings:
-        tiny = {"features": 2, "batch-size": 2, "steps": 4}
-        return Settings.from_run_config(run_config | tiny | {k.replace("_", "-"): v for k, v in changes.items()})
-
-    return change
 
 
 def ball(seed: int = 0) -> Source:
