@@ -23,7 +23,8 @@ from tests.deployment import Deployment, data_of_three, policy_of, three_joined
 from tests.test_faults import results_of
 from tests.watched import Watched
 
-pytestmark = [pytest.mark.deployed, pytest.mark.timeout(900)]
+# One deployment, so one process, whatever else runs beside it.
+pytestmark = [pytest.mark.deployed, pytest.mark.timeout(900), pytest.mark.xdist_group("study")]
 
 ROUGH = ("spacing=4", "features=4", "steps=4", "batch-size=4", "patch-size=16", "exemplar-mm=64", "order=given")
 
