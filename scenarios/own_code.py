@@ -9,6 +9,7 @@ roll call says so (server/roster.py). The other things that a SuperNode could be
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -25,12 +26,19 @@ REFUSED = ("flwr-agentapp", "flwr-connector", "flwr-model", "flwr-serverapp", "f
 def guarded(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     """The environment in which Flower's names lead here; `folder` is made for them.
 
-    Raises `LaunchError` where it cannot be written, or where this Flower would not ask there.
+    Raises `LaunchError` where it cannot be written or run from, or where this Flower would not ask there.
     """
     check_flower()
+    path = os.pathsep.join([str(folder), environment.get("PATH", os.defpath)])
     for name in (RUNS, *REFUSED):
         _write(private_folder(folder, "folder") / name, name)
-    return {**environment, "PATH": os.pathsep.join([str(folder), environment.get("PATH", os.defpath)])}
+        if shutil.which(name, path=path) != str(folder / name):
+            # Flower would pass it over, and run what the coordinator sent.
+            raise LaunchError(
+                f"programs cannot be run from {folder}: choose a state-dir without {os.pathsep!r} in its path, on a "
+                "disk that is not mounted noexec"
+            )
+    return {**environment, "PATH": path}
 
 
 def check_flower() -> None:

@@ -21,6 +21,11 @@ def test_flower_finds_our_commands_before_its_own(tmp_path: Path) -> None:
         assert shutil.which(name, path=environment["PATH"]) == str(tmp_path / "bin" / name)
 
 
+def test_a_folder_that_flower_would_pass_over_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match="programs cannot be run from .* not mounted noexec"):
+        guarded({**os.environ}, tmp_path / "state:of:milan" / "bin")
+
+
 def test_every_command_by_which_flower_starts_code_is_ours(tmp_path: Path) -> None:
     guarded({}, tmp_path / "bin")
     assert {path.name for path in (tmp_path / "bin").iterdir()} == set(flower.TASK_TYPE_TO_COMMAND.values())
