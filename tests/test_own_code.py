@@ -22,7 +22,7 @@ def test_flower_finds_our_commands_before_its_own(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_flower_would_pass_over_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(LaunchError, match="programs cannot be run from .* not mounted noexec"):
+    with pytest.raises(LaunchError, match=r"programs cannot be run from .* not mounted noexec"):
         guarded({**os.environ}, tmp_path / "state:of:milan" / "bin")
 
 
