@@ -8,16 +8,24 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from monai.losses.dice import DiceLoss
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
 from client.sampler import PatchSampler, Recipe, Source
+from client.steps import loss_of, scores_of
 from shared.errors import TrainingError
-from shared.network import Weights, network_with, soft_segmentation
+from shared.network import LesionNet, Weights, network_with
 from shared.settings import Settings, TrainingSettings
 
 WARM_UP = 0.1
 """Share of a one-cycle stage in which the learning rate rises."""
+
+
+class Penalty(Protocol):
+    """What is added to the loss of a step, to hold the network to what it knew when it came."""
+
+    def __call__(self, network: LesionNet, images: Tensor, scores: Tensor) -> Tensor:
+        """A number; `scores` are what `network` gives for `images`, both (B, 1, D, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class Plan:
     recipe: Recipe
     steps: int
     steps_per_epoch: int
+    penalty: Penalty | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,7 @@ class Trained:
     weights: Weights
     steps: int
     final_loss: float
+    """With the penalty, where there is one."""
     seconds: float
     compute_seconds: float
 
@@ -124,8 +134,6 @@ def train(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, foreach=True
     )
     scheduler = _scheduler(optimizer, plan, options)
-    # Over the batch as a whole, and smoothed by 1, so that a patch without lesion is defined.
-    loss_of = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
     sampler = PatchSampler(plan.own, plan.past, plan.recipe, np.random.default_rng(seed))
     torch.manual_seed(seed)
     losses: list[float] = []
@@ -144,11 +152,12 @@ def train(
     for step in range(len(losses) + 1, plan.steps + 1):
         images, labels = sampler.batch()
         begun = time.perf_counter()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            scores = network(images)
-        loss = loss_of(soft_segmentation(scores.float(), settings.network.activation), labels)
+        scores = scores_of(network, images)
+        loss = loss_of(network, scores, labels)
+        if plan.penalty:
+            loss = loss + plan.penalty(network, images, scores)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(loss.item())
         computing += time.perf_counter() - begun

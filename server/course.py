@@ -1,16 +1,17 @@
 """The course: which stage comes next, decided without any network.
 
 A course is a plain list of stages that the strategy works off. What makes a method is only
-where each stage starts from, whether the memory travels, and on whose data it trains.
+where each stage starts from, whether the memory travels, what holds the model to what it knew,
+and on whose data it trains.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 from shared.errors import SettingsError
-from shared.messages import CenterCard
+from shared.messages import CenterCard, Retention
 from shared.seeds import generator
-from shared.settings import RunSettings
+from shared.settings import Method, RunSettings
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Stage:
     """From a fresh network, or from what the stage before handed on."""
     replay: bool
     """Whether the memory comes along and the center is asked to contribute."""
+    retention: Retention = "none"
+    """What holds the model to what it knew when it came."""
     pool: tuple[str, ...] = ()
     """Centers whose data is trained on together; empty: the center's own."""
     steps_factor: int = 1
@@ -60,9 +63,17 @@ def plan_course(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
             center,
             start="initial" if run.method == "single" or index == 0 else "carried",
             replay=run.method == "replay",
+            retention=_retention(run.method, index),
         )
         for index, center in enumerate(order)
     )
+
+
+def _retention(method: Method, index: int) -> Retention:
+    """What holds a stage's training; a fresh network knows nothing that its answers could be held to."""
+    if method == "ewc":
+        return "consolidation"
+    return "distillation" if method == "lwf" and index else "none"
 
 
 def check_pool(run: RunSettings, simulated: bool) -> None:

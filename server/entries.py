@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from server.course import Stage
 from shared.messages import CenterCard, TestFigures, TrainFigures
 
-FORMAT = 2
+FORMAT = 3
 """Version of the journal."""
 
 
@@ -73,6 +73,8 @@ class StageRecord:
     memory_exemplars: int
     """As handed on after the stage."""
     memory_bytes: int
+    importance_bytes: int
+    """Of what goes on about the parameters, where the method consolidates."""
     evaluating_seconds: float
     transit_seconds: float
 

@@ -5,7 +5,7 @@ changed; the hospitals that open it check the rest.
 """
 
 from shared import manifest
-from shared.checks import exemplars_problem, model_problem
+from shared.checks import exemplars_problem, importance_problem, model_problem
 from shared.clock import utc_now
 from shared.contribution import Contribution, PlainContribution
 from shared.courier import inspect
@@ -23,6 +23,7 @@ def inspect_reply(
     `card` is what the center said at the roll call.
     """
     problem = model_problem(reply.weights, sent)
+    problem = problem or importance_problem(reply.importance, sent if task.retention == "consolidation" else None)
     if not problem and reply.contribution is not None:
         sealed = settings.memory.seals(simulated)
         problem = _contribution_problem(reply.contribution, task, settings, card.identity if sealed else None)

@@ -3,7 +3,7 @@
     journal/run.json              settings, order, what the centers said of themselves
     journal/attempts.json         when the run was started, interrupted and resumed
     journal/withdrawn.json        the subjects (pseudonyms) whose exemplars their hospitals withdrew
-    journal/stage-000/            a finished training: model, exemplars, figures (shared/archive.py)
+    journal/stage-000/            a finished training: model, exemplars, importance, figures (shared/archive.py)
     journal/stage-000/row.json    the test scores that have come so far, and what is missing for good
 
 Nothing random is in it: every random choice of a run follows from its seed and from what the
@@ -191,6 +191,10 @@ class Journal:
         """The model after a stage. Raises `DamagedError`."""
         return self._visits[index].weights()
 
+    def importance(self) -> Weights | None:
+        """Of each parameter to the centers so far, where the last trained stage said it. Raises `DamagedError`."""
+        return self._visits[-1].importance() if self._visits else None
+
     def stage_folder(self, index: int) -> Path:
         """Where all of a stage lies."""
         return self._folder / f"stage-{index:03d}"
@@ -227,6 +231,7 @@ class Journal:
                     missing={center: row.missing[center] for center in self.order if center in row.missing},
                     memory_exemplars=exemplars,
                     memory_bytes=size,
+                    importance_bytes=kept.visit.importance_bytes,
                     evaluating_seconds=row.evaluating_seconds,
                     transit_seconds=kept.visit.transit_seconds,
                 )

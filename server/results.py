@@ -154,6 +154,7 @@ def _stage(record: StageRecord) -> dict[str, Any]:
         "transit_seconds": round(record.transit_seconds, 3),
         "memory_exemplars": record.memory_exemplars,
         "memory_bytes": record.memory_bytes,
+        "importance_bytes": record.importance_bytes,
         "set_aside": figures.set_aside,
         "test_set_aside": {center: tested.set_aside for center, tested in record.tests.items() if tested.set_aside},
     }

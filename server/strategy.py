@@ -129,7 +129,8 @@ class Visits(Strategy):
             seed = derive_seed(settings.run.seed, "decoder", stage.index)
             carried = dict(arrays.to_torch_state_dict())
             sent = carry_over(carried, settings.run.carry, settings.network, seed)
-        self._request = TrainRequest(self._task(stage), sent, self._handed_on(stage) if stage.replay else ())
+        memory = self._handed_on(stage) if stage.replay else ()
+        self._request = TrainRequest(self._task(stage), sent, memory, self._journal.importance())
         content = pack_train_request(self._request)
         return [Message(content, self._roster.nodes[stage.center], "train", ttl=self._ttl)]
 
@@ -233,6 +234,7 @@ class Visits(Strategy):
             center=stage.center,
             pool=stage.pool,
             steps_factor=stage.steps_factor,
+            retention=stage.retention,
             contribute=stage.replay,
             budget=center_budget(self._settings.memory.memory_megabytes, len(order)),
             order=order,

@@ -53,10 +53,17 @@ class Group(BaseModel):
     )
 
 
+Method = Literal["single", "finetune", "replay", "pooled", "lwf", "ewc"]
+"""How the centers' training hangs together; server/course.py says how each works."""
+
+WHOLE_MODEL = ("lwf", "ewc")
+"""Methods that hold on to the model that came, decoder and all."""
+
+
 class RunSettings(Group):
     """What is run."""
 
-    method: Literal["single", "finetune", "replay", "pooled"]
+    method: Method
     centers: Words
     """The expected centers; with order `given`, in this order."""
     order: Literal["given", "descending", "random"]
@@ -170,6 +177,17 @@ class TrainingSettings(Group):
         return self
 
 
+class RetentionSettings(Group):
+    """How strongly a center's training holds on to what the incoming model knew, without patients' data."""
+
+    distillation_weight: float = Field(ge=0)
+    """Method `lwf`: what the distance from the incoming model's answer weighs beside the loss."""
+    ewc_weight: float = Field(ge=0)
+    """Method `ewc`: lambda, what moving an important parameter weighs beside the loss."""
+    ewc_decay: float = Field(ge=0, le=1)
+    """Method `ewc`: what is left of the parameters' importance after each further center; 1: all of it."""
+
+
 class MemorySettings(Group):
     """The replay memory."""
 
@@ -213,7 +231,17 @@ class Settings(Group):
     data: DataSettings
     network: NetworkSettings
     training: TrainingSettings
+    retention: RetentionSettings
     memory: MemorySettings
+
+    @model_validator(mode="after")
+    def _carries_what_it_holds_on_to(self) -> Self:
+        if self.run.method in WHOLE_MODEL and self.run.carry != "model":
+            raise ValueError(
+                f"method = {self.run.method!r} holds on to the whole model that came, but carry = {self.run.carry!r} "
+                "gives each center a fresh decoder: set carry = 'model'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
