@@ -122,6 +122,7 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
         hospitals = [place.open() for place in places]
         first = hospitals[0]
         custody.hear_dropped(task, first.withdrawn)
+        forget_visit(first.state, task, first.center)
         with visit_state(first.state, request, settings.training.checkpoint_seconds) as state:
             reply = state.finished()
             if reply is None:

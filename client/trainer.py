@@ -38,6 +38,9 @@ class Plan:
     recipe: Recipe
     steps: int
     steps_per_epoch: int
+    before: int = 0
+    after: int = 0
+    """Steps of the center's earlier and later rounds, over which the learning rate follows its schedule."""
     penalty: Penalty | None = None
 
 
@@ -64,9 +67,14 @@ class Trained:
 
 
 def plan_stage(
-    own: Sequence[Source], memory: Sequence[Sequence[Source]], settings: Settings, steps_factor: int = 1
+    own: Sequence[Source],
+    memory: Sequence[Sequence[Source]],
+    settings: Settings,
+    steps_factor: int = 1,
+    rounds: int = 1,
+    round_: int = 0,
 ) -> Plan:
-    """Decide how batches are drawn and how many steps are taken.
+    """Decide how batches are drawn and how many steps are taken, all of them or those of one of equal rounds.
 
     `balanced` replay keeps the number of steps and gives `replay-share` of each batch to the
     memory. `paper` merges the memory into the training set, which lengthens the stage by as
@@ -92,7 +100,8 @@ def plan_stage(
         lesion_share=training.lesion_share,
         replayed=min(replayed, training.patches - 1),
     )
-    return Plan(tuple(own), past, recipe, steps, per_epoch)
+    steps //= rounds
+    return Plan(tuple(own), past, recipe, steps, per_epoch, before=steps * round_, after=steps * (rounds - round_ - 1))
 
 
 STATE = {"network", "optimizer", "scheduler", "sampler", "torch", "losses", "computing", "seconds"}
@@ -189,12 +198,23 @@ def train(
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, plan: Plan, options: TrainingSettings) -> LRScheduler:
+    """The schedule over all rounds, at the step at which this one begins.
+
+    One schedule, and not one a round: with `one-cycle`, each average would be driven off again at
+    the full rate by a fresh cycle, and the last would be no better settled than the first.
+    """
+    scheduler: LRScheduler
     if options.schedule == "one-cycle":
-        return OneCycleLR(
-            optimizer, options.learning_rate, total_steps=plan.steps + 1, pct_start=max(WARM_UP, 2 / (plan.steps + 1))
-        )
-    factor = options.decay_factor if options.schedule == "step" else 1.0
-    return StepLR(optimizer, step_size=options.decay_epochs * plan.steps_per_epoch, gamma=factor)
+        total = plan.before + plan.steps + plan.after + 1
+        scheduler = OneCycleLR(optimizer, options.learning_rate, total_steps=total, pct_start=max(WARM_UP, 2 / total))
+    else:
+        factor = options.decay_factor if options.schedule == "step" else 1.0
+        scheduler = StepLR(optimizer, step_size=options.decay_epochs * plan.steps_per_epoch, gamma=factor)
+    if plan.before:
+        optimizer.step()  # without gradients it moves nothing; a scheduler wants to see one first
+    for _ in range(plan.before):
+        scheduler.step()
+    return scheduler
 
 
 def choose_device(name: str) -> torch.device:

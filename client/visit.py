@@ -66,7 +66,7 @@ def visit(
     past = [
         [Source.of_exemplar(exemplar, patch, device) for exemplar in memory.of(center)] for center in memory.centers
     ]
-    plan = plan_stage(own, past, settings, task.steps_factor)
+    plan = plan_stage(own, past, settings, task.steps_factor, task.rounds, task.round)
     plan = replace(plan, penalty=HOLDS[task.retention](request, settings, device))
 
     def report(progress: Progress) -> None:
@@ -80,10 +80,12 @@ def visit(
     trained = train(request.weights, plan, settings, seed, device, report, checkpoints)
     started = time.perf_counter()
     importance: Weights | None = None
+    computing = trained.compute_seconds
     if task.retention == "consolidation":
         seed = derive_seed(settings.run.seed, "importance", task.stage, task.center)
         here = importance_here(trained.weights, own, plan.recipe, settings, seed, device)
         importance = updated_importance(request.importance, here, settings.retention.ewc_decay)
+        computing += time.perf_counter() - started
     contribution: Contribution | None = None
     if task.contribute:
         (hospital, good, _), *_ = opened
@@ -93,7 +95,7 @@ def visit(
         subjects=sum(len({case.subject for case, _ in good}) for _, good, _ in opened),
         final_loss=trained.final_loss,
         seconds=prepared + trained.seconds + time.perf_counter() - started,
-        compute_seconds=trained.compute_seconds,
+        compute_seconds=computing,
         set_aside={subject: reason for _, _, problems in opened for subject, reason in problems.items()},
     )
     return TrainReply(trained.weights, contribution, figures, importance)

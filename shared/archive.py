@@ -7,7 +7,7 @@ the document `visit.json`, which names them all by their checksums. It appears w
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,8 @@ class Visit(Header):
     """As they came."""
     importance_bytes: int = Field(default=0, ge=0)
     transit_seconds: float = Field(default=0.0, ge=0)
+    parts: dict[str, TrainFigures] = Field(default_factory=dict)
+    """Figures by center, where the model is an average."""
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each file beside the document."""
 
@@ -128,7 +130,12 @@ def request_digest(request: TrainRequest) -> str:
 
 
 def keep_visit(
-    folder: Path, request: TrainRequest, reply: TrainReply, network: NetworkSettings, transit_seconds: float = 0.0
+    folder: Path,
+    request: TrainRequest,
+    reply: TrainReply,
+    network: NetworkSettings,
+    transit_seconds: float = 0.0,
+    parts: Mapping[str, TrainFigures] | None = None,
 ) -> KeptVisit:
     """Write a training's outcome into the new folder `folder`. Raises `OSError` where the disk refuses."""
     given = reply.contribution
@@ -151,6 +158,7 @@ def keep_visit(
             contribution_bytes=0 if given is None else given.nbytes,
             importance_bytes=nbytes(reply.importance or {}),
             transit_seconds=transit_seconds,
+            parts=dict(parts or {}),
             files={path.name: file_checksum(path) for path in new.iterdir()},
         )
         write_document(new / DOCUMENT, visit.model_dump(mode="json"))

@@ -79,6 +79,9 @@ class TrainTask(Header):
     pool: tuple[str, ...] = ()
     steps_factor: int = Field(default=1, ge=1)
     """Multiplies the steps of a stage; pooled training does those of all stages at once."""
+    round: int = Field(default=0, ge=0)
+    rounds: int = Field(default=1, ge=1)
+    """The center's training is divided into so many; this is number `round` of them, from 0."""
     retention: Retention = "none"
     contribute: bool
     """Whether the center is asked for exemplars."""
@@ -90,6 +93,12 @@ class TrainTask(Header):
     """Name and public keys of each center that comes later, as far as it has keys."""
     dropped: Pseudonyms = ()
     """Of this center's subjects whose withdrawal was heard: their exemplars are handed on no more."""
+
+    @model_validator(mode="after")
+    def _one_of_the_rounds(self) -> Self:
+        if self.round >= self.rounds:
+            raise ValueError(f"round {self.round}, counted from 0, is none of {self.rounds}")
+        return self
 
     @property
     def earlier(self) -> tuple[str, ...]:

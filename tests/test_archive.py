@@ -206,6 +206,8 @@ OTHER_TASKS: dict[str, Any] = {
     "center": "nih",
     "pool": ("amu",),
     "steps_factor": 2,
+    "round": 1,
+    "rounds": 2,
     "retention": "consolidation",
     "contribute": False,
     "budget": 1001,
