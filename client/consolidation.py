@@ -1,18 +1,18 @@
 """Consolidation: parameters that earlier centers depend on are held where they were.
 
 Elastic weight consolidation (Kirkpatrick et al. 2017, eq. 3) in its online form (Schwarz et al.
-2018, section 3.2), in which a stage costs the same however many centers came before:
+2018), in which a stage costs the same however many centers came before:
 
     penalty = lambda / 2 * sum_i F_i (theta_i - theta*_i)^2
 
 theta* is the model that came, and F one running importance, F = decay * F_before + F_here: the
 diagonal of the Fisher information, as the mean of squared gradients over a center's own patches
 at the end of its stage. Each patch is squared by itself: the square of a batch's mean gradient
-would vanish with the size of the batch (van de Ven 2025, arXiv:2502.11756). The gradients are those of
-the training's loss, a Dice loss, which is no log-likelihood; so F says how much the loss depends
-on a parameter, on a scale of its own.
+would shrink as the batch grows (van de Ven 2025, arXiv:2502.11756). The gradients are those of the
+training's loss, a Dice loss, which is no log-likelihood; so F says how much the loss depends on a
+parameter, on a scale of its own.
 
-F is computed from patients' images, as the model is, and holds no image, as the model does not.
+F, like the model, is computed from patients' images, and like the model holds no image.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

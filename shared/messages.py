@@ -117,7 +117,7 @@ class TrainFigures(Header):
     steps: int = Field(ge=1)
     subjects: int = Field(ge=1)
     final_loss: float = Field(allow_inf_nan=False)
-    """Mean over the last tenth of the steps."""
+    """Mean over the last tenth of the steps; with the penalty, where something holds the model."""
     seconds: float = Field(ge=0, allow_inf_nan=False)
     compute_seconds: float = Field(ge=0, allow_inf_nan=False)
     """Of them in forward, backward and the optimiser's step."""
