@@ -5,25 +5,29 @@ sees the patches of each batch, and the student pays for every voxel on which it
 Nothing but the model travels.
 
 Li & Hoiem compare class probabilities by cross-entropy, which one soft segmentation lacks, and
-which counts mostly the background. The distance here is a Dice semimetric loss (Wang et al. 2023,
-arXiv:2303.16296, the first of their two), made for soft labels and for distillation:
+which counts mostly the background. The distance here is the Dice loss with squares in its
+denominator (Milletari et al. 2016, V-Net), which for two answers p and q is
 
-    |p - q| / (|p| + |q| + 1), with |.| the sum over all voxels of the batch
+    sum (p - q)^2 / (sum p^2 + sum q^2 + 1), over all voxels of the batch
 
-Where both answers are 0 or 1 it is the Dice loss of the training, smoothed alike; unlike that one,
-it is zero where two soft answers agree, and nowhere else. So it lies in [0, 1) as the loss does,
-needs no temperature, and serves both activations. A weight of 1 is Li & Hoiem's.
+Where both answers are 0 or 1 it is the Dice loss of the training, smoothed alike. Unlike that one
+it is zero where two soft answers agree, and nowhere else; and it is flat there, so that the
+training is drawn back by as much as it has moved, and free to begin. It lies in [0, 1) as the loss
+does, needs no temperature, and serves both activations. A weight of 1 is Li & Hoiem's.
 """
 
 from dataclasses import dataclass
 
 import torch
+from monai.losses.dice import DiceLoss
 from torch import Tensor
 
 from client.steps import scores_of
 from shared.messages import TrainRequest
 from shared.network import LesionNet, network_with, soft_segmentation
 from shared.settings import Settings
+
+_dice = DiceLoss(batch=True, squared_pred=True, smooth_nr=1.0, smooth_dr=1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,4 +52,5 @@ def distillation(request: TrainRequest, settings: Settings, device: torch.device
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
     """Between two soft segmentations of one shape, over all of their voxels; in [0, 1)."""
-    return (one - other).abs().sum() / (one.sum() + other.sum() + 1)
+    apart: Tensor = _dice(one, other)
+    return apart
