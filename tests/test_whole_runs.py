@@ -417,7 +417,11 @@ def test_a_round_goes_on_with_the_centers_that_had_not_answered(config: dict[str
     assert going.remains == "round 2/3: training at all centers at once"
     assert go_on(going).trains == 2 + 3
     assert not list((tmp_path / "journal").glob("round-*")), "an average takes the place of its parts"
-    (stage,) = results_of(tmp_path)["stages"]
+    results = results_of(tmp_path)
+    (stage,) = results["stages"]
+    assert len(results["R"]) == 1
+    assert {case["stage"] for case in results["test_scores"]} == {stage["stage"]} == {0}, "the row of R"
+    assert (tmp_path / "matrix.csv").read_text().splitlines()[1].startswith("all,")
     assert stage["steps"] == 3 * 3, "as many as a sequential run takes"
     assert [part["round"] for part in stage["rounds"]] == [0, 1, 2]
     steps = [{center: at["steps"] for center, at in part["centers"].items()} for part in stage["rounds"]]
