@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
@@ -20,16 +20,16 @@ from client.site import Site
 from client.state import forget_visit, visit_state
 from client.trainer import choose_device
 from client.visit import Place, visit
-from shared.checks import exemplars_problem, model_problem
+from shared.checks import exemplars_problem, importance_problem, model_problem
 from shared.clock import Clock, utc_now
 from shared.code import code_fingerprint
-from shared.errors import DataError, MessageError, WardroundError
+from shared.errors import DataError, MessageError, SettingsError, WardroundError
 from shared.memory import ReplayMemory
 from shared.messages import (
     CaseScore,
     RollCall,
     TestFigures,
-    TrainReply,
+    TrainRequest,
     check_question,
     pack_header,
     pack_refusal,
@@ -116,11 +116,13 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
         check_role(custody.policy, "train")
         memory = open_memory(custody, request)
         _inspect(request.weights, memory, settings)
+        _inspect_importance(request)
         note_received(custody, request)
         outlook = look_ahead(custody, task)
         hospitals = [place.open() for place in places]
         first = hospitals[0]
         custody.hear_dropped(task, first.withdrawn)
+        forget_visit(first.state, task, first.center)
         with visit_state(first.state, request, settings.training.checkpoint_seconds) as state:
             reply = state.finished()
             if reply is None:
@@ -129,9 +131,9 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
             else:
                 say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
         given = still_allowed(custody, places[0].site, first, task, reply.contribution)
-        note_sent(custody, task, given, sum(value.nbytes for value in reply.weights.values()))
+        note_sent(custody, task, given, reply)
     figures = reply.figures.model_copy(update={"withdrawn": first.card.withdrawn})
-    return pack_train_reply(TrainReply(reply.weights, given, figures))
+    return pack_train_reply(replace(reply, contribution=given, figures=figures))
 
 
 def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
@@ -180,13 +182,27 @@ def _inspect(weights: Weights, memory: ReplayMemory, settings: Settings) -> None
     problem = problem or exemplars_problem(memory.exemplars, settings)
     if not problem and memory.nbytes > settings.memory.memory_megabytes * 1e6:
         problem = f"a replay memory of {memory.nbytes} bytes, above memory-megabytes"
+    _refuse(problem)
+
+
+def _inspect_importance(request: TrainRequest) -> None:
+    """Raise `MessageError` where the importance is not what belongs to this model at this stage."""
+    consolidates = request.task.retention == "consolidation" and request.task.stage > 0
+    _refuse(importance_problem(request.importance, request.weights if consolidates else None))
+
+
+def _refuse(problem: str) -> None:
     if problem:
         raise MessageError(f"the coordinator sent {problem}: refused; run the same version and settings on both sides")
 
 
 def _settings(context: Context) -> Settings:
     run_config: dict[str, Any] = dict(context.run_config)
-    return Settings.from_run_config(run_config)
+    try:
+        return Settings.from_run_config(run_config)
+    except SettingsError as error:
+        mend = "" if is_simulated(context) else "; does the coordinator run another version of Wardround?"
+        raise SettingsError(f"{error}{mend}") from None
 
 
 def _own(center: str, context: Context, settings: Settings) -> str:

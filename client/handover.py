@@ -19,7 +19,8 @@ from shared.errors import MessageError, PolicyError, SealError, TrustError
 from shared.identity import Identity
 from shared.manifest import SealedContribution, Visit
 from shared.memory import Exemplar, ReplayMemory
-from shared.messages import TrainRequest, TrainTask
+from shared.messages import TrainReply, TrainRequest, TrainTask
+from shared.network import nbytes
 from shared.progress import say
 from shared.sealing import Terms, seal, unseal_memory
 
@@ -198,9 +199,11 @@ def _barred(policy: Policy, subject: Subject | None) -> bool:
     return subject is None or why_barred(policy, subject) is not None
 
 
-def note_sent(custody: Custody, task: TrainTask, given: Contribution | None, model_bytes: int) -> None:
+def note_sent(custody: Custody, task: TrainTask, given: Contribution | None, reply: TrainReply) -> None:
     """Write into the audit log what is about to leave. Raises `RecordError`: then nothing may."""
-    custody.note("sent", Facts(message="trained model", run=task.run, stage=task.stage, size=model_bytes))
+    for message, weights in (("trained model", reply.weights), ("importance of its parameters", reply.importance)):
+        if weights is not None:
+            custody.note("sent", Facts(message=message, run=task.run, stage=task.stage, size=nbytes(weights)))
     if given is None:
         return
     sealed = isinstance(given, SealedContribution)

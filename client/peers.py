@@ -1,6 +1,6 @@
 """The other hospitals' keys as this hospital has pinned them, after a telephone call.
 
-A TOML file, the hospital's own, with the fingerprint or the whole public key of each:
+A section of the hospital's own TOML file, with the fingerprint or the whole public key of each:
 
     [peers]
     milan = "ABCD-EFGH-IJKL-MNOP-QRST-UVWX-YZ23-4567"
@@ -9,16 +9,12 @@ A TOML file, the hospital's own, with the fingerprint or the whole public key of
 Identities arrive through the coordinator. Only those that agree with the file are used.
 """
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 from shared.errors import TrustError
 from shared.identity import LABEL, Identity, parse_fingerprint
-
-WRITABLE_BY_ALL = 0o002
 
 
 @dataclass(frozen=True)
@@ -29,26 +25,6 @@ class Peers:
     identities: Mapping[str, Identity]
     source: str
     """Where the pins stand, for messages."""
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """The `[peers]` of a TOML file. Raises `TrustError`."""
-        try:
-            with path.open("rb") as file:
-                if path.stat().st_mode & WRITABLE_BY_ALL:
-                    raise TrustError(
-                        f"{path} can be written by every user, so its pins prove nothing: chmod o-w {path}"
-                    )
-                table = tomllib.load(file).get("peers")
-        except OSError as error:
-            raise TrustError(
-                f"pinned keys {path} cannot be read ({error.strerror}): make the file with a [peers] section"
-            ) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise TrustError(f"pinned keys {path} are not TOML ({error}): mend that line") from None
-        if not isinstance(table, dict):
-            raise TrustError(f'{path} has no [peers] section: add one, with a line NAME = "FINGERPRINT" a hospital')
-        return cls.of(table, str(path))
 
     @classmethod
     def of(cls, table: Mapping[str, object], source: str) -> Self:

@@ -22,27 +22,19 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from shared.canonical import CenterName
 from shared.errors import PolicyError, SettingsError
 from shared.scores import LEAST_SUBJECTS, MeanScores, Scored, mean_scores
+from shared.settings import Group
 
 Role = Literal["train", "evaluate"]
 S = TypeVar("S", bound=Scored)
 
 
-class Policy(BaseModel):
+class Policy(Group):
     """What may leave; the defaults let nothing but mean scores."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        strict=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        alias_generator=lambda name: name.replace("_", "-"),
-        populate_by_name=True,
-    )
 
     role: Literal["train", "evaluate", "both"] = "evaluate"
     report_subject_scores: bool = False

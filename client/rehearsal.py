@@ -41,7 +41,7 @@ def rehearse(path: Path, config: RunConfig, output: Path, clock: Clock) -> dict[
     site = Site.read(path)
     others = [center for center in site.policy.centers if center != site.center]
     order = (site.center, *others)
-    config = {**config, "centers": ",".join(order), "order": "given"}
+    config = {**config, "centers": ",".join(order), "order": "given", "rounds": 1}
     settings = Settings.from_run_config(config)
     context = Context(0, 0, {"hospital": str(path.absolute())}, RecordDict(), dict(config))
     known = tuple(str(site.peers.identities[center]) for center in others if center in site.peers.identities)
@@ -50,6 +50,7 @@ def rehearse(path: Path, config: RunConfig, output: Path, clock: Clock) -> dict[
         run=RUN,
         stage=0,
         center=site.center,
+        retention="consolidation" if settings.run.method == "ewc" else "none",
         contribute=True,
         budget=center_budget(settings.memory.memory_megabytes, len(order)),
         order=order,

@@ -63,6 +63,7 @@ def describe(policy: Policy, released: Release) -> str:
     lines = ["What would leave this hospital:"]
     if policy.role != "evaluate":
         lines.append("- the model, after training on this hospital's subjects")
+        lines.append("- in a run by ewc, how much each parameter of the model matters to them")
     lines.append(
         "- each test image's scores, under its subject's pseudonym"
         if policy.report_subject_scores

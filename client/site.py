@@ -10,7 +10,7 @@
 
     [coordinator]
     address = "coordinator.example:443"
-    root-certificate = "ca.crt"
+    root-certificate = "ca.crt"               # or "": what this machine trusts anyway
     enrolled-as = "milan"
 
     [peers]                                   # client/peers.py
@@ -28,30 +28,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from client.layouts import Layout
 from client.naming import CONTRASTS
-from client.peers import WRITABLE_BY_ALL, Peers
+from client.peers import Peers
 from client.policy import Policy
 from shared.canonical import CenterName
 from shared.errors import SettingsError
+from shared.settings import Group
 
 OUTSIDE = "its hospital.toml is wrong; its client's log says where"
 """What may be told of a mistake in the file."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        strict=True,
-        extra="forbid",
-        alias_generator=lambda name: name.replace("_", "-"),
-        populate_by_name=True,
-    )
+WRITABLE_BY_ALL = 0o002
 
 
-class Data(_Section):
+class Data(Group):
     """Where the images are, and which of them are used."""
 
     folder: Annotated[Path, Field(strict=False)]
@@ -59,16 +53,25 @@ class Data(_Section):
     """None: as the folder shows."""
     contrasts: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = CONTRASTS
 
+    @field_validator("contrasts")
+    @classmethod
+    def _known(cls, contrasts: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := set(contrasts) - set(CONTRASTS):
+            raise ValueError(f"no contrast {', '.join(sorted(unknown))} is known: choose from {', '.join(CONTRASTS)}")
+        return contrasts
 
-class Coordinator(_Section):
-    """How the SuperNode reaches the coordinator."""
 
-    address: str = Field(min_length=1)
-    root_certificate: Annotated[Path, Field(strict=False)]
+class Coordinator(Group):
+    """Whom the SuperNode joins, and as whom."""
+
+    address: str = Field(pattern=r"^[A-Za-z0-9.:\[\]-]+:[0-9]{1,5}$")
+    """HOST:PORT."""
+    root_certificate: Annotated[Path | None, Field(strict=False), BeforeValidator(lambda text: text or None)]
+    """None, written "": what this machine trusts anyway."""
     enrolled_as: CenterName
 
 
-class _File(_Section):
+class _File(Group):
     center: CenterName
     state_dir: Annotated[Path, Field(strict=False)]
     data: Data
@@ -103,7 +106,7 @@ class Site:
                 table = tomllib.load(file)
         except OSError as error:
             raise SettingsError(
-                f"{path} cannot be read ({error.strerror}): give the path of a hospital.toml", OUTSIDE
+                f"{path} cannot be read ({error.strerror}): make it by 'wardround hospital init'", OUTSIDE
             ) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path} is not TOML ({error}): mend that line", OUTSIDE) from None
@@ -131,8 +134,8 @@ class Site:
 
 
 def _beside(coordinator: Coordinator, folder: Path) -> Coordinator:
-    certificate = folder / coordinator.root_certificate.expanduser()
-    return coordinator.model_copy(update={"root_certificate": certificate})
+    certificate = coordinator.root_certificate
+    return coordinator.model_copy(update={"root_certificate": certificate and folder / certificate.expanduser()})
 
 
 def _mistake(error: ValidationError) -> str:
@@ -143,5 +146,7 @@ def _mistake(error: ValidationError) -> str:
         return f"{place} is missing"
     if first["type"] == "extra_forbidden":
         return f"unknown key {place}: see its spelling, or remove it"
-    message = first["msg"]
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "string_pattern_mismatch":
+        message = "write HOST:PORT" if first["loc"][-1] == "address" else "write a name of letters, digits, - and _"
     return f"{place} = {first['input']!r}: {message[0].lower()}{message[1:]}"

@@ -3,7 +3,7 @@
 A train message may come twice: its center crashed, or the coordinator did and never heard the
 answer. Then a training that was interrupted goes on from its last checkpoint, and one that was
 finished is answered from disk. What is kept of a visit is deleted when the model comes back to
-be tested, for then the coordinator has it.
+be tested, or to be trained on in a later round, for then the coordinator has it.
 """
 
 import io
@@ -61,12 +61,16 @@ def visit_state(folder: Path, request: TrainRequest, every_seconds: float) -> It
         lock.release()
 
 
-def forget_visit(folder: Path, task: EvaluateTask, center: str) -> None:
-    """Delete what is kept of a run's visits at `center` up to the stage that is tested, and of forsaken runs."""
+def forget_visit(folder: Path, task: EvaluateTask | TrainTask, center: str) -> None:
+    """Delete what is kept of a run's visits at `center` that the coordinator has, and of forsaken runs.
+
+    It has those up to the stage that is to be tested, and those before the one that is to be trained.
+    """
     runs = folder / "visits"
+    last = task.stage if isinstance(task, EvaluateTask) else task.stage - 1
     for visit in list((runs / task.run).glob("*[0-9]")):
         whose, _, stage = visit.name.rpartition("-")
-        if whose == center and int(stage) <= task.stage:
+        if whose == center and int(stage) <= last:
             shutil.rmtree(visit, ignore_errors=True)
             visit.with_suffix(".lock").unlink(missing_ok=True)
     with suppress(OSError):  # another center's visits may be there

@@ -8,16 +8,24 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from monai.losses.dice import DiceLoss
+from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
 from client.sampler import PatchSampler, Recipe, Source
+from client.steps import loss_of, scores_of
 from shared.errors import TrainingError
-from shared.network import Weights, network_with, soft_segmentation
+from shared.network import LesionNet, Weights, network_with
 from shared.settings import Settings, TrainingSettings
 
 WARM_UP = 0.1
 """Share of a one-cycle stage in which the learning rate rises."""
+
+
+class Penalty(Protocol):
+    """What is added to the loss of a step, to hold the network to what it knew when it came."""
+
+    def __call__(self, network: LesionNet, images: Tensor, scores: Tensor) -> Tensor:
+        """A number; `scores` are what `network` gives for `images`, both (B, 1, D, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,10 @@ class Plan:
     recipe: Recipe
     steps: int
     steps_per_epoch: int
+    before: int = 0
+    after: int = 0
+    """Steps of the center's earlier and later rounds, over which the learning rate follows its schedule."""
+    penalty: Penalty | None = None
 
 
 @dataclass(frozen=True)
@@ -49,14 +61,20 @@ class Trained:
     weights: Weights
     steps: int
     final_loss: float
+    """With the penalty, where there is one."""
     seconds: float
     compute_seconds: float
 
 
 def plan_stage(
-    own: Sequence[Source], memory: Sequence[Sequence[Source]], settings: Settings, steps_factor: int = 1
+    own: Sequence[Source],
+    memory: Sequence[Sequence[Source]],
+    settings: Settings,
+    steps_factor: int = 1,
+    rounds: int = 1,
+    round_: int = 0,
 ) -> Plan:
-    """Decide how batches are drawn and how many steps are taken.
+    """Decide how batches are drawn and how many steps are taken, all of them or those of one of equal rounds.
 
     `balanced` replay keeps the number of steps and gives `replay-share` of each batch to the
     memory. `paper` merges the memory into the training set, which lengthens the stage by as
@@ -82,7 +100,8 @@ def plan_stage(
         lesion_share=training.lesion_share,
         replayed=min(replayed, training.patches - 1),
     )
-    return Plan(tuple(own), past, recipe, steps, per_epoch)
+    steps //= rounds
+    return Plan(tuple(own), past, recipe, steps, per_epoch, before=steps * round_, after=steps * (rounds - round_ - 1))
 
 
 STATE = {"network", "optimizer", "scheduler", "sampler", "torch", "losses", "computing", "seconds"}
@@ -124,8 +143,6 @@ def train(
         network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, foreach=True
     )
     scheduler = _scheduler(optimizer, plan, options)
-    # Over the batch as a whole, and smoothed by 1, so that a patch without lesion is defined.
-    loss_of = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
     sampler = PatchSampler(plan.own, plan.past, plan.recipe, np.random.default_rng(seed))
     torch.manual_seed(seed)
     losses: list[float] = []
@@ -144,11 +161,12 @@ def train(
     for step in range(len(losses) + 1, plan.steps + 1):
         images, labels = sampler.batch()
         begun = time.perf_counter()
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
-            scores = network(images)
-        loss = loss_of(soft_segmentation(scores.float(), settings.network.activation), labels)
+        scores = scores_of(network, images)
+        loss = loss_of(network, scores, labels)
+        if plan.penalty:
+            loss = loss + plan.penalty(network, images, scores)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         losses.append(loss.item())
         computing += time.perf_counter() - begun
@@ -180,12 +198,23 @@ def train(
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, plan: Plan, options: TrainingSettings) -> LRScheduler:
+    """The schedule over all rounds, at the step at which this one begins.
+
+    One schedule, and not one a round: with `one-cycle`, each average would be driven off again at
+    the full rate by a fresh cycle, and the last would be no better settled than the first.
+    """
+    scheduler: LRScheduler
     if options.schedule == "one-cycle":
-        return OneCycleLR(
-            optimizer, options.learning_rate, total_steps=plan.steps + 1, pct_start=max(WARM_UP, 2 / (plan.steps + 1))
-        )
-    factor = options.decay_factor if options.schedule == "step" else 1.0
-    return StepLR(optimizer, step_size=options.decay_epochs * plan.steps_per_epoch, gamma=factor)
+        total = plan.before + plan.steps + plan.after + 1
+        scheduler = OneCycleLR(optimizer, options.learning_rate, total_steps=total, pct_start=max(WARM_UP, 2 / total))
+    else:
+        factor = options.decay_factor if options.schedule == "step" else 1.0
+        scheduler = StepLR(optimizer, step_size=options.decay_epochs * plan.steps_per_epoch, gamma=factor)
+    if plan.before:
+        optimizer.step()  # without gradients it moves nothing; a scheduler wants to see one first
+    for _ in range(plan.before):
+        scheduler.step()
+    return scheduler
 
 
 def choose_device(name: str) -> torch.device:

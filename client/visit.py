@@ -1,24 +1,38 @@
 """One visit of the model: train on the hospital's data, then choose what the hospital contributes."""
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
 
 from client.cases import Case
+from client.consolidation import consolidation, importance_here, updated_importance
 from client.custody import Custody
+from client.distillation import distillation
 from client.exemplars import choose_exemplars
 from client.handover import Outlook, may_be_chosen, release_exemplars, subjects_of, wrap
 from client.hospital import Hospital
 from client.sampler import Source
 from client.site import Site
-from client.trainer import Checkpoints, Progress, choose_device, plan_stage, train
+from client.trainer import Checkpoints, Penalty, Progress, choose_device, plan_stage, train
 from client.volumes import Volume
 from shared.contribution import Contribution
 from shared.memory import Exemplar, ReplayMemory
-from shared.messages import TrainFigures, TrainReply, TrainRequest
+from shared.messages import Retention, TrainFigures, TrainReply, TrainRequest
+from shared.network import Weights
 from shared.progress import say
 from shared.seeds import derive_seed, generator
 from shared.settings import Settings
+
+Hold = Callable[[TrainRequest, Settings, torch.device], Penalty | None]
+
+HOLDS: Mapping[Retention, Hold] = {
+    "none": lambda request, settings, device: None,
+    "distillation": distillation,
+    "consolidation": consolidation,
+}
+"""What holds a training to what the model knew when it came."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,10 @@ def visit(
     outlook: Outlook,
     checkpoints: Checkpoints,
 ) -> TrainReply:
-    """Train on the hospitals' data and the memory, and wrap up what the first hospital contributes."""
+    """Train on the hospitals' data and the memory, and wrap up what the first hospital contributes.
+
+    Where the task consolidates, say also how much the hospital depends on each parameter.
+    """
     started = time.perf_counter()
     task = request.task
     opened = [(hospital, *hospital.open(hospital.training)) for hospital in hospitals]
@@ -49,7 +66,8 @@ def visit(
     past = [
         [Source.of_exemplar(exemplar, patch, device) for exemplar in memory.of(center)] for center in memory.centers
     ]
-    plan = plan_stage(own, past, settings, task.steps_factor)
+    plan = plan_stage(own, past, settings, task.steps_factor, task.rounds, task.round)
+    plan = replace(plan, penalty=HOLDS[task.retention](request, settings, device))
 
     def report(progress: Progress) -> None:
         say(
@@ -61,6 +79,13 @@ def visit(
     prepared = time.perf_counter() - started
     trained = train(request.weights, plan, settings, seed, device, report, checkpoints)
     started = time.perf_counter()
+    importance: Weights | None = None
+    computing = trained.compute_seconds
+    if task.retention == "consolidation":
+        seed = derive_seed(settings.run.seed, "importance", task.stage, task.center)
+        here = importance_here(trained.weights, own, plan.recipe, settings, seed, device)
+        importance = updated_importance(request.importance, here, settings.retention.ewc_decay)
+        computing += time.perf_counter() - started
     contribution: Contribution | None = None
     if task.contribute:
         (hospital, good, _), *_ = opened
@@ -70,10 +95,10 @@ def visit(
         subjects=sum(len({case.subject for case, _ in good}) for _, good, _ in opened),
         final_loss=trained.final_loss,
         seconds=prepared + trained.seconds + time.perf_counter() - started,
-        compute_seconds=trained.compute_seconds,
+        compute_seconds=computing,
         set_aside={subject: reason for _, _, problems in opened for subject, reason in problems.items()},
     )
-    return TrainReply(trained.weights, contribution, figures)
+    return TrainReply(trained.weights, contribution, figures, importance)
 
 
 def contribute(

@@ -78,7 +78,10 @@ def run(
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Run a scenario over simulated hospitals, follow it, and print the matrix at its end."""
+    """Run a scenario over simulated hospitals, follow it, and print the matrix at its end.
+
+    Each method has its scenario, and -c method=NAME takes: single, finetune, replay, pooled, fedavg, lwf, ewc.
+    """
     settings = load_settings(scenario, change or [], output)
     launched = HowLaunched(run_config={}, supernodes=supernodes, cpus=cpus, gpus=gpus, superlink=superlink)
     if coordinator is not None:

@@ -22,6 +22,13 @@ NOTHING = "writing the results"
 """What remains of a run whose every stage was trained and tested."""
 
 
+NOT_EXTENDED = {
+    "pooled": "one more center means to train on all data anew",
+    "fedavg": "one more center would have had its part in every average, so that all rounds are to be done anew",
+}
+"""The methods whose runs no center can be added to, and why."""
+
+
 class HowLaunched(BaseModel):
     """How the command line started a run; it goes on in the same way, so that it rounds alike."""
 
@@ -129,8 +136,8 @@ def plan_extension(
         if center in journal.order:
             raise SettingsError(f"{center} is a center of the run in {folder} already: name another one")
         facts = journal.facts
-        if facts.settings["method"] == "pooled":
-            raise SettingsError("a pooled run cannot be extended: one more center means to train on all data anew")
+        if reason := NOT_EXTENDED.get(str(facts.settings["method"])):
+            raise SettingsError(f"a {facts.settings['method']} run cannot be extended: {reason}")
         order = (*facts.order, center)
         # `given`, since that is the order now; the settings then run the same from the start, too.
         changed = {"centers": ",".join(order), "order": "given", "output-dir": str(output)}

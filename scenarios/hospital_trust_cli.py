@@ -21,7 +21,7 @@ File = Annotated[Path, typer.Argument(metavar="HOSPITAL_TOML", help="The hospita
 
 def add_trust_commands(hospital: typer.Typer) -> None:
     """Register the commands below."""
-    for command in (keys, audit, withdraw, dry_run):
+    for command in (keys, audit, withdraw):
         hospital.command()(command)
 
 
@@ -76,14 +76,10 @@ def withdraw(
     )
 
 
-def dry_run(
-    site_file: File,
-    output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the messages are written.")],
-    scenario: Annotated[Path | None, typer.Option(help="The run's settings.  [default: quickstart]")] = None,
-) -> None:
-    """Answer each kind of message as this hospital would, and write the answers to a folder instead of sending them.
+def rehearse_here(site_file: Path, output: Path, scenario: Path | None = None) -> None:
+    """Answer each kind of message as this hospital would, into `output` instead of sending it.
 
-    The model trains for one step. Exit code 1 where an answer would be a refusal.
+    The model trains for one step. Raises `PolicyError` where an answer would be a refusal.
     """
     from client.rehearsal import rehearse
 

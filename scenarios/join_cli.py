@@ -10,11 +10,14 @@ from filelock import FileLock, Timeout
 from client.layouts import Layout, detect, find_cases
 from client.naming import CONTRASTS
 from scenarios.certificates import check_authority
+from scenarios.hospital_trust_cli import rehearse_here
 from scenarios.membership import Answers, Membership, Role
 from scenarios.node_keys import PRIVATE, load_node_key, make_node_key, read_public, short
+from scenarios.own_code import guarded
 from scenarios.supernode import Listener, ask_whether_enrolled, command, log_file
 from scenarios.supervision import Service, flower_environment, keep_running
 from scenarios.systemd import unit_text
+from shared.code import code_fingerprint
 from shared.errors import LaunchError, ResultsError, SettingsError
 from shared.places import writable_folder
 
@@ -80,30 +83,48 @@ next:
 """)
 
 
-def join(hospital_toml: HospitalFile) -> None:
+def join(
+    hospital_toml: HospitalFile,
+    dry_run: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Join nothing: answer each kind of message once, and write the answers here instead of sending them.",
+        ),
+    ] = None,
+    scenario: Annotated[
+        Path | None, typer.Option(help="For --dry-run: the settings of the run.  [default: quickstart]")
+    ] = None,
+) -> None:
     """Join the study and stay: run the hospital's node, start it again when it ends, stop it on Ctrl-C.
 
-    Ends by itself, with exit code 1, only for what a new start cannot mend.
+    Ends by itself, with exit code 1, only for what a new start cannot mend. With --dry-run also where
+    an answer would be a refusal.
     """
+    if dry_run is not None:
+        rehearse_here(hospital_toml, dry_run, scenario)
+        return
     membership = _ready(hospital_toml)
+    site = membership.site
     listener = Listener(membership, _say, lambda: ask_whether_enrolled(membership))
     home = writable_folder(membership.flower / "home", "folder")
-    _say(f"connecting: {membership.center} to {membership.address}; the log is {log_file(membership)}")
-    _say(f"by {membership.source} this hospital: {membership.policy}")
+    _say(f"connecting: {site.center} to {membership.coordinator.address}; the log is {log_file(membership)}")
+    _say(f"by {membership.source} this hospital: {site.policy}")
+    _say(f"what runs is the Wardround installed here, fingerprint {code_fingerprint()[:16]}, not what is sent")
     service = Service(
         command=lambda: command(membership),
-        environment=flower_environment(home),
+        environment=guarded(flower_environment(home), membership.flower / "bin"),
         log=log_file(membership),
         hear=listener.hear,
         ended=listener.ended,
         say=_say,
     )
     try:
-        with FileLock(membership.state / ".join.lock", timeout=0):
+        with FileLock(site.state / ".join.lock", timeout=0):
             keep_running(service)
     except Timeout:
         raise LaunchError(
-            f"{membership.center} is joined already, by another process that uses {membership.state}: end that first"
+            f"{site.center} is joined already, by another process that uses {site.state}: end that first"
         ) from None
     except KeyboardInterrupt:
         _say("stopped; nothing is left running")
@@ -118,12 +139,14 @@ def unit(hospital_toml: HospitalFile) -> None:
 def _ready(path: Path) -> Membership:
     """The hospital's file, with all that it names in place."""
     membership = Membership.read(path)
-    writable_folder(membership.state, "state folder")
+    writable_folder(membership.site.state, "state folder")
     load_node_key(membership.flower / PRIVATE)
-    if membership.root_certificate is not None:
-        check_authority(membership.root_certificate)
-    if not membership.data.folder.exists():
-        raise SettingsError(f"{membership.source} names the data folder {membership.data.folder}, which is not there")
+    if membership.coordinator.root_certificate is not None:
+        check_authority(membership.coordinator.root_certificate)
+    if not membership.site.data.folder.exists():
+        raise SettingsError(
+            f"{membership.source} names the data folder {membership.site.data.folder}, which is not there"
+        )
     return membership
 
 

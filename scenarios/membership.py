@@ -1,118 +1,53 @@
-"""A hospital's own file, `hospital.toml`: written once by `init`, read by whatever runs at the hospital.
+"""A hospital's own file, `hospital.toml`, as `init` writes it once and `join` wants it (client/site.py reads it).
 
 It is a person's to read and to change, so every key has a comment, and nothing that somebody
 wrote there is ever overwritten.
 """
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from typing import Literal, Self
 
 from client.layouts import Layout
 from client.naming import CONTRASTS
-from client.policy import Policy
-from shared.canonical import CenterName
+from client.site import Coordinator, Site
 from shared.errors import SettingsError
 
-Contrast = Literal["FLAIR", "T2w"]
 Role = Literal["train", "evaluate", "both"]
-_STRICT = ConfigDict(frozen=True, extra="forbid")
-
-
-class Data(BaseModel):
-    """Where the patients' images lie."""
-
-    model_config = _STRICT
-
-    folder: Path
-    layout: Layout
-    contrasts: Annotated[tuple[Contrast, ...], Field(min_length=1)]
-
-
-class Coordinator(BaseModel):
-    """Whom to join, and as whom."""
-
-    model_config = _STRICT
-
-    address: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:\[\]-]+:[0-9]{1,5}$")]
-    root_certificate: Annotated[str, Field(alias="root-certificate")]
-    """Empty for what this machine trusts anyway."""
-    enrolled_as: Annotated[CenterName, Field(alias="enrolled-as")]
-
-
-class _Document(BaseModel):
-    model_config = _STRICT
-
-    center: CenterName
-    state_dir: Annotated[Path, Field(alias="state-dir")]
-    data: Data
-    coordinator: Coordinator
-    peers: dict[str, str] = {}
-    policy: dict[str, object] = {}
 
 
 @dataclass(frozen=True)
 class Membership:
-    """What a hospital's file says, with paths made absolute."""
+    """A hospital's file that names a coordinator to join."""
 
     source: Path
-    center: str
-    state: Path
-    data: Data
-    address: str
-    root_certificate: Path | None
-    policy: Policy
+    site: Site
+    coordinator: Coordinator
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read the file. Raises `SettingsError` that names the key which is wrong."""
+        """Read the file. Raises `SettingsError` or `TrustError` that names the key which is wrong."""
         path = path.absolute()
-        try:
-            document = _Document.model_validate(tomllib.loads(path.read_text("utf-8")))
-        except OSError as error:
+        site = Site.read(path)
+        if site.coordinator is None:
+            raise SettingsError(f"{path} has no [coordinator] to join: make a file by 'wardround hospital init'")
+        if site.center != site.coordinator.enrolled_as:
             raise SettingsError(
-                f"{path} cannot be read ({error.strerror}): make it by 'wardround hospital init'"
-            ) from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{path} is not TOML ({error}): mend that line") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise SettingsError(f"{path} is wrong at {place}: {first['msg']}: mend that line") from None
-        if document.center != document.coordinator.enrolled_as:
-            raise SettingsError(
-                f"{path} has center = {document.center!r}, but is enrolled-as = {document.coordinator.enrolled_as!r}: "
+                f"{path} has center = {site.center!r}, but is enrolled-as = {site.coordinator.enrolled_as!r}: "
                 "the coordinator refuses a hospital that answers by another name, so make them the same"
             )
-        root = document.coordinator.root_certificate
-        return cls(
-            source=path,
-            center=document.center,
-            state=path.parent / document.state_dir.expanduser(),
-            data=document.data.model_copy(update={"folder": path.parent / document.data.folder.expanduser()}),
-            address=document.coordinator.address,
-            root_certificate=path.parent / Path(root).expanduser() if root else None,
-            policy=Policy.of(document.policy, str(path)),
-        )
+        return cls(path, site, site.coordinator)
 
     @property
     def flower(self) -> Path:
         """Folder of Flower's own files, below the state folder."""
-        return self.state / "flower"
+        return self.site.state / "flower"
 
     def node_config(self) -> Mapping[str, str]:
         """What the node's apps are told of where they are."""
-        return {
-            "hospital": str(self.source),
-            "center": self.center,
-            "data-dir": str(self.data.folder),
-            "state-dir": str(self.state),
-        }
+        return {"hospital": str(self.source)}
 
 
 @dataclass(frozen=True)

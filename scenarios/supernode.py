@@ -31,10 +31,10 @@ def command(membership: Membership) -> list[str]:
     # A file, as on the command line Flower would take a quote in a path for the path's end.
     pairs = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in membership.node_config().items()]
     config.write_text("".join(pairs), encoding="utf-8")
-    options = ["--superlink", membership.address, "--host", "127.0.0.1", "--port", str(free_port())]
+    options = ["--superlink", membership.coordinator.address, "--host", "127.0.0.1", "--port", str(free_port())]
     options += ["--auth-supernode-private-key", str(membership.flower / PRIVATE), "--node-config", str(config)]
-    if membership.root_certificate is not None:
-        options += ["--root-certificates", str(membership.root_certificate)]
+    if membership.coordinator.root_certificate is not None:
+        options += ["--root-certificates", str(membership.coordinator.root_certificate)]
     return [flower_command("flower-supernode"), *options]
 
 
@@ -57,15 +57,15 @@ class Listener:
             self.say(line.removeprefix(MARK))
         elif found := re.search(r"SuperNode ID: (\d+)", line):
             self.joined, self.lost, self.refused_since = True, False, None
-            self.say(f"joined as {self.membership.center} (node {found[1]}); waiting for a study")
+            self.say(f"joined as {self.membership.site.center} (node {found[1]}); waiting for a study")
         elif "Connection attempt failed, retrying" in line:
             if not self.lost:
                 state = "lost" if self.joined else "connecting"
-                self.say(f"{state}: {self.membership.address} does not answer; trying again until it does")
+                self.say(f"{state}: {self.membership.coordinator.address} does not answer; trying again until it does")
             self.lost = True
         elif "Connection successful after" in line:
             if self.lost and self.joined:
-                self.say(f"joined again: {self.membership.address} answers")
+                self.say(f"joined again: {self.membership.coordinator.address} answers")
             self.lost = False
         elif found := re.search(r"Receiving: (train|evaluate)\b", line):
             doing = {"train": "training", "evaluate": "testing"}[found[1]]
@@ -87,11 +87,11 @@ class Listener:
         if end.code == 0 and not was_joined:
             # Flower answers a signature that it does not accept with 401, at which a SuperNode leaves politely.
             raise LaunchError(
-                f"the coordinator at {self.membership.address} does not accept this node's signature: see whether "
-                "this machine's clock is right, to the minute, and whether the hospital is still enrolled"
+                f"the coordinator at {self.membership.coordinator.address} does not accept this node's signature: see "
+                "whether this machine's clock is right, to the minute, and whether the hospital is still enrolled"
             )
         if "Exit Code: 305" in text:
-            raise_for_status(text, self.membership.address)
+            raise_for_status(text, self.membership.coordinator.address)
         return f"lost: the SuperNode ended with code {end.code}" if was_joined else f"not joined: {_reason(text, end)}"
 
     def _refused(self, end: End) -> str:
@@ -100,21 +100,21 @@ class Listener:
         now = self.clock()
         self.refused_since = self.refused_since or now - end.seconds
         refused = now - self.refused_since
-        address, key = self.membership.address, self.membership.flower / PRIVATE
+        address, key = self.membership.coordinator.address, self.membership.flower / PRIVATE
         if known and refused > STILL_COUNTED:
             raise TrustError(
                 f"another node is joined at {address} with this hospital's key: end it, or if it is not yours, have "
-                f"the coordinator remove {self.membership.center} at once, delete {key}, and run init anew"
+                f"the coordinator remove {self.membership.site.center} at once, delete {key}, and run init anew"
             )
         if known is False or refused > STILL_COUNTED:
             raise TrustError(
                 f"the coordinator at {address} does not know this hospital's key: send it {key}.pub, and ask it to "
-                f"enroll {self.membership.center}"
+                f"enroll {self.membership.site.center}"
             )
         return "waiting: the coordinator still counts this hospital's last connection, for about a minute"
 
     def _raise_certificate(self, text: str) -> None:
-        address, root = self.membership.address, self.membership.root_certificate
+        address, root = self.membership.coordinator.address, self.membership.coordinator.root_certificate
         if "certificate has expired" in text:
             raise TrustError(f"the certificate of the coordinator at {address} has expired: ask it to renew that")
         if "certificate is not yet valid" in text:
@@ -179,13 +179,13 @@ def ask_whether_enrolled(membership: Membership) -> bool | None:
     from scenarios.node_keys import load_node_key
 
     private = load_node_key(membership.flower / PRIVATE)
-    root = membership.root_certificate.read_bytes() if membership.root_certificate else None
+    root = membership.coordinator.root_certificate.read_bytes() if membership.coordinator.root_certificate else None
     interceptors: list[ProtobufClientInterceptor] = [
         RuntimeVersionHttpInterceptor(component_name="SuperNode"),
         NodeAuthHttpInterceptor(private, private.public_key()),
     ]
     try:
-        with FleetHttpClient.from_server_address(membership.address, False, root, interceptors) as client:
+        with FleetHttpClient.from_server_address(membership.coordinator.address, False, root, interceptors) as client:
             key = public_key_to_bytes(private.public_key())
             client.ActivateNode(ActivateNodeRequest(public_key=key, heartbeat_interval=0.0))
     except httpx.HTTPStatusError as error:
@@ -209,4 +209,4 @@ def _reason(text: str, end: End | None) -> str:
 
 def log_file(membership: Membership) -> Path:
     """The SuperNode's own lines."""
-    return membership.state / "join.log"
+    return membership.site.state / "join.log"

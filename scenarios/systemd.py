@@ -14,12 +14,12 @@ def unit_text(membership: Membership) -> str:
     The node may read the machine and write its state folder alone, and opens no door to the outside.
     """
     wardround = Path(sysconfig.get_path("scripts")) / "wardround"
-    state = _word(membership.state)
+    state = _word(membership.site.state)
     return f"""\
 # Copy to /etc/systemd/system/wardround.service, then:
 #   systemctl daemon-reload && systemctl enable --now wardround && journalctl -fu wardround
 [Unit]
-Description=Wardround at {membership.center}
+Description=Wardround at {membership.site.center}
 Wants=network-online.target
 After=network-online.target
 
@@ -34,9 +34,9 @@ Restart=on-failure
 RestartSec=300
 
 # What the coordinator's code can reach here.
-Environment=WARDROUND_CACHE={_word(membership.state / "cache")}
+Environment=WARDROUND_CACHE={_word(membership.site.state / "cache")}
 ReadWritePaths={state}
-ReadOnlyPaths={_word(membership.data.folder)}
+ReadOnlyPaths={_word(membership.site.data.folder)}
 ProtectSystem=strict
 ProtectHome=read-only
 PrivateTmp=true

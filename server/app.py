@@ -1,6 +1,7 @@
 """The coordinator's Flower ServerApp."""
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,16 @@ from server.course import check_pool, order_of_visits, plan_course
 from server.journal import Journal
 from server.results import versions, write_results
 from server.roster import Roster, call_roll
+from server.rounds import Rounds
 from server.strategy import Visits
 from server.terms import check_terms
 from shared.errors import ResultsError, WardroundError
 from shared.places import check_fresh, claimed, results_folder
 from shared.progress import say
-from shared.settings import Settings
+from shared.settings import Method, Settings
+
+STRATEGIES: Mapping[Method, type[Visits]] = {"fedavg": Rounds}
+"""Of the methods that do not visit one center after another."""
 
 app = ServerApp()
 
@@ -35,7 +40,7 @@ def main(grid: Grid, context: Context) -> None:
         course = plan_course(journal.order, settings.run)
         journal.add_attempt(context.run_id, journal.where(course), versions())
         try:
-            Visits(settings, roster, course, journal).start(grid)
+            STRATEGIES.get(settings.run.method, Visits)(settings, roster, course, journal).start(grid)
             journal.end_attempt()
             write_results(folder, settings, course, journal)
         except WardroundError as error:
@@ -69,8 +74,9 @@ def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Rost
     say(f"going on at {journal.where(course)}")
     if journal.attempts and journal.attempts[-1].versions != versions():
         say("other versions than before compute the rest: results.json lists both")
-    needed = {center for stage in course[journal.trained :] for center in (stage.center, *stage.pool)}
-    testing = {center for index in range(journal.trained) for center in journal.untested(index)}
+    needed = {center for stage in course[journal.trained :] for center in stage.centers}
+    tested = [stage for stage in course[: journal.trained] if stage.tested]
+    testing = {center for stage in tested for center in journal.untested(stage.index)}
     if journal.trained < len(course):
         testing |= set(journal.order)
     wanted = [center for center in journal.order if center in needed | testing]

@@ -1,16 +1,18 @@
 """The course: which stage comes next, decided without any network.
 
 A course is a plain list of stages that the strategy works off. What makes a method is only
-where each stage starts from, whether the memory travels, and on whose data it trains.
+where each stage starts from, whether the memory travels, what holds the model to what it knew,
+and on whose data it trains.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from shared.errors import SettingsError
-from shared.messages import CenterCard
+from shared.messages import CenterCard, Retention
 from shared.seeds import generator
-from shared.settings import RunSettings
+from shared.settings import Method, RunSettings
 
 
 @dataclass(frozen=True)
@@ -23,13 +25,36 @@ class Stage:
     """From a fresh network, or from what the stage before handed on."""
     replay: bool
     """Whether the memory comes along and the center is asked to contribute."""
+    retention: Retention = "none"
+    """What holds the model to what it knew when it came."""
     pool: tuple[str, ...] = ()
     """Centers whose data is trained on together; empty: the center's own."""
     steps_factor: int = 1
+    apart: tuple[str, ...] = ()
+    """Centers that train at once, each on its own data, and whose models are averaged."""
+    rounds: int = 1
+    """Of how many such rounds this is number `index`."""
+
+    @property
+    def centers(self) -> tuple[str, ...]:
+        """All whose data is trained on."""
+        return self.apart or self.pool or (self.center,)
+
+    @property
+    def tested(self) -> bool:
+        """Whether it gives a row of R: of several rounds, the last one does."""
+        return self.index == self.rounds - 1 if self.apart else True
+
+    @property
+    def kind(self) -> str:
+        """What it is called."""
+        return "round" if self.apart else "stage"
 
     @property
     def where(self) -> str:
         """Where it trains, in words."""
+        if self.apart:
+            return "all centers at once"
         return "all centers together" if self.pool else self.center
 
 
@@ -47,22 +72,57 @@ def order_of_visits(cards: dict[str, CenterCard], run: RunSettings) -> tuple[str
 
 
 def plan_course(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
-    """The stages of a method.
+    """The stages of a method."""
+    return COURSES.get(run.method, _visits)(order, run)
 
-    `pooled` is one stage on everybody's data, with as many steps as all stages of a
-    sequential run together, so that both have had the same training.
+
+def _pooled(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
+    """One stage on everybody's data.
+
+    It has as many steps as all stages of a sequential run together, so that both have had the
+    same training.
     """
-    if run.method == "pooled":
-        return (Stage(0, order[0], "initial", replay=False, pool=order, steps_factor=len(order)),)
+    return (Stage(0, order[0], "initial", replay=False, pool=order, steps_factor=len(order)),)
+
+
+def _rounds(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
+    """Federated averaging (McMahan et al. 2017), all centers in every round.
+
+    Over all rounds a center trains as long as in its stage of a sequential run, so that both
+    have had the same training.
+    """
+    return tuple(
+        Stage(index, order[0], "carried" if index else "initial", replay=False, apart=order, rounds=run.rounds)
+        for index in range(run.rounds)
+    )
+
+
+def _visits(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
+    """One center after another."""
     return tuple(
         Stage(
             index,
             center,
             start="initial" if run.method == "single" or index == 0 else "carried",
             replay=run.method == "replay",
+            retention=_retention(run.method, index),
         )
         for index, center in enumerate(order)
     )
+
+
+COURSES: Mapping[Method, Callable[[tuple[str, ...], RunSettings], tuple[Stage, ...]]] = {
+    "pooled": _pooled,
+    "fedavg": _rounds,
+}
+"""Of the methods that do not visit one center after another."""
+
+
+def _retention(method: Method, index: int) -> Retention:
+    """What holds a stage's training; a fresh network knows nothing that its answers could be held to."""
+    if method == "ewc":
+        return "consolidation"
+    return "distillation" if method == "lwf" and index else "none"
 
 
 def check_pool(run: RunSettings, simulated: bool) -> None:

@@ -1,5 +1,6 @@
 """What the journal says of a run: its settings and order, its attempts, its rows of test scores."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -73,8 +74,12 @@ class StageRecord:
     memory_exemplars: int
     """As handed on after the stage."""
     memory_bytes: int
+    importance_bytes: int
+    """Of what goes on about the parameters, where the method consolidates."""
     evaluating_seconds: float
     transit_seconds: float
+    parts: Mapping[str, TrainFigures]
+    """By center, where several trained at once and their models were averaged."""
 
     @property
     def row(self) -> dict[str, float]:

@@ -5,12 +5,12 @@ changed; the hospitals that open it check the rest.
 """
 
 from shared import manifest
-from shared.checks import exemplars_problem, model_problem
+from shared.checks import exemplars_problem, importance_problem, model_problem
 from shared.clock import utc_now
 from shared.contribution import Contribution, PlainContribution
 from shared.courier import inspect
 from shared.errors import CenterError, SealError
-from shared.messages import CenterCard, TestFigures, TrainReply, TrainTask
+from shared.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainTask
 from shared.network import Weights
 from shared.settings import Settings
 
@@ -23,11 +23,19 @@ def inspect_reply(
     `card` is what the center said at the roll call.
     """
     problem = model_problem(reply.weights, sent)
+    problem = problem or importance_problem(reply.importance, sent if task.retention == "consolidation" else None)
     if not problem and reply.contribution is not None:
         sealed = settings.memory.seals(simulated)
         problem = _contribution_problem(reply.contribution, task, settings, card.identity if sealed else None)
     if problem:
         raise CenterError(f"center {task.center} sent {problem}: refused; look at its client's log")
+
+
+def figures_problem(figures: TrainFigures, card: CenterCard) -> str:
+    """What is wrong with the figures by which a center's model is weighted, or nothing."""
+    if figures.subjects > card.training_subjects:
+        return f"a model of {figures.subjects} subjects, but it has {card.training_subjects} to train on"
+    return ""
 
 
 def tests_problem(figures: TestFigures, center: str, card: CenterCard) -> str:

@@ -3,8 +3,9 @@
     journal/run.json              settings, order, what the centers said of themselves
     journal/attempts.json         when the run was started, interrupted and resumed
     journal/withdrawn.json        the subjects (pseudonyms) whose exemplars their hospitals withdrew
-    journal/stage-000/            a finished training: model, exemplars, figures (shared/archive.py)
+    journal/stage-000/            a finished training: model, exemplars, importance, figures (shared/archive.py)
     journal/stage-000/row.json    the test scores that have come so far, and what is missing for good
+    journal/round-000-ucsf/       a center's part of a round of federated averaging (server/parts.py)
 
 Nothing random is in it: every random choice of a run follows from its seed and from what the
 choice is for (shared/seeds.py), so that a run which goes on goes on as if it had never stopped.
@@ -21,6 +22,7 @@ from pydantic import ValidationError
 
 from server.course import Stage
 from server.entries import FORMAT, Attempt, Parent, Row, RunFacts, StageRecord
+from server.parts import Parts
 from shared.archive import KeptVisit, keep_visit, open_visit
 from shared.contribution import Contribution
 from shared.durable import NEW, read_document, write_document
@@ -47,6 +49,7 @@ class Journal:
         self._folder = results / FOLDER
         self._visits: list[KeptVisit] = []
         self._rows: list[Row] = []
+        self._parts = Parts(self._folder)
 
     @classmethod
     def create(cls, results: Path, settings: Settings, order: tuple[str, ...], cards: Mapping[str, CenterCard]) -> Self:
@@ -128,6 +131,7 @@ class Journal:
                 break
             self._visits.append(visit)
             self._rows.append(self._read_row(folder))
+        self._parts.read(self.trained, self._set_aside)
         self._forget_withdrawn()
 
     def _read_attempts(self) -> list[Attempt]:
@@ -191,6 +195,10 @@ class Journal:
         """The model after a stage. Raises `DamagedError`."""
         return self._visits[index].weights()
 
+    def importance(self) -> Weights | None:
+        """Of each parameter to the centers so far, where the last trained stage said it. Raises `DamagedError`."""
+        return self._visits[-1].importance() if self._visits else None
+
     def stage_folder(self, index: int) -> Path:
         """Where all of a stage lies."""
         return self._folder / f"stage-{index:03d}"
@@ -227,8 +235,10 @@ class Journal:
                     missing={center: row.missing[center] for center in self.order if center in row.missing},
                     memory_exemplars=exemplars,
                     memory_bytes=size,
+                    importance_bytes=kept.visit.importance_bytes,
                     evaluating_seconds=row.evaluating_seconds,
                     transit_seconds=kept.visit.transit_seconds,
+                    parts=kept.visit.parts,
                 )
             )
         return records
@@ -236,10 +246,10 @@ class Journal:
     def where(self, course: tuple[Stage, ...]) -> str:
         """What comes next, in words."""
         for stage in course:
-            name = f"stage {stage.index + 1}/{len(course)}"
+            name = f"{stage.kind} {stage.index + 1}/{len(course)}"
             if stage.index >= self.trained:
                 return f"{name}: training at {stage.where}"
-            if waiting := self.untested(stage.index):
+            if stage.tested and (waiting := self.untested(stage.index)):
                 return f"{name}: testing at {', '.join(waiting)}"
         return "writing the results"
 
@@ -289,14 +299,36 @@ class Journal:
         self.attempts[-1] = self.attempts[-1].model_copy(update={"ended": _now(), "reason": reason})
         self._write(self._folder / ATTEMPTS, [attempt.model_dump(mode="json") for attempt in self.attempts])
 
-    def add_visit(self, request: TrainRequest, reply: TrainReply, settings: Settings, transit_seconds: float) -> None:
-        """Keep a finished training. Raises `ResultsError` where the disk refuses."""
+    def add_visit(
+        self,
+        request: TrainRequest,
+        reply: TrainReply,
+        settings: Settings,
+        transit_seconds: float,
+        parts: Mapping[str, TrainFigures] | None = None,
+    ) -> None:
+        """Keep a finished training; `parts` are the centers' figures where their models were averaged.
+
+        Raises `ResultsError` where the disk refuses.
+        """
         folder = self.stage_folder(self.trained)
         try:
-            self._visits.append(keep_visit(folder, request, reply, settings.network, transit_seconds))
+            self._visits.append(keep_visit(folder, request, reply, settings.network, transit_seconds, parts))
         except OSError as error:
             raise self._unwritable(error) from None
         self._rows.append(Row())
+        self._parts.forget()
+
+    def part(self, request: TrainRequest) -> KeptVisit | None:
+        """What a center answered to this request of the round under way, or nothing."""
+        return self._parts.find(request)
+
+    def add_part(self, request: TrainRequest, reply: TrainReply, settings: Settings) -> KeptVisit:
+        """Keep what a center answered, until the round's average is kept. Raises `ResultsError`."""
+        try:
+            return self._parts.add(request, reply, settings.network)
+        except OSError as error:
+            raise self._unwritable(error) from None
 
     def add_withdrawn(self, center: str, subjects: Collection[str]) -> tuple[str, ...]:
         """Note that a center withdrew subjects, and delete what they contributed; returns those that are new.

@@ -41,7 +41,7 @@ def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], j
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(["trained_at", *journal.order])
-    writer.writerows([_row_name(r), *_row(r, journal.order)] for r in records)
+    writer.writerows([_row_name(r), *_row(r, journal.order)] for r in records if r.stage.tested)
     try:
         for record in records if settings.run.method == "single" else []:
             (folder / "models").mkdir(exist_ok=True)
@@ -90,7 +90,9 @@ def _write_model(stage: Path, path: Path, settings: Settings) -> None:
 
 def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRecord]) -> dict[str, Any]:
     """`results.json` as a dictionary; NaN is None."""
-    matrix = [_row(record, order) for record in records]
+    stages = _by_row(records)
+    rows = [parts[-1] for parts in stages]
+    matrix = [_row(record, order) for record in rows]
     sequential = len(matrix) == len(order) and settings.run.method != "single"
     return {
         "method": settings.run.method,
@@ -101,24 +103,22 @@ def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRec
         "learning_accuracy": _number(learning_accuracy(matrix)) if len(matrix) == len(order) else None,
         **(_transfer(matrix, order) if sequential else dict.fromkeys(TRANSFER)),
         "missing": [
-            {"stage": record.stage.index, "center": center, "reason": reason}
-            for record in records
+            {"stage": stage, "center": center, "reason": reason}
+            for stage, record in enumerate(rows)
             for center, reason in record.missing.items()
         ],
         "settings": settings.to_run_config() | {"resume": False},
         "versions": versions(),
-        "stages": [_stage(record) for record in records],
+        "stages": [_stage(stage, parts) for stage, parts in enumerate(stages)],
         "test_scores": [
-            {"stage": record.stage.index, "center": center, "subject": case.subject, "contrast": case.contrast}
-            | case.model_dump()
-            for record in records
+            {"stage": stage, "center": center, "subject": case.subject, "contrast": case.contrast} | case.model_dump()
+            for stage, record in enumerate(rows)
             for center, figures in record.tests.items()
             for case in figures.cases
         ],
         "mean_scores": [
-            {"stage": record.stage.index, "center": center, "subjects": mean.subjects, "images": mean.images}
-            | mean.means
-            for record in records
+            {"stage": stage, "center": center, "subjects": mean.subjects, "images": mean.images} | mean.means
+            for stage, record in enumerate(rows)
             for center, figures in record.tests.items()
             if (mean := figures.mean) is not None
         ],
@@ -145,22 +145,55 @@ def _transfer(matrix: list[list[float | None]], order: tuple[str, ...]) -> dict[
     }
 
 
-def _stage(record: StageRecord) -> dict[str, Any]:
+def _by_row(records: list[StageRecord]) -> list[list[StageRecord]]:
+    """The records of each row of R: one, or all rounds up to the one that was tested."""
+    rows: list[list[StageRecord]] = [[]]
+    for record in records:
+        rows[-1].append(record)
+        if record.stage.tested:
+            rows.append([])
+    return [parts for parts in rows if parts]
+
+
+def _stage(row: int, parts: list[StageRecord]) -> dict[str, Any]:
+    """A stage as one row of R has it; with rounds, their sum, and what each of them did."""
+    record = parts[-1]
     figures = record.figures
     return {
-        "stage": record.stage.index,
+        "stage": row,
         "center": _row_name(record),
-        "steps": figures.steps,
+        "steps": sum(part.figures.steps for part in parts),
         "final_loss": _number(figures.final_loss),
         "training_subjects": figures.subjects,
-        "training_seconds": round(figures.seconds, 3),
-        "compute_seconds": round(figures.compute_seconds, 3),
+        "training_seconds": round(sum(part.figures.seconds for part in parts), 3),
+        "compute_seconds": round(sum(part.figures.compute_seconds for part in parts), 3),
         "evaluating_seconds": round(record.evaluating_seconds, 3),
-        "transit_seconds": round(record.transit_seconds, 3),
+        "transit_seconds": round(sum(part.transit_seconds for part in parts), 3),
         "memory_exemplars": record.memory_exemplars,
         "memory_bytes": record.memory_bytes,
+        "importance_bytes": record.importance_bytes,
         "set_aside": figures.set_aside,
         "test_set_aside": {center: tested.set_aside for center, tested in record.tests.items() if tested.set_aside},
+        "rounds": [_round(part) for part in parts if part.parts],
+    }
+
+
+def _round(record: StageRecord) -> dict[str, Any]:
+    """What a round did, in all and at each center."""
+    return {
+        "round": record.stage.index,
+        "transit_seconds": round(record.transit_seconds, 3),
+        "final_loss": _number(record.figures.final_loss),
+        "centers": {
+            center: {
+                "steps": figures.steps,
+                "final_loss": _number(figures.final_loss),
+                "training_subjects": figures.subjects,
+                "training_seconds": round(figures.seconds, 3),
+                "compute_seconds": round(figures.compute_seconds, 3),
+            }
+            for center, figures in record.parts.items()
+        },
     }
 
 
@@ -169,7 +202,7 @@ def _row(record: StageRecord, order: tuple[str, ...]) -> list[float | None]:
 
 
 def _row_name(record: StageRecord) -> str:
-    return "all" if record.stage.pool else record.stage.center
+    return "all" if record.stage.pool or record.stage.apart else record.stage.center
 
 
 def _number(value: float) -> float | None:

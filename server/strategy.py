@@ -81,6 +81,8 @@ class Visits(Strategy):
                 result.arrays = self._train(grid, round_, stage, result.arrays)
             loss = self._journal.figures(stage.index).final_loss
             result.train_metrics_clientapp[round_] = MetricRecord({"loss": loss})
+            if not stage.tested:
+                continue
             if self._journal.untested(stage.index):
                 self._test(grid, round_, stage, result.arrays)
             row = self._journal.row(stage.index)
@@ -111,7 +113,7 @@ class Visits(Strategy):
         begun = time.monotonic()
         messages = list(self.configure_evaluate(round_, arrays, ConfigRecord(), grid))
         names = [message.metadata.group_id for message in messages]
-        say(f"stage {round_}/{len(self._course)}: testing at {', '.join(names)}")
+        say(f"{stage.kind} {round_}/{len(self._course)}: testing at {', '.join(names)}")
         replies = exchange(grid, messages, names, self._ttl, patience=self._patience(grid), on_failure=self._not_tested)
         self.aggregate_evaluate(round_, replies)
         self._journal.end_tests(stage.index, self._missing, time.monotonic() - begun)
@@ -129,7 +131,8 @@ class Visits(Strategy):
             seed = derive_seed(settings.run.seed, "decoder", stage.index)
             carried = dict(arrays.to_torch_state_dict())
             sent = carry_over(carried, settings.run.carry, settings.network, seed)
-        self._request = TrainRequest(self._task(stage), sent, self._handed_on(stage) if stage.replay else ())
+        memory = self._handed_on(stage) if stage.replay else ()
+        self._request = TrainRequest(self._task(stage), sent, memory, self._journal.importance())
         content = pack_train_request(self._request)
         return [Message(content, self._roster.nodes[stage.center], "train", ttl=self._ttl)]
 
@@ -233,6 +236,7 @@ class Visits(Strategy):
             center=stage.center,
             pool=stage.pool,
             steps_factor=stage.steps_factor,
+            retention=stage.retention,
             contribute=stage.replay,
             budget=center_budget(self._settings.memory.memory_megabytes, len(order)),
             order=order,
@@ -246,8 +250,8 @@ class Visits(Strategy):
         figures = record.figures
         computing = figures.compute_seconds / max(figures.seconds, 1e-9)
         say(
-            f"stage {stage.index + 1}/{len(self._course)}: {figures.steps} steps, loss {figures.final_loss:.3f}, "
-            f"{figures.seconds:.0f} s training ({computing:.0%} of it computing), "
+            f"{stage.kind} {stage.index + 1}/{len(self._course)}: {figures.steps} steps, "
+            f"loss {figures.final_loss:.3f}, {figures.seconds:.0f} s training ({computing:.0%} of it computing), "
             f"{record.evaluating_seconds:.0f} s testing, memory {record.memory_exemplars} exemplars, "
             f"{record.memory_bytes / 1e6:.1f} MB\n"
             f"Dice: {'  '.join(f'{center} {dice:.2f}' for center, dice in record.row.items())}"

@@ -13,10 +13,10 @@ def check_terms(settings: Settings, cards: dict[str, CenterCard], course: tuple[
     Raises `CenterError` where a center is to train that does not, and `SettingsError` where
     exemplars would travel unsealed and a policy forbids that.
     """
-    for stage in course:
-        if stage.center in cards and cards[stage.center].role == "evaluate":
+    for center in dict.fromkeys(center for stage in course for center in stage.centers):
+        if center in cards and cards[center].role == "evaluate":
             raise CenterError(
-                f"center {stage.center} is to train, but its policy lets it test only: leave it out of centers, or "
+                f"center {center} is to train, but its policy lets it test only: leave it out of centers, or "
                 'its hospital sets role = "both"'
             )
     if simulated:

@@ -1,13 +1,13 @@
 """A stage's training as it is kept on disk, at the coordinator and at the hospital alike.
 
-The folder of a visit holds the model, the exemplars that the center contributed (as they
-travel: sealed ones stay sealed), and the document `visit.json`, which names both by their
-checksums. It appears whole or not at all.
+The folder of a visit holds the model, the importance of its parameters where the method asks
+for that, the exemplars that the center contributed (as they travel: sealed ones stay sealed), and
+the document `visit.json`, which names them all by their checksums. It appears whole or not at all.
 """
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,15 +16,17 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file as load_arrays
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file as load_tensors
+from safetensors.torch import save_file as save_tensors
 
 from shared.contribution import Contribution, Document, assemble
 from shared.durable import NEW, file_checksum, folder_whole, read_document, write_document
 from shared.errors import DamagedError, MessageError
 from shared.messages import Header, TrainFigures, TrainReply, TrainRequest
-from shared.network import Weights, save_model
+from shared.network import Weights, nbytes, save_model
 from shared.settings import NetworkSettings
 
 DOCUMENT, MODEL, EXEMPLARS = "visit.json", "model.safetensors", "exemplars.safetensors"
+IMPORTANCE = "importance.safetensors"
 
 
 class Visit(Header):
@@ -41,7 +43,10 @@ class Visit(Header):
     """As they came; of subjects that were withdrawn since, none is left."""
     contribution_bytes: int = Field(default=0, ge=0)
     """As they came."""
+    importance_bytes: int = Field(default=0, ge=0)
     transit_seconds: float = Field(default=0.0, ge=0)
+    parts: dict[str, TrainFigures] = Field(default_factory=dict)
+    """Figures by center, where the model is an average."""
     files: dict[str, str] = Field(default_factory=dict)
     """SHA-256 of each file beside the document."""
 
@@ -55,10 +60,17 @@ class KeptVisit:
 
     def weights(self) -> Weights:
         """The model as it was after the training."""
+        return self._tensors(MODEL)
+
+    def importance(self) -> Weights | None:
+        """Of each of the model's parameters, where the center said it."""
+        return self._tensors(IMPORTANCE) if IMPORTANCE in self.visit.files else None
+
+    def _tensors(self, name: str) -> Weights:
         try:
-            return dict(load_tensors(self.folder / MODEL))
+            return dict(load_tensors(self.folder / name))
         except (OSError, SafetensorError) as error:
-            raise DamagedError(f"{self.folder / MODEL} cannot be read ({error})") from None
+            raise DamagedError(f"{self.folder / name} cannot be read ({error})") from None
 
     def contribution(self) -> Contribution | None:
         """What the center contributed to the memory, as far as it is still there."""
@@ -98,18 +110,19 @@ class KeptVisit:
 
     def reply(self) -> TrainReply:
         """The center's reply, as it came or is to be sent."""
-        return TrainReply(self.weights(), self.contribution(), self.visit.figures)
+        return TrainReply(self.weights(), self.contribution(), self.visit.figures, self.importance())
 
 
 def request_digest(request: TrainRequest) -> str:
-    """SHA-256 over all that a train request asks for: task, model and memory.
+    """SHA-256 over all that a train request asks for: task, model, importance and memory.
 
     Not over what it tells: which withdrawals were heard.
     """
     digest = hashlib.sha256(request.task.model_dump_json(exclude={"dropped"}).encode())
-    for name, value in sorted(request.weights.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    for kind, arrays in (("model", request.weights), ("importance", request.importance or {})):
+        for name, value in sorted(arrays.items()):
+            digest.update(f"{kind} {name} {value.dtype} {tuple(value.shape)}".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     for contribution in request.memory:
         digest.update(contribution.document.model_dump_json().encode())
         digest.update("".join(sorted(contribution.payloads)).encode())
@@ -117,13 +130,20 @@ def request_digest(request: TrainRequest) -> str:
 
 
 def keep_visit(
-    folder: Path, request: TrainRequest, reply: TrainReply, network: NetworkSettings, transit_seconds: float = 0.0
+    folder: Path,
+    request: TrainRequest,
+    reply: TrainReply,
+    network: NetworkSettings,
+    transit_seconds: float = 0.0,
+    parts: Mapping[str, TrainFigures] | None = None,
 ) -> KeptVisit:
     """Write a training's outcome into the new folder `folder`. Raises `OSError` where the disk refuses."""
     given = reply.contribution
     with folder_whole(folder) as new:
         try:
             save_model(new / MODEL, reply.weights, network)
+            if reply.importance is not None:
+                save_tensors({name: value.contiguous() for name, value in reply.importance.items()}, new / IMPORTANCE)
             if given is not None and given.payloads:
                 save_arrays(dict(given.payloads), new / EXEMPLARS)
         except SafetensorError as error:
@@ -136,7 +156,9 @@ def keep_visit(
             contribution=None if given is None else given.document,
             exemplars=0 if given is None else len(given.subjects),
             contribution_bytes=0 if given is None else given.nbytes,
+            importance_bytes=nbytes(reply.importance or {}),
             transit_seconds=transit_seconds,
+            parts=dict(parts or {}),
             files={path.name: file_checksum(path) for path in new.iterdir()},
         )
         write_document(new / DOCUMENT, visit.model_dump(mode="json"))

@@ -12,18 +12,32 @@ from shared.network import Weights
 from shared.settings import Settings
 
 
-def model_problem(weights: Weights, expected: Weights) -> str:
+def model_problem(weights: Weights, expected: Weights, what: str = "a model") -> str:
     """How a model differs from what it must be in names, types and shapes, or that it is not finite; or nothing."""
     if differing := sorted(set(weights) ^ set(expected)):
-        return f"a model whose parameters differ from those of this run's network ({differing[0]})"
+        return f"{what} whose parameters differ from those of this run's network ({differing[0]})"
     for name, value in weights.items():
         if value.dtype != expected[name].dtype:
-            return f"a model with {name} of type {value.dtype} instead of {expected[name].dtype}"
+            return f"{what} with {name} of type {value.dtype} instead of {expected[name].dtype}"
         if value.shape != expected[name].shape:
-            return f"a model with {name} of shape {tuple(value.shape)} instead of {tuple(expected[name].shape)}"
+            return f"{what} with {name} of shape {tuple(value.shape)} instead of {tuple(expected[name].shape)}"
         if not bool(torch.isfinite(value).all()):
-            return f"a model with NaN or infinity in {name}"
+            return f"{what} with NaN or infinity in {name}"
     return ""
+
+
+def importance_problem(importance: Weights | None, expected: Weights | None) -> str:
+    """What is wrong with the parameters' importance, or nothing.
+
+    It must fit the model `expected`; where that is None, there must be none.
+    """
+    if importance is None:
+        return "" if expected is None else "no importance of the parameters, which consolidation needs"
+    if expected is None:
+        return "an importance of the parameters, which is not used here"
+    problem = model_problem(importance, expected, "an importance")
+    negative = sorted(name for name, value in importance.items() if not problem and bool((value < 0).any()))
+    return f"an importance with negative values in {negative[0]}" if negative else problem
 
 
 def exemplars_problem(exemplars: Iterable[Exemplar], settings: Settings) -> str:

@@ -37,6 +37,9 @@ RunName = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 Pseudonyms = tuple[Pseudonym, ...]
 
+Retention = Literal["none", "distillation", "consolidation"]
+"""What holds a model to what it knew when it came to a center (client/distillation.py, client/consolidation.py)."""
+
 
 class CenterCard(Header):
     """What a center says of itself at the roll call."""
@@ -76,6 +79,10 @@ class TrainTask(Header):
     pool: tuple[str, ...] = ()
     steps_factor: int = Field(default=1, ge=1)
     """Multiplies the steps of a stage; pooled training does those of all stages at once."""
+    round: int = Field(default=0, ge=0)
+    rounds: int = Field(default=1, ge=1)
+    """The center's training is divided into so many; this is number `round` of them, from 0."""
+    retention: Retention = "none"
     contribute: bool
     """Whether the center is asked for exemplars."""
     budget: int = Field(default=0, ge=0)
@@ -86,6 +93,12 @@ class TrainTask(Header):
     """Name and public keys of each center that comes later, as far as it has keys."""
     dropped: Pseudonyms = ()
     """Of this center's subjects whose withdrawal was heard: their exemplars are handed on no more."""
+
+    @model_validator(mode="after")
+    def _one_of_the_rounds(self) -> Self:
+        if self.round >= self.rounds:
+            raise ValueError(f"round {self.round}, counted from 0, is none of {self.rounds}")
+        return self
 
     @property
     def earlier(self) -> tuple[str, ...]:
@@ -104,7 +117,7 @@ class TrainFigures(Header):
     steps: int = Field(ge=1)
     subjects: int = Field(ge=1)
     final_loss: float = Field(allow_inf_nan=False)
-    """Mean over the last tenth of the steps."""
+    """Mean over the last tenth of the steps; with the penalty, where something holds the model."""
     seconds: float = Field(ge=0, allow_inf_nan=False)
     compute_seconds: float = Field(ge=0, allow_inf_nan=False)
     """Of them in forward, backward and the optimiser's step."""
@@ -171,6 +184,8 @@ class TrainRequest:
     weights: Weights
     memory: tuple[Contribution, ...]
     """Of earlier centers, in the order in which they were visited."""
+    importance: Weights | None = None
+    """Of each of the model's parameters to the earlier centers, for consolidation."""
 
 
 @dataclass(frozen=True)
@@ -180,6 +195,8 @@ class TrainReply:
     weights: Weights
     contribution: Contribution | None
     figures: TrainFigures
+    importance: Weights | None = None
+    """Of each of the model's parameters to this center and the earlier ones, for consolidation."""
 
 
 @dataclass(frozen=True)
@@ -214,7 +231,7 @@ def pack_header(header: Header) -> RecordDict:
     return RecordDict({"header": ConfigRecord({"json": header.model_dump_json()})})
 
 
-RECORDS = {"question", "header", "refusal", "model", "manifest", "memory"}
+RECORDS = {"question", "header", "refusal", "model", "importance", "manifest", "memory"}
 """All that a message may hold."""
 
 
@@ -245,9 +262,9 @@ def pack_refusal(reason: str) -> RecordDict:
 
 
 def pack_train_request(request: TrainRequest) -> RecordDict:
-    """Header, model and memory."""
+    """Header, model, importance and memory."""
     records = pack_header(request.task)
-    records["model"] = ArrayRecord(dict(request.weights))
+    _put_model(records, request.weights, request.importance)
     _put_contributions(records, request.memory)
     return records
 
@@ -255,13 +272,13 @@ def pack_train_request(request: TrainRequest) -> RecordDict:
 def unpack_train_request(records: RecordDict) -> TrainRequest:
     """The reverse of `pack_train_request`. Raises `MessageError`."""
     task = unpack_header(records, TrainTask)
-    return TrainRequest(task, _weights(records), _contributions(records))
+    return TrainRequest(task, _weights(records), _contributions(records), _importance(records))
 
 
 def pack_train_reply(reply: TrainReply) -> RecordDict:
-    """Header, model and contribution."""
+    """Header, model, importance and contribution."""
     records = pack_header(reply.figures)
-    records["model"] = ArrayRecord(dict(reply.weights))
+    _put_model(records, reply.weights, reply.importance)
     _put_contributions(records, () if reply.contribution is None else (reply.contribution,))
     return records
 
@@ -272,7 +289,8 @@ def unpack_train_reply(records: RecordDict) -> TrainReply:
     contributions = _contributions(records)
     if len(contributions) > 1:
         raise MessageError(f"a train reply holds {len(contributions)} contributions, but a center makes one")
-    return TrainReply(_weights(records), contributions[0] if contributions else None, figures)
+    contribution = contributions[0] if contributions else None
+    return TrainReply(_weights(records), contribution, figures, _importance(records))
 
 
 def pack_evaluate_request(request: EvaluateRequest) -> RecordDict:
@@ -287,11 +305,30 @@ def unpack_evaluate_request(records: RecordDict) -> EvaluateRequest:
     return EvaluateRequest(unpack_header(records, EvaluateTask), _weights(records))
 
 
+def _put_model(records: RecordDict, weights: Weights, importance: Weights | None) -> None:
+    records["model"] = ArrayRecord(dict(weights))
+    if importance is not None:
+        records["importance"] = ArrayRecord(dict(importance))
+
+
 def _weights(records: RecordDict) -> Weights:
     model = records.array_records.get("model")
     if model is None:
         raise MessageError("a message lacks its model")
-    return {name: torch.from_numpy(_array(name, array)) for name, array in model.items()}
+    return _tensors(model)
+
+
+def _importance(records: RecordDict) -> Weights | None:
+    if "importance" not in records:
+        return None
+    importance = records.array_records.get("importance")
+    if importance is None:
+        raise MessageError("the importance in a message is not made of arrays")
+    return _tensors(importance)
+
+
+def _tensors(record: ArrayRecord) -> Weights:
+    return {name: torch.from_numpy(_array(name, array)) for name, array in record.items()}
 
 
 def _array(name: str, array: Array) -> NDArray[Any]:

@@ -77,6 +77,11 @@ def initial_weights(settings: NetworkSettings, seed: int) -> Weights:
         return LesionNet(settings).state_dict()
 
 
+def nbytes(weights: Weights) -> int:
+    """Bytes of all arrays, as they travel."""
+    return sum(value.nbytes for value in weights.values())
+
+
 def network_with(weights: Weights, settings: NetworkSettings, device: torch.device) -> LesionNet:
     """A network with the given weights, on its device and in the layout that convolves fastest.
 

@@ -53,15 +53,24 @@ class Group(BaseModel):
     )
 
 
+Method = Literal["single", "finetune", "replay", "pooled", "fedavg", "lwf", "ewc"]
+"""How the centers' training hangs together; server/course.py says how each works."""
+
+WHOLE_MODEL = ("fedavg", "lwf", "ewc")
+"""Methods that average the model or hold on to it, decoder and all."""
+
+
 class RunSettings(Group):
     """What is run."""
 
-    method: Literal["single", "finetune", "replay", "pooled"]
+    method: Method
     centers: Words
     """The expected centers; with order `given`, in this order."""
     order: Literal["given", "descending", "random"]
     """`descending`: by number of training subjects; `random`: shuffled by `seed`."""
     seed: int = Field(ge=0, lt=2**31)
+    rounds: int = Field(ge=1)
+    """Method `fedavg`: how often all centers train and their models are averaged."""
     carry: Literal["model", "encoder"]
     """What goes from center to center: the whole model, or (as the paper's code) its encoder."""
     output_dir: str
@@ -170,6 +179,17 @@ class TrainingSettings(Group):
         return self
 
 
+class RetentionSettings(Group):
+    """How strongly a center's training holds on to what the incoming model knew, without patients' data."""
+
+    distillation_weight: float = Field(ge=0)
+    """Method `lwf`: what the distance from the incoming model's answer weighs beside the loss."""
+    ewc_weight: float = Field(ge=0)
+    """Method `ewc`: lambda, what moving an important parameter weighs beside the loss."""
+    ewc_decay: float = Field(ge=0, le=1)
+    """Method `ewc`: what is left of the parameters' importance after each further center; 1: all of it."""
+
+
 class MemorySettings(Group):
     """The replay memory."""
 
@@ -213,7 +233,30 @@ class Settings(Group):
     data: DataSettings
     network: NetworkSettings
     training: TrainingSettings
+    retention: RetentionSettings
     memory: MemorySettings
+
+    @model_validator(mode="after")
+    def _carries_the_whole_model(self) -> Self:
+        if self.run.method in WHOLE_MODEL and self.run.carry != "model":
+            raise ValueError(
+                f"method = {self.run.method!r} needs the whole model to be handed on, but carry = {self.run.carry!r} "
+                "gives each center a fresh decoder: set carry = 'model'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_are_equal(self) -> Self:
+        key, whole = ("steps", self.training.steps) if self.training.steps else ("epochs", self.training.epochs)
+        rounds = self.run.rounds
+        if self.run.method == "fedavg" and whole % rounds:
+            fitting = [number for number in range(1, whole + 1) if not whole % number]
+            near = sorted(sorted(fitting, key=lambda number: abs(number - rounds))[:3])
+            raise ValueError(
+                f"rounds = {rounds} does not divide {key} = {whole}, which a center trains in equal rounds: "
+                f"set rounds to {', '.join(map(str, near))}, or change {key}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

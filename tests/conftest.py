@@ -2,17 +2,22 @@
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from shared.settings import Settings
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTSIDE = ROOT.parent / "shared"
 """Material that is not part of the project; tests that use it skip where it is missing."""
+
+Configured = Callable[..., Settings]
+"""Settings with a few keys changed."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,6 +47,17 @@ def run_config() -> dict[str, Any]:
         config: dict[str, Any] = tomllib.load(file)["tool"]["flwr"]["app"]["config"]
     with (ROOT / "scenarios" / "smoke.toml").open("rb") as file:
         return config | tomllib.load(file)
+
+
+@pytest.fixture
+def configured(run_config: dict[str, Any]) -> Configured:
+    """The smoke scenario with a tiny network, and what a test changes."""
+
+    def change(**changes: Any) -> Settings:
+        tiny = {"features": 2, "batch-size": 2, "steps": 4}
+        return Settings.from_run_config(run_config | tiny | {k.replace("_", "-"): v for k, v in changes.items()})
+
+    return change
 
 
 @pytest.fixture

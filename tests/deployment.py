@@ -9,16 +9,24 @@ import ssl
 import subprocess
 import time
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 
+from client.node import phantom_settings
+from phantoms import make_hospital
+from scenarios.plan import load_settings
 from scenarios.proxy import Proxy
 from scenarios.superlink import free_port
-from tests.watched import WARDROUND, Watched
+from tests.conftest import OUTSIDE
+from tests.watched import SMOKE, WARDROUND, Watched
 
 QUIET = {"FLWR_TELEMETRY_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+
+REAL = ("ljubljana", "tabriz")
+SIMULATED = ("milan", "ucsf", "amu")
 
 
 @dataclass(frozen=True)
@@ -217,3 +225,33 @@ def _toml(value: object) -> str:
     if isinstance(value, str):
         return f'"{value}"'
     return f"[{', '.join(map(_toml, value))}]" if isinstance(value, Iterable) else str(value)
+
+
+def data_of_three(cache: Path) -> dict[str, Path]:
+    """Two hospitals' real patients where they are at hand, and simulated ones."""
+    real = {center: OUTSIDE / "real-hospitals" / center for center in REAL}
+    found = {center: folder for center, folder in real.items() if folder.is_dir()}
+    return {**found, **{center: simulated_data(center, cache) for center in SIMULATED[: 3 - len(found)]}}
+
+
+def simulated_data(center: str, cache: Path) -> Path:
+    """A simulated hospital's data folder, as coarse as tests want it."""
+    return make_hospital(center, phantom_settings(load_settings(SMOKE[0], [], None).data), cache / "hospitals")
+
+
+@contextmanager
+def three_joined(folder: Path, cache: Path) -> Iterator[Deployment]:
+    """A coordinator behind nginx, and three enrolled hospitals that have joined and know each other's keys."""
+    started = Deployment(folder)
+    try:
+        for center, data in data_of_three(cache).items():
+            started.init(center, data, "--role", "both")
+        introduce(started)
+        for hospital in list(started.hospitals.values()):
+            started.enroll(hospital)
+            started.join(hospital)
+        for center, node in started.joined.items():
+            node.hear_of(f"joined as {center}", 90)
+        yield started
+    finally:
+        started.stop()

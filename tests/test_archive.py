@@ -44,7 +44,8 @@ def crop(center: str, seed: int = 0) -> Exemplar:
 
 
 REQUEST = TrainRequest(TASK, WEIGHTS, (PlainContribution((crop("nih", 5), crop("nih", 6))),))
-REPLY = TrainReply(WEIGHTS, PlainContribution((crop("amu", 1), crop("amu", 2))), FIGURES)
+IMPORTANCE: Weights = {"single": torch.tensor([[1e-45, 0.0], [3.5, 1e30]]), "turned": torch.ones(3, 2).T}
+REPLY = TrainReply(WEIGHTS, PlainContribution((crop("amu", 1), crop("amu", 2))), FIGURES, IMPORTANCE)
 
 
 def bits(weights: Weights) -> dict[str, Any]:
@@ -62,7 +63,9 @@ def given_in(reply: TrainReply) -> Any:
 
 def same(one: TrainReply, other: TrainReply) -> bool:
     crops = [given_in(reply) for reply in (one, other)]
-    return bits(one.weights) == bits(other.weights) and one.figures == other.figures and crops[0] == crops[1]
+    importance = [bits(reply.importance or {}) for reply in (one, other)]
+    same_arrays = bits(one.weights) == bits(other.weights) and importance[0] == importance[1]
+    return same_arrays and one.figures == other.figures and crops[0] == crops[1]
 
 
 # There and back
@@ -78,12 +81,19 @@ def test_a_visit_comes_back_bit_for_bit(tmp_path: Path, contribution: PlainContr
     assert (opened.visit.stage, opened.visit.center, opened.visit.transit_seconds) == (3, "amu", 0.25)
     assert opened.visit.request == request_digest(REQUEST)
     assert opened.visit.contribution_bytes == (contribution.nbytes if contribution else 0)
+    assert opened.visit.importance_bytes == (4 + 6) * 4
+
+
+def test_without_importance_there_is_none_and_no_file(tmp_path: Path) -> None:
+    kept = keep_visit(tmp_path / "visit", REQUEST, replace(REPLY, importance=None), NETWORK)
+    assert open_visit(tmp_path / "visit").importance() is None
+    assert kept.visit.importance_bytes == 0 and "importance.safetensors" not in kept.visit.files
 
 
 def test_a_visit_s_folder_holds_what_its_document_names_and_no_more(tmp_path: Path) -> None:
     visit = keep_visit(tmp_path / "visit", REQUEST, REPLY, NETWORK).visit
     names = {path.name for path in (tmp_path / "visit").iterdir()}
-    assert names == {*visit.files, "visit.json"} == {"model.safetensors", "exemplars.safetensors", "visit.json"}
+    assert names == {*visit.files, "visit.json"} == set(FILES)
     assert [path.name for path in tmp_path.iterdir()] == ["visit"]
 
 
@@ -102,7 +112,7 @@ def test_where_nothing_can_be_written_the_error_is_the_disk_s(tmp_path: Path) ->
 
 # What is damaged
 
-FILES = ["visit.json", "model.safetensors", "exemplars.safetensors"]
+FILES = ["visit.json", "model.safetensors", "importance.safetensors", "exemplars.safetensors"]
 
 DAMAGES: dict[str, Callable[[Path], Any]] = {
     "missing": lambda path: path.unlink(),
@@ -173,7 +183,12 @@ def test_a_folder_that_is_missing_is_damaged(tmp_path: Path) -> None:
 def test_a_file_damaged_after_the_visit_was_opened_is_noticed_on_reading(tmp_path: Path) -> None:
     keep_visit(tmp_path / "visit", REQUEST, REPLY, NETWORK)
     opened = open_visit(tmp_path / "visit")
-    for name, read in (("model.safetensors", opened.weights), ("exemplars.safetensors", opened.contribution)):
+    reads = {
+        "model.safetensors": opened.weights,
+        "importance.safetensors": opened.importance,
+        "exemplars.safetensors": opened.contribution,
+    }
+    for name, read in reads.items():
         os.truncate(tmp_path / "visit" / name, 5)
         with pytest.raises(DamagedError, match=f"{name} cannot be read"):
             read()
@@ -191,6 +206,9 @@ OTHER_TASKS: dict[str, Any] = {
     "center": "nih",
     "pool": ("amu",),
     "steps_factor": 2,
+    "round": 1,
+    "rounds": 2,
+    "retention": "consolidation",
     "contribute": False,
     "budget": 1001,
     "order": ("amu", "nih"),
@@ -253,3 +271,13 @@ def test_another_shape_type_or_sign_is_another_request(changed: Weights) -> None
 def test_another_memory_is_another_request(exemplars: tuple[Exemplar, ...]) -> None:
     other = replace(REQUEST, memory=(PlainContribution(exemplars),) if exemplars else ())
     assert request_digest(other) != request_digest(REQUEST)
+
+
+def test_another_importance_is_another_request() -> None:
+    held = replace(REQUEST, importance=IMPORTANCE)
+    more = replace(REQUEST, importance=IMPORTANCE | {"single": 2 * IMPORTANCE["single"]})
+    moved = (
+        replace(REQUEST, weights=WEIGHTS | {"more": torch.zeros(1)}),
+        replace(REQUEST, importance={"more": torch.zeros(1)}),
+    )
+    assert len({request_digest(request) for request in (REQUEST, held, more, *moved)}) == 5

@@ -1,13 +1,17 @@
 """The command line ends at once, with one clear line and a non-zero exit, where a run cannot work."""
 
+import re
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from typer.testing import CliRunner
 
-from scenarios.cli import main
+from scenarios.cli import cli, main
+from shared.settings import Method
 from tests.conftest import ROOT
 
 WARDROUND = Path(sysconfig.get_path("scripts")) / "wardround"
@@ -45,6 +49,11 @@ def test_bad_input_ends_with_one_line(
     assert error.startswith("wardround: ")
     assert expected in error
     assert error.count("\n") == 1
+
+
+def test_the_help_of_run_lists_every_method() -> None:
+    shown = CliRunner().invoke(cli, ["run", "--help"]).stdout
+    assert set(get_args(Method)) <= set(re.findall(r"\w+", shown.partition("NAME takes: ")[2].partition(".")[0]))
 
 
 def test_an_empty_data_folder_is_named(

@@ -1,6 +1,6 @@
 """The course: which stages a method has, and in which order."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from server.course import Stage, check_pool, order_of_visits, plan_course
 from shared.errors import SettingsError
 from shared.messages import CenterCard
-from shared.settings import RunSettings, Settings
+from shared.settings import Method, RunSettings, Settings
 
 EIGHT = ("bwh", "karo", "rennes", "milan", "nih", "montp", "ucsf", "amu")
 SIZES = {"bwh": 80, "karo": 51, "rennes": 51, "milan": 47, "nih": 28, "montp": 13, "ucsf": 12, "amu": 8}
@@ -71,7 +71,7 @@ def stages(run: RunSettings, method: str, order: tuple[str, ...] = ("milan", "uc
     return plan_course(order, run.model_copy(update={"method": method}))
 
 
-@pytest.mark.parametrize("method", ["single", "finetune", "replay"])
+@pytest.mark.parametrize("method", ["single", "finetune", "replay", "lwf", "ewc"])
 def test_a_sequential_method_visits_every_center_once_in_order(run: RunSettings, method: str) -> None:
     course = stages(run, method)
     assert [(stage.index, stage.center) for stage in course] == [(0, "milan"), (1, "ucsf"), (2, "amu")]
@@ -84,6 +84,8 @@ def test_a_sequential_method_visits_every_center_once_in_order(run: RunSettings,
         ("single", ["initial", "initial", "initial"], False),
         ("finetune", ["initial", "carried", "carried"], False),
         ("replay", ["initial", "carried", "carried"], True),
+        ("lwf", ["initial", "carried", "carried"], False),
+        ("ewc", ["initial", "carried", "carried"], False),
     ],
 )
 def test_a_method_is_where_a_stage_starts_and_whether_memory_travels(
@@ -99,7 +101,38 @@ def test_pooled_is_one_stage_on_all_data_with_the_steps_of_all_stages(run: RunSe
     assert stages(run, "pooled") == (Stage(0, "milan", "initial", replay=False, pool=order, steps_factor=3),)
 
 
-@pytest.mark.parametrize("method", ["single", "finetune", "replay", "pooled"])
+@pytest.mark.parametrize(
+    ("method", "retention"),
+    [
+        ("single", ["none", "none", "none"]),
+        ("finetune", ["none", "none", "none"]),
+        ("replay", ["none", "none", "none"]),
+        ("lwf", ["none", "distillation", "distillation"]),
+        ("ewc", ["consolidation", "consolidation", "consolidation"]),
+    ],
+)
+def test_a_method_is_what_holds_the_model(run: RunSettings, method: str, retention: list[str]) -> None:
+    assert [stage.retention for stage in stages(run, method)] == retention
+
+
+def test_fedavg_is_rounds_at_all_centers_of_which_the_last_is_tested(run: RunSettings) -> None:
+    order = ("milan", "ucsf", "amu")
+    course = stages(run.model_copy(update={"rounds": 3}), "fedavg")
+    assert [(stage.index, stage.rounds, stage.start) for stage in course] == [
+        (0, 3, "initial"), (1, 3, "carried"), (2, 3, "carried")
+    ]  # fmt: skip
+    assert [stage.tested for stage in course] == [False, False, True]
+    assert {stage.centers for stage in course} == {order}
+    assert not any(stage.replay or stage.pool for stage in course)
+    assert {(stage.kind, stage.where) for stage in course} == {("round", "all centers at once")}
+
+
+@pytest.mark.parametrize("method", ["single", "finetune", "replay", "pooled", "lwf", "ewc"])
+def test_of_every_other_method_each_stage_is_tested(run: RunSettings, method: str) -> None:
+    assert all(stage.tested and stage.kind == "stage" for stage in stages(run, method))
+
+
+@pytest.mark.parametrize("method", ["single", "finetune", "replay", "pooled", "lwf", "ewc"])
 def test_a_single_center_is_one_stage(run: RunSettings, method: str) -> None:
     (stage,) = stages(run, method, ("amu",))
     assert (stage.index, stage.center, stage.start, stage.steps_factor) == (0, "amu", "initial", 1)
@@ -112,7 +145,8 @@ def test_pooled_training_is_refused_where_hospitals_keep_their_data(run: RunSett
 
 
 @pytest.mark.parametrize(
-    ("method", "simulated"), [("pooled", True), ("single", False), ("finetune", False), ("replay", False)]
+    ("method", "simulated"),
+    [("pooled", True), *((method, False) for method in get_args(Method) if method != "pooled")],
 )
 def test_every_other_combination_is_allowed(run: RunSettings, method: str, simulated: bool) -> None:
     assert check_pool(run.model_copy(update={"method": method}), simulated) is None

@@ -82,7 +82,7 @@ def test_a_dry_run_writes_what_would_be_sent_and_leaves_no_trace(call: Call, stu
     scenario = tmp_path / "scenario.toml"
     scenario.write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in study.config.items()))
     output = tmp_path / "out"
-    code, out, error = call("dry-run", study.toml("grace"), "--output", output, "--scenario", scenario)
+    code, out, error = call("join", study.toml("grace"), "--dry-run", output, "--scenario", scenario)
     assert (code, error) == (0, "")
     assert "2-train: " in out and ", 3 exemplars" in out
     assert {path.name for path in output.iterdir()} == {
@@ -93,6 +93,20 @@ def test_a_dry_run_writes_what_would_be_sent_and_leaves_no_trace(call: Call, stu
     state = study.root / "grace" / "state"
     assert not (state / "visits").exists() and AuditLog(state / "audit").entries() == ()
     study.write_site("grace", role="evaluate")
-    code, out, error = call("dry-run", study.toml("grace"), "--output", output, "--scenario", scenario)
+    code, out, error = call("join", study.toml("grace"), "--dry-run", output, "--scenario", scenario)
     assert code == 1 and "2-train: refused: this hospital's policy has the role evaluate" in out
     assert "1 of 3 answers would be a refusal" in error
+
+
+@pytest.mark.parametrize("method", ["lwf", "ewc", "fedavg"])
+def test_a_dry_run_of_a_method_shows_all_that_it_would_send(
+    call: Call, study: Study, tmp_path: Path, method: str
+) -> None:
+    scenario = tmp_path / "scenario.toml"
+    config = study.config | {"method": method}
+    scenario.write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in config.items()))
+    code, _, error = call("dry-run", study.toml("grace"), "--output", tmp_path / "out", "--scenario", scenario)
+    assert (code, error) == (0, "")
+    sent = (tmp_path / "out" / "2-train.txt").read_text()
+    assert "model.head.bias: float32 (1,)" in sent
+    assert ("importance.head.bias: float32 (1,)" in sent) == (method == "ewc")

@@ -32,7 +32,7 @@ def test_it_writes_one_file_and_one_key(tmp_path: Path, data: Path) -> None:
     result = init(tmp_path, data)
     assert result.exit_code == 0, result.exception
     membership = Membership.read(tmp_path / "hospital.toml")
-    assert (membership.data.layout, membership.data.contrasts) == ("bids", ("FLAIR", "T2w"))
+    assert (membership.site.data.layout, membership.site.data.contrasts) == ("bids", ("FLAIR", "T2w"))
     assert stat.S_IMODE((tmp_path / "hospital.toml").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
     assert str(tmp_path / "state" / "flower" / "node_key.pub") in result.stdout
@@ -70,7 +70,7 @@ def test_a_person_is_asked_for_what_is_missing(tmp_path: Path, data: Path, monke
     result = CliRunner().invoke(cli, ["hospital", "init", "--output", str(file)], input="\n".join(lines) + "\n")
     assert result.exit_code == 0, result.exception
     membership = Membership.read(file)
-    assert (membership.data.contrasts, membership.policy.role) == (("FLAIR",), "evaluate")
+    assert (membership.site.data.contrasts, membership.site.policy.role) == (("FLAIR",), "evaluate")
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_a_person_is_asked_for_what_is_missing(tmp_path: Path, data: Path, monke
         (["--data", "/nowhere"], "data folder /nowhere does not exist"),
         (["--contrasts", "T1w"], "contrasts = T1w: choose from"),
         (["--role", "watch"], "choose train, evaluate or both"),
-        (["--coordinator", "https://x.example"], "wrong at coordinator.address"),
-        (["--center", "ab cd"], "wrong at center"),
+        (["--coordinator", "https://x.example"], "write HOST:PORT"),
+        (["--center", "ab cd"], "write a name of letters"),
         (["--root-certificate", "/nowhere/ca.crt"], "cannot be read"),
         (["--layout", "nnunet"], "nnU-Net"),
     ],

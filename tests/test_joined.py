@@ -1,68 +1,46 @@
-"""Hospitals join a coordinator over TLS, through nginx, with their own keys; and whoever may not is told why.
+"""Whoever may not join a coordinator is told why; who may comes back, and leaves nothing behind.
 
 Real processes, started by the commands of the guides: a coordinator, nginx, and three hospitals
 that share no folder.
 """
 
+import re
+import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from client.node import phantom_settings
-from phantoms import make_hospital
 from scenarios.certificates import Files, make_trial
-from scenarios.plan import load_settings
 from scenarios.processes import parents_of_all
 from scenarios.superlink import free_port
 from scenarios.supervision import flower_environment
-from tests.conftest import OUTSIDE
-from tests.deployment import Deployment, Joining, introduce, status_of, wait_until
-from tests.test_faults import results_of
+from shared.code import code_fingerprint
+from tests.conftest import ROOT
+from tests.deployment import Deployment, Joining, simulated_data, status_of, three_joined, wait_until
 from tests.watched import SCRIPTS, SMOKE, Watched, command_of, send
 
-pytestmark = [pytest.mark.deployed, pytest.mark.timeout(900)]
-
-REAL = ("ljubljana", "tabriz")
-CENTERS = ("milan", "ucsf", "amu")
-ROUGH = ["spacing=4", "features=4", "steps=4", "batch-size=4", "patch-size=16", "exemplar-mm=64"]
+# One deployment, so one process, whatever else runs beside it.
+pytestmark = [pytest.mark.deployed, pytest.mark.timeout(900), pytest.mark.xdist_group("joined")]
 
 
-def data_of_three(cache: Path) -> dict[str, Path]:
-    """Two hospitals' real patients where they are at hand, and simulated ones."""
-    phantoms = phantom_settings(load_settings(SMOKE[0], [], None).data)
-    real = {center: OUTSIDE / "real-hospitals" / center for center in REAL}
-    found = {center: folder for center, folder in real.items() if folder.is_dir()}
-    simulated = CENTERS[: 3 - len(found)]
-    return {**found, **{center: make_hospital(center, phantoms, cache / "hospitals") for center in simulated}}
+ROUGH = ("-c", "steps=2")
 
 
 @pytest.fixture(scope="module")
 def deployment(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterator[Deployment]:
     """A coordinator behind nginx, and three enrolled hospitals that have joined."""
-    started = Deployment(tmp_path_factory.mktemp("deployment"))
-    try:
-        for center, data in data_of_three(cache).items():
-            started.init(center, data, "--role", "both")
-        introduce(started)
-        for hospital in list(started.hospitals.values()):
-            started.enroll(hospital)
-            started.join(hospital)
-        for center, node in started.joined.items():
-            node.hear_of(f"joined as {center}", 90)
+    with three_joined(tmp_path_factory.mktemp("deployment"), cache) as started:
         yield started
-    finally:
-        started.stop()
 
 
 @pytest.fixture
 def stranger(deployment: Deployment, cache: Path, request: pytest.FixtureRequest) -> Joining:
     """One more hospital, with a file and a key, that nobody enrolled."""
-    phantoms = phantom_settings(load_settings(SMOKE[0], [], None).data)
-    data = make_hospital("milan", phantoms, cache / "hospitals")
-    return deployment.init(f"s{abs(hash(request.node.name)) % 10**8}", data)
+    return deployment.init(f"s{abs(hash(request.node.name)) % 10**8}", simulated_data("milan", cache))
 
 
 def refusal(node: Watched, seconds: float = 60.0) -> str:
@@ -77,48 +55,6 @@ def change(hospital: Joining, old: str, new: str) -> None:
     text = hospital.toml.read_text()
     assert old in text
     hospital.toml.write_text(text.replace(old, new))
-
-
-def test_three_hospitals_that_joined_finish_a_study(deployment: Deployment) -> None:
-    centers = list(deployment.joined)
-    words = ["method=replay", f"centers={','.join(centers)}", *ROUGH]
-    changes = [word for pair in words for word in ("-c", pair)]
-    folder = deployment.folder / "run"
-    run = deployment.run("run", *changes, "--output", folder, "--coordinator", deployment.coordinator)
-    assert run.end(600) == 0, run.tail()
-    results = results_of(folder)
-    assert sorted(results["order"]) == sorted(centers)
-    assert all(cell is not None for row in results["R"] for cell in row)
-    assert results["stages"][-1]["memory_exemplars"] >= 3
-    for center, node in deployment.joined.items():
-        assert any(line.startswith(f"{center}: step 4/4") for line in node.lines), node.tail()
-        assert "training: the coordinator sent a model" in node.lines
-
-
-def test_nothing_that_the_coordinator_holds_names_a_patient(deployment: Deployment, cache: Path) -> None:
-    """After the study: its database, journal, results and logs."""
-    subjects = {path.name for data in data_of_three(cache).values() for path in data.glob("sub-*")}
-    secrets = [*subjects, *(str(data) for data in data_of_three(cache).values())]
-    held = [path for name in ("coordinator", "run") for path in (deployment.folder / name).rglob("*") if path.is_file()]
-    assert any(path.suffix == ".db" for path in held) and any(path.name == "results.json" for path in held)
-    for path in held:
-        content = path.read_bytes()
-        assert not [secret for secret in secrets if secret.encode() in content], path
-
-
-def test_every_hospital_s_audit_log_shows_what_it_sent(deployment: Deployment) -> None:
-    order = results_of(deployment.folder / "run")["order"]
-    for center, hospital in deployment.hospitals.items():
-        if center in order:
-            told = deployment.command("hospital", "audit", hospital.toml)
-            assert "sent" in told and "received" in told
-
-
-def test_the_coordinator_lists_who_is_there(deployment: Deployment) -> None:
-    lines = deployment.listing().splitlines()
-    for center in deployment.joined:
-        (line,) = [line for line in lines if line.startswith(center)]
-        assert "online" in line and "SHA256:" in line
 
 
 @pytest.mark.parametrize(
@@ -220,6 +156,58 @@ def test_a_node_without_tls_is_refused(deployment: Deployment, stranger: Joining
 def test_a_hospital_whose_file_has_two_names_is_refused(deployment: Deployment, stranger: Joining) -> None:
     change(stranger, f'enrolled-as = "{stranger.center}"', 'enrolled-as = "milan"')
     assert "refuses a hospital that answers by another name" in refusal(deployment.join(stranger))
+
+
+def test_a_node_that_answers_by_another_name_than_it_was_enrolled_under_is_refused(
+    deployment: Deployment, stranger: Joining
+) -> None:
+    with present(deployment, stranger, name="impostor"):
+        run = begin(deployment, "impostor")
+        assert run.end(180) == 1
+    said = f"the node that was enrolled as impostor says that it is center {stranger.center}"
+    assert said in "\n".join(run.lines), run.tail()
+
+
+def test_a_coordinator_s_other_code_does_not_run_at_a_hospital_and_the_study_ends(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    altered = tmp_path / "altered"
+    ran = tmp_path / "ran"
+    for part in ("client", "server", "shared", "scenarios", "phantoms"):
+        shutil.copytree(ROOT / part, altered / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for part in ("pyproject.toml", "LICENSE", "README.md"):
+        shutil.copy(ROOT / part, altered)
+    app = altered / "client" / "app.py"
+    app.write_text(f"{app.read_text()}\nopen({str(ran)!r}, 'w').close()\n")
+    run = begin(deployment, "altered", code=altered)
+    assert run.end(180) == 1
+    told = "\n".join(run.lines)
+    assert re.search(r"runs other code \(fingerprint [0-9a-f]{16}\) than the coordinator \([0-9a-f]{16}\)", told), told
+    assert code_fingerprint()[:16] in told and code_fingerprint(altered)[:16] in told
+    assert not ran.exists()
+
+
+@contextmanager
+def present(deployment: Deployment, hospital: Joining, name: str) -> Iterator[None]:
+    """The hospital has joined, enrolled under `name`; afterwards it is gone."""
+    deployment.enroll(hospital, name)
+    node = deployment.join(hospital)
+    try:
+        node.hear_of("joined as", 60)
+        yield
+    finally:
+        node.stop()
+        deployment.command("coordinator", "remove", deployment.coordinator, name)
+        del deployment.joined[hospital.center]
+
+
+def begin(deployment: Deployment, name: str, code: Path = ROOT) -> Watched:
+    """The coordinator's command for a short study, from a checkout of its own where `code` is one."""
+    words: list[str | Path] = ["-P", "-c", "from scenarios.cli import main; main()", "run", SMOKE[0]]
+    words += ["-c", "method=finetune", "-c", f"centers={','.join(list(deployment.joined)[:2])}", *ROUGH]
+    words += ["--output", deployment.folder / name, "--coordinator", deployment.coordinator]
+    environment = {"PYTHONPATH": str(code), "FLWR_TELEMETRY_ENABLED": "0"}
+    return Watched(SCRIPTS / "python", *words, log=deployment.folder / f"{name}.out", environment=environment)
 
 
 def test_a_hospital_comes_back_after_its_node_and_its_coordinator_died(deployment: Deployment) -> None:

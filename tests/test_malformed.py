@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from hypothesis import given
 from hypothesis import settings as budget
@@ -47,7 +48,7 @@ from shared.messages import (
     unpack_header,
     unpack_train_reply,
 )
-from shared.network import initial_weights
+from shared.network import Weights, initial_weights
 from shared.settings import Settings
 from tests import test_cli, test_volumes
 from tests.conftest import ROOT
@@ -357,6 +358,8 @@ TASKS: dict[str, dict[str, Any]] = {
     "a center that leads elsewhere": {"center": "../../etc"},
     "a budget below nothing": {"budget": -1},
     "no steps": {"steps_factor": 0},
+    "a round beyond the last": {"round": 2, "rounds": 2},
+    "an unknown retention": {"retention": "amnesia"},
     "more than was agreed": {"path": "/etc/passwd"},
 }
 
@@ -399,6 +402,19 @@ RECORDS: dict[str, Change] = {
     "a memory beyond its manifest": put("manifest", ConfigRecord({"json": "[]"})),
     "a parameter too many": lambda records: records.array_records["model"].__setitem__("extra", Array(BIAS)),
     "a parameter too few": lambda records: records.array_records["model"].__delitem__("head.bias"),
+}
+
+
+IMPORTANCES: dict[str, tuple[Callable[[Weights], Weights | None], str]] = {
+    "none": (lambda one: None, "no importance of the parameters, which consolidation needs"),
+    "empty": (lambda one: {}, "whose parameters differ"),
+    "a parameter too few": (lambda one: {n: v for n, v in one.items() if n != "head.bias"}, "(head.bias)"),
+    "a parameter too many": (lambda one: one | {"extra": torch.zeros(1)}, "(extra)"),
+    "another shape": (lambda one: one | {"head.bias": torch.zeros(1, 1)}, "head.bias of shape (1, 1)"),
+    "another type": (lambda one: one | {"head.bias": torch.zeros(1).double()}, "head.bias of type torch.float64"),
+    "NaN": (lambda one: one | {"head.bias": torch.tensor([float("nan")])}, "NaN or infinity in head.bias"),
+    "infinity": (lambda one: one | {"head.bias": torch.tensor([float("inf")])}, "NaN or infinity in head.bias"),
+    "below nothing": (lambda one: one | {"head.bias": torch.tensor([-1e-30])}, "negative values in head.bias"),
 }
 
 
@@ -546,6 +562,49 @@ def test_records_that_are_not_what_was_agreed(side: str, name: str) -> None:
         return records
 
     refused(make, side)
+
+
+HELD = TASK.model_copy(update={"retention": "consolidation", "stage": 1, "contribute": False})
+IMPORTANCE = {name: value.abs() for name, value in WEIGHTS.items()}
+
+
+def held(importance: Weights | None, side: str) -> RecordDict:
+    """A good message of a run that consolidates, but for its importance."""
+    if side == "hospital":
+        return pack_train_request(TrainRequest(HELD, dict(WEIGHTS), (), importance))
+    return pack_train_reply(TrainReply(dict(WEIGHTS), None, GOOD_FIGURES, importance))
+
+
+def why_refused(records: RecordDict, task: TrainTask, side: str) -> str:
+    if side == "hospital":
+        return at_the_hospital(records)
+    with pytest.raises(WardroundError) as caught:
+        inspect_reply(unpack_train_reply(records), task, WEIGHTS, SETTINGS, CARD, simulated=True)
+    return str(caught.value)
+
+
+@BOTH
+@pytest.mark.parametrize("name", IMPORTANCES)
+def test_an_importance_that_is_none(side: str, name: str) -> None:
+    change, expected = IMPORTANCES[name]
+    reason = why_refused(held(change(IMPORTANCE), side), HELD, side)
+    assert expected in reason and "refused" in reason and len(reason.splitlines()) == 1
+
+
+def test_a_good_importance_is_let_in() -> None:
+    assert "hospital's data" in at_the_hospital(held(IMPORTANCE, "hospital"))
+    reply = unpack_train_reply(held(IMPORTANCE, "coordinator"))
+    inspect_reply(reply, HELD, WEIGHTS, SETTINGS, CARD, simulated=True)
+
+
+@pytest.mark.parametrize("changes", [{"stage": 0}, {"retention": "none"}, {"retention": "distillation"}])
+def test_an_importance_that_is_of_no_use_is_refused(changes: dict[str, Any]) -> None:
+    task = HELD.model_copy(update=changes)
+    sent = pack_train_request(TrainRequest(task, dict(WEIGHTS), (), IMPORTANCE))
+    assert "an importance of the parameters, which is not used here" in why_refused(sent, task, "hospital")
+    if task.retention != "consolidation":
+        answer = held(IMPORTANCE, "coordinator")
+        assert "an importance of the parameters, which is not used here" in why_refused(answer, task, "coordinator")
 
 
 @BOTH

@@ -7,7 +7,6 @@ import pytest
 from flwr.common.config import parse_config_args
 
 from client.layouts import Layout
-from client.peers import Peers
 from client.policy import Policy
 from scenarios.membership import Answers, Membership
 from scenarios.supernode import command
@@ -34,23 +33,23 @@ def written(folder: Path, **changes: str) -> Path:
 
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     membership = Membership.read(written(tmp_path))
-    assert (membership.center, membership.address) == ("milan", "coordinator.example:443")
-    assert membership.root_certificate == tmp_path / "ca.crt"
-    assert membership.data.contrasts == ("FLAIR", "T2w")
-    assert Membership.read(written(tmp_path, root_certificate="")).root_certificate is None
+    assert (membership.site.center, membership.coordinator.address) == ("milan", "coordinator.example:443")
+    assert membership.coordinator.root_certificate == tmp_path / "ca.crt"
+    assert membership.site.data.contrasts == ("FLAIR", "T2w")
+    assert Membership.read(written(tmp_path, root_certificate="")).coordinator.root_certificate is None
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     path = written(tmp_path)
     path.write_text(path.read_text().replace(str(tmp_path / "state"), "here/state"))
-    assert Membership.read(path).state == tmp_path / "here" / "state"
+    assert Membership.read(path).site.state == tmp_path / "here" / "state"
 
 
 def test_at_first_nothing_leaves_but_the_model_and_means(tmp_path: Path) -> None:
     path = written(tmp_path)
-    assert str(Membership.read(path).policy) == "trains and tests, mean scores, no exemplars"
-    assert Membership.read(written(tmp_path, role="evaluate")).policy == Policy()
-    assert not Peers.read(path).fingerprints
+    assert str(Membership.read(path).site.policy) == "trains and tests, mean scores, no exemplars"
+    assert Membership.read(written(tmp_path, role="evaluate")).site.policy == Policy()
+    assert not Membership.read(path).site.peers.fingerprints
 
 
 def test_every_key_of_the_policy_stands_there_with_a_comment(tmp_path: Path) -> None:
@@ -67,10 +66,10 @@ def test_every_key_of_the_policy_stands_there_with_a_comment(tmp_path: Path) -> 
     ("old", "new", "reason"),
     [
         ('center = "milan"', 'center = "bwh"', "refuses a hospital that answers by another name"),
-        ('center = "milan"', 'centre = "milan"', "wrong at center"),
-        ('layout = "bids"', 'layout = "dicom"', r"wrong at data\.layout"),
-        ('["FLAIR", "T2w"]', '["T1w"]', r"wrong at data\.contrasts"),
-        ("example:443", "example", r"wrong at coordinator\.address"),
+        ('center = "milan"', 'centre = "milan"', "center is missing"),
+        ('layout = "bids"', 'layout = "dicom"', r"data\.layout = 'dicom'"),
+        ('["FLAIR", "T2w"]', '["T1w"]', r"no contrast T1w is known: choose from FLAIR, T2w"),
+        ("example:443", "example", r"coordinator\.address = 'coordinator\.example'"),
         ("megabytes = 0", 'megabytes = "all"', "the policy in .* is wrong at megabytes"),
         ("[data]", "[data", "is not TOML"),
     ],
@@ -79,6 +78,14 @@ def test_a_slip_of_the_pen_is_named(tmp_path: Path, old: str, new: str, reason: 
     path = written(tmp_path)
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(SettingsError, match=reason):
+        Membership.read(path)
+
+
+def test_a_file_that_names_no_coordinator_cannot_be_joined_by(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    text = path.read_text()
+    path.write_text(text[: text.index("[coordinator]")] + text[text.index("[peers]") :])
+    with pytest.raises(SettingsError, match=r"has no \[coordinator\] to join"):
         Membership.read(path)
 
 
@@ -93,12 +100,7 @@ def test_flower_reads_the_node_config_whatever_signs_the_paths_hold(tmp_path: Pa
     membership = Membership.read(written(folder))
     words = command(membership)
     config = parse_config_args([words[words.index("--node-config") + 1]])
-    assert config == {
-        "hospital": str(folder / "hospital.toml"),
-        "center": "milan",
-        "data-dir": str(folder / "data"),
-        "state-dir": str(folder / "state"),
-    }
+    assert config == {"hospital": str(folder / "hospital.toml")}
 
 
 def test_the_node_is_never_started_without_tls(tmp_path: Path) -> None:

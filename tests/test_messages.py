@@ -150,6 +150,34 @@ def test_a_train_reply_comes_back(travel: Travel) -> None:
     assert silent.contribution is None
 
 
+def test_importance_comes_back_bit_by_bit_or_not_at_all(travel: Travel) -> None:
+    importance: Weights = {"unet.weight": torch.tensor([1e-45, 0.0, 3e38]), "unet.bias": torch.tensor(0.5)}
+    for sent in (importance, None):
+        request = unpack_train_request(travel(pack_train_request(TrainRequest(TASK, WEIGHTS, MEMORY, sent))))
+        reply = unpack_train_reply(travel(pack_train_reply(TrainReply(WEIGHTS, MILAN, FIGURES, sent))))
+        for arrived in (request.importance, reply.importance):
+            if sent is None:
+                assert arrived is None
+            else:
+                assert arrived is not None and list(arrived) == list(sent)
+                assert all(torch.equal(arrived[name], value) for name, value in sent.items())
+        assert_weights(request.weights)
+
+
+def test_an_importance_that_is_not_made_of_arrays_is_refused() -> None:
+    records = pack_train_request(TrainRequest(TASK, WEIGHTS, MEMORY))
+    records["importance"] = ConfigRecord({"unet.weight": 1.0})
+    with pytest.raises(MessageError, match="importance in a message is not made of arrays"):
+        unpack_train_request(records)
+
+
+@pytest.mark.parametrize(("round_", "rounds"), [(1, 1), (3, 3), (0, 0), (-1, 2)])
+def test_a_round_is_one_of_the_rounds(round_: int, rounds: int) -> None:
+    json = TASK.model_dump_json().replace('"round":0,"rounds":1', f'"round":{round_},"rounds":{rounds}')
+    with pytest.raises(MessageError, match="a TrainTask header is wrong"):
+        unpack_header(RecordDict({"header": ConfigRecord({"json": json})}), TrainTask)
+
+
 def test_a_sealed_contribution_comes_back_bit_by_bit(travel: Travel) -> None:
     given = sealed.contribution()
     memory = (given.without(sealed.PSEUDONYMS[1:2]), *MEMORY)

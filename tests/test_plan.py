@@ -2,12 +2,13 @@
 
 import tomllib
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from scenarios.plan import app_folder, default_run_config, load_settings
 from shared.errors import SettingsError
-from shared.settings import Settings
+from shared.settings import Method, Settings
 from tests.conftest import ROOT
 
 SCENARIOS = sorted((ROOT / "scenarios").glob("*.toml"))
@@ -30,8 +31,12 @@ def test_the_defaults_know_every_key() -> None:
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda path: path.stem)
 def test_every_scenario_is_valid(scenario: Path) -> None:
     settings = load_settings(scenario, [], None)
-    if scenario.stem in {"single", "finetune", "replay", "pooled"}:
+    if scenario.stem in get_args(Method):
         assert settings.run.method == scenario.stem
+
+
+def test_every_method_has_its_scenario() -> None:
+    assert set(get_args(Method)) <= {scenario.stem for scenario in SCENARIOS}
 
 
 def test_the_paper_to_the_letter() -> None:

@@ -88,6 +88,22 @@ def test_the_saved_model_loads(smoke: tuple[subprocess.CompletedProcess[str], Pa
     assert network.settings.features == 4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lwf", "ewc", "fedavg"])
+def test_every_further_method_ends_with_its_matrix(tmp_path: Path, method: str) -> None:
+    small = ["centers=milan,ucsf", "phantom-scale=0.02", "phantom-minimum=3", "rounds=2"]
+    scenario = ROOT / "scenarios" / f"{method}.toml"
+    process = wardround_run(scenario, *changes(*small, *ROUGH), "--output", tmp_path / "out")
+    assert process.returncode == 0, process.stderr
+    assert process.stderr == "" and "Traceback" not in process.stdout
+    results = results_of(tmp_path / "out")
+    assert results["method"] == method
+    assert len(results["R"]) == (1 if method == "fedavg" else 2)
+    assert all(0 <= cell <= 1 for row in results["R"] for cell in row)
+    assert sum(stage["steps"] for stage in results["stages"]) == 2 * 4
+    assert load_model(tmp_path / "out" / "model.safetensors").settings.features == 4
+
+
 def test_a_failing_run_fails(tmp_path: Path) -> None:
     """Too few subjects at one center: found by the hospital, told by the server, seen in the exit code."""
     data = tmp_path / "data"

@@ -244,6 +244,16 @@ def test_a_hospital_that_only_tests_does_not_train(study: Study) -> None:
         study.run(study.wire())
 
 
+def test_a_hospital_that_only_trains_does_not_test(study: Study) -> None:
+    study.write_site("mercy", role="train")
+    results = study.run(study.wire())
+    assert [row[1] for row in results["R"]] == [None, None, None]
+    assert {
+        (cell["center"], "has the role train, and it was asked to evaluate" in cell["reason"])
+        for cell in results["missing"]
+    } == {("mercy", True)}
+
+
 def contributed(study: Study, **policy: Any) -> Contribution | None:
     study.write_site("mercy", **policy)
     identities = (str(study.keys["elsewhere"].identity),)

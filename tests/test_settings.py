@@ -1,7 +1,7 @@
 """The run-config: what is refused, in which words, and that nothing else is lost on the way."""
 
 import tomllib
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from shared.errors import SettingsError
-from shared.settings import Settings
+from shared.settings import Method, Settings
 from tests.conftest import ROOT
 
 KEYS = Settings.keys()
@@ -60,6 +60,7 @@ def test_every_scenario_is_a_valid_run_config(run_config: dict[str, Any], path: 
         ("seed", 1.5),
         ("seed", "0"),
         ("seed", True),
+        ("rounds", 0),
         ("carry", "decoder"),
         ("output-dir", 7),
         ("wait-seconds", 0.0),
@@ -103,6 +104,11 @@ def test_every_scenario_is_a_valid_run_config(run_config: dict[str, Any], path: 
         ("device", "gpu"),
         ("device", "cuda:"),
         ("device", "cpu\n"),
+        ("distillation-weight", -0.1),
+        ("ewc-weight", -1.0),
+        ("ewc-weight", float("inf")),
+        ("ewc-decay", -0.1),
+        ("ewc-decay", 1.1),
         ("replay-mode", "reservoir"),
         ("replay-share", -0.1),
         ("replay-share", 1.0),
@@ -131,6 +137,10 @@ def test_a_value_that_cannot_work_is_named_with_its_key(run_config: dict[str, An
         ("lesion-share", 1.0),
         ("weight-decay", 0.0),
         ("window-overlap", 0.0),
+        ("distillation-weight", 0.0),
+        ("ewc-weight", 0.0),
+        ("ewc-decay", 0.0),
+        ("ewc-decay", 1.0),
         ("replay-share", 0.0),
         ("memory-megabytes", 480.0),
         ("device", "cuda:1"),
@@ -165,6 +175,42 @@ def test_a_schedule_of_epochs_needs_a_run_of_epochs(run_config: dict[str, Any]) 
     assert "schedule 'step'" in refusal(run_config | {"schedule": "step", "steps": 8, "epochs": 2})
     settings = Settings.from_run_config(run_config | {"schedule": "step", "steps": 0, "epochs": 2})
     assert settings.training.epochs == 2
+
+
+def test_an_unknown_method_is_refused_with_those_that_there_are(run_config: dict[str, Any]) -> None:
+    assert all(repr(method) in refusal(run_config | {"method": "fedprox"}) for method in get_args(Method))
+
+
+@pytest.mark.parametrize("method", ["fedavg", "lwf", "ewc"])
+def test_an_encoder_alone_cannot_be_held_or_averaged(run_config: dict[str, Any], method: str) -> None:
+    message = refusal(run_config | {"method": method, "carry": "encoder"})
+    assert message.startswith(f"method = {method!r} needs the whole model") and "set carry = 'model'" in message
+
+
+@pytest.mark.parametrize(
+    ("steps", "epochs", "rounds", "whole", "fitting"),
+    [
+        (240, 0, 7, "steps = 240", "5, 6, 8, or change steps"),
+        (3, 0, 10, "steps = 3", "1, 3, or change steps"),
+        (0, 150, 4, "epochs = 150", "2, 3, 5, or change epochs"),
+    ],
+)
+def test_rounds_are_of_equal_length(
+    run_config: dict[str, Any], steps: int, epochs: int, rounds: int, whole: str, fitting: str
+) -> None:
+    config = run_config | {"steps": steps, "epochs": epochs, "rounds": rounds}
+    message = refusal(config | {"method": "fedavg"})
+    assert message.startswith(f"rounds = {rounds} does not divide {whole}, ")
+    assert message.endswith(f": set rounds to {fitting}")
+    assert Settings.from_run_config(config | {"method": "replay"}).run.rounds == rounds
+
+
+@pytest.mark.parametrize(("steps", "epochs", "rounds"), [(240, 0, 10), (240, 0, 240), (1, 0, 1), (0, 150, 50)])
+def test_rounds_that_divide_a_center_s_training_are_accepted(
+    run_config: dict[str, Any], steps: int, epochs: int, rounds: int
+) -> None:
+    config = run_config | {"method": "fedavg", "steps": steps, "epochs": epochs, "rounds": rounds}
+    assert Settings.from_run_config(config).run.rounds == rounds
 
 
 def test_an_exemplar_holds_at_least_one_patch(run_config: dict[str, Any]) -> None:
@@ -208,7 +254,7 @@ def test_all_bad_keys_are_named_at_once(run_config: dict[str, Any]) -> None:
     assert all(f"{key} = " in message for key in ("seed", "features", "device"))
 
 
-@pytest.mark.parametrize("group", ["run", "data", "network", "training", "memory"])
+@pytest.mark.parametrize("group", ["run", "data", "network", "training", "retention", "memory"])
 def test_settings_are_frozen(run_config: dict[str, Any], group: str) -> None:
     settings = Settings.from_run_config(run_config)
     part = getattr(settings, group)
@@ -223,7 +269,7 @@ names = st.from_regex(r"[a-zA-Z][a-zA-Z0-9_-]{0,7}", fullmatch=True)
 changes = st.fixed_dictionaries(
     {},
     optional={
-        "method": st.sampled_from(["single", "finetune", "replay", "pooled"]),
+        "method": st.sampled_from(get_args(Method)),
         "centers": st.lists(names, min_size=1, max_size=9, unique=True).map(",".join),
         "contrasts": st.lists(names, min_size=1, max_size=3, unique=True).map(",".join),
         "order": st.sampled_from(["given", "descending", "random"]),

@@ -65,13 +65,14 @@ def test_what_is_left_out_allows_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ('center = "milan"', 'center = "sub 07"', "center = 'sub 07': string should match"),
+        ('center = "milan"', 'center = "sub 07"', "center = 'sub 07': write a name of letters, digits"),
         ('center = "milan"', "", "center is missing"),
         ('folder = "images"', "folder = 7", "data.folder = 7"),
         ('layout = "bids"', 'layout = "dicom"', "data.layout = 'dicom'"),
         ('contrasts = ["FLAIR"]', "contrasts = []", "data.contrasts = \\[\\]"),
         ("state-dir", "state-folder", "state-dir is missing"),
         ('address = "coordinator.example:443"', 'adress = "x"', "coordinator.address is missing"),
+        ("coordinator.example:443", "https://x", "coordinator.address = 'https://x': write HOST:PORT"),
         ('role = "both"', 'role = "all"', "the policy in .* is wrong at role"),
         ('role = "both"', "rolle = 1", "the policy in .* is wrong at rolle"),
         ("[data]", "[data", "is not TOML"),

@@ -15,15 +15,14 @@ import torch
 
 from client.state import KEPT_DAYS, VisitState, forget_visit, visit_state
 from client.trainer import Plan, Progress, Trained, plan_stage, train
+from client.visit import HOLDS
 from shared.contribution import PlainContribution
 from shared.durable import read_document, write_document
-from shared.messages import EvaluateTask, TrainReply, TrainRequest, TrainTask
+from shared.messages import EvaluateTask, Retention, TrainReply, TrainRequest, TrainTask
 from shared.settings import Settings
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Configured
 from tests.test_results import crop, figures_of
 from tests.test_trainer import CPU, same, sources, weights
-
-Configured = Callable[..., Settings]
 
 RUN, OTHER_RUN = "0" * 32, "1" * 32
 STEPS = 5
@@ -32,17 +31,6 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "one-cycle": {"schedule": "one-cycle", "steps": STEPS},
     "step": {"schedule": "step", "steps": 0, "epochs": STEPS, "decay_epochs": 2},
 }
-
-
-@pytest.fixture
-def configured(run_config: dict[str, Any]) -> Configured:
-    """The smoke scenario with a tiny network, and what a test changes."""
-
-    def change(**changes: Any) -> Settings:
-        tiny = {"features": 2, "batch-size": 2, "steps": 4}
-        return Settings.from_run_config(run_config | tiny | {k.replace("_", "-"): v for k, v in changes.items()})
-
-    return change
 
 
 class Killed(BaseException):
@@ -121,6 +109,24 @@ def test_a_training_interrupted_at_any_step_ends_with_the_same_weights_bit_for_b
         assert steps == list(range(step + 1, STEPS + 1)), "no step is taken twice"
         assert same(trained.weights, whole.weights)
         assert (trained.steps, trained.final_loss) == (whole.steps, whole.final_loss)
+
+
+@pytest.mark.parametrize("retention", ["distillation", "consolidation"])
+def test_a_training_that_is_held_goes_on_held_by_the_model_that_came(
+    tmp_path: Path, configured: Configured, retention: Retention
+) -> None:
+    """And not by what it had become when it was interrupted."""
+    settings = configured(**SCHEDULES["one-cycle"], ewc_weight=0.1)
+    request = request_of(settings)
+    request = replace(request, importance={name: torch.ones_like(value) for name, value in request.weights.items()})
+    plan = replace(plan_of(settings, 0), penalty=HOLDS[retention](request, settings, CPU))
+    whole = train(weights(settings), plan, settings, 3, CPU)
+    assert not same(whole.weights, train(weights(settings), plan_of(settings, 0), settings, 3, CPU).weights)
+    for step in range(1, STEPS):
+        interrupted(tmp_path / str(step), settings, plan, dies_after=step)
+        plan = replace(plan, penalty=HOLDS[retention](request, settings, CPU))
+        trained, _ = gone_on(tmp_path / str(step), settings, plan)
+        assert same(trained.weights, whole.weights) and trained.final_loss == whole.final_loss
 
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
@@ -370,6 +376,15 @@ def test_a_visit_is_forgotten_when_its_model_comes_back_and_no_other(tmp_path: P
     forget_visit(tmp_path, EvaluateTask(run=RUN, stage=9, center="ucsf"), "ucsf")
     assert kept_in(tmp_path) == {f"{OTHER_RUN}/amu-000"}
     assert not (tmp_path / "visits" / RUN).exists(), "nothing is left of the run"
+
+
+def test_a_visit_is_forgotten_when_a_later_round_is_to_be_trained(tmp_path: Path, configured: Configured) -> None:
+    settings = configured()
+    for stage in (0, 1, 2):
+        with visit_state(tmp_path, request_of(settings, stage), 0.0) as state:
+            state.finish(reply_of(settings), settings.network)
+    forget_visit(tmp_path, request_of(settings, 2).task, "amu")
+    assert kept_in(tmp_path) == {f"{RUN}/amu-002"}, "the round that is asked for may be answered from disk"
 
 
 def test_a_center_whose_name_begins_another_s_forgets_its_own(tmp_path: Path, configured: Configured) -> None:

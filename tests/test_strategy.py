@@ -1,9 +1,9 @@
 """Visits: whole courses over hospitals that are written down here, without data or training."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import Result
 
+from server.app import STRATEGIES
 from server.course import Stage, plan_course
 from server.entries import StageRecord
 from server.journal import Journal
@@ -34,7 +35,7 @@ from shared.messages import (
     unpack_train_request,
 )
 from shared.network import Weights, initial_weights, is_encoder
-from shared.settings import Settings
+from shared.settings import Method, Settings
 from tests.fakes import FakeGrid
 from tests.scored import case_score
 
@@ -67,8 +68,15 @@ def trained(request: TrainRequest, **changes: Any) -> RecordDict:
             weights={name: value + 1 for name, value in request.weights.items()},
             contribution=PlainContribution(exemplars(request.task.center)) if request.task.contribute else None,
             figures=TrainFigures.model_validate(figures | changes),
+            importance=importance_after(request) if request.task.retention == "consolidation" else None,
         )
     )
+
+
+def importance_after(request: TrainRequest) -> Weights:
+    """One more for every parameter with every center."""
+    before = request.importance or {name: torch.zeros_like(value) for name, value in request.weights.items()}
+    return {name: value + 1 for name, value in before.items()}
 
 
 def scored(request: EvaluateRequest) -> RecordDict:
@@ -112,7 +120,8 @@ class Journey:
             self.journals.append(Journal.open(self.folder))
         else:
             self.journals.append(Journal.create(self.folder, self.settings, CENTERS, cards))
-        return Visits(self.settings, roster, self.course, self.journals[-1]).start(self.grid, initial)
+        strategy = STRATEGIES.get(self.settings.run.method, Visits)
+        return strategy(self.settings, roster, self.course, self.journals[-1]).start(self.grid, initial)
 
     @property
     def course(self) -> tuple[Stage, ...]:
@@ -173,7 +182,7 @@ def plus(weights: Weights, steps: int) -> Weights:
     return weights
 
 
-@pytest.mark.parametrize("method", ["single", "finetune", "replay"])
+@pytest.mark.parametrize("method", ["single", "finetune", "replay", "lwf", "ewc"])
 def test_a_stage_trains_at_its_center_and_then_tests_at_all(journey: Setup, method: str) -> None:
     course = journey(method=method)
     course.start()
@@ -181,7 +190,7 @@ def test_a_stage_trains_at_its_center_and_then_tests_at_all(journey: Setup, meth
     assert course.visits == [visit for node in NODES.values() for visit in [("train", node), *tests]]
 
 
-@pytest.mark.parametrize("method", ["single", "finetune", "replay"])
+@pytest.mark.parametrize("method", ["single", "finetune", "replay", "lwf", "ewc"])
 def test_the_rows_of_r_are_what_the_hospitals_measured(journey: Setup, method: str) -> None:
     course = journey(method=method)
     result = course.start()
@@ -258,7 +267,7 @@ def first_weights(course: Journey) -> Weights:
 
 
 def test_every_method_starts_from_the_same_network(journey: Setup) -> None:
-    first, *others = (first_weights(journey(method=m)) for m in ("single", "finetune", "replay", "pooled"))
+    first, *others = (first_weights(journey(method=m)) for m in get_args(Method))
     assert all(same(first, other) for other in others)
 
 
@@ -289,6 +298,43 @@ def test_an_encoder_is_carried_over_and_every_stage_has_a_fresh_decoder(journey:
     again = journey(method="finetune", carry="encoder")
     again.start()
     assert all(same(request.weights, start) for request, start in zip(again.asked, starts, strict=True))
+
+
+def test_lwf_holds_every_stage_but_the_first_to_the_answers_of_the_model_that_came(journey: Setup) -> None:
+    course = journey(method="lwf")
+    course.start()
+    assert [request.task.retention for request in course.asked] == ["none", "distillation", "distillation"]
+    assert not any(request.importance or request.memory or request.task.contribute for request in course.asked)
+
+
+def test_ewc_hands_the_importance_of_the_parameters_on_from_stage_to_stage(journey: Setup) -> None:
+    course = journey(method="ewc")
+    course.start()
+    first, *later = course.asked
+    assert first.importance is None
+    for centers, request in enumerate(later, start=1):
+        assert request.importance is not None and request.importance.keys() == request.weights.keys()
+        assert all(bool((value == centers).all()) for value in request.importance.values())
+    assert {request.task.retention for request in course.asked} == {"consolidation"}
+    assert not any(request.memory or request.task.contribute for request in course.asked)
+    parameters = sum(value.numel() for value in first.weights.values())
+    assert [record.importance_bytes for record in course.records] == [4 * parameters] * 3
+
+
+@pytest.mark.parametrize("method", ["single", "finetune", "replay", "pooled", "lwf", "fedavg"])
+def test_importance_is_ewc_s_alone(journey: Setup, method: str) -> None:
+    course = journey(method=method, rounds=2)
+    course.start()
+    assert all(request.importance is None for request in course.asked)
+    assert not any(record.importance_bytes for record in course.records)
+
+
+def test_an_importance_that_nobody_can_have_ends_the_course(journey: Setup) -> None:
+    def negative(request: TrainRequest) -> RecordDict:
+        return trained(replace(request, importance={name: value * 0 - 2 for name, value in request.weights.items()}))
+
+    course = journey(hospitals(train=at(1, "amu", negative, trained)), method="ewc")
+    assert "center amu sent an importance with negative values" in failure(course, 1, ("train", NODES["amu"]))
 
 
 def test_pooled_is_one_visit_on_the_data_of_all(journey: Setup) -> None:

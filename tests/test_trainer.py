@@ -1,7 +1,6 @@
 """One stage of training: how long it is, on what, at which learning rate, and that it learns."""
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
@@ -19,21 +18,9 @@ from client.volumes import Volume
 from shared.errors import TrainingError
 from shared.network import Weights, initial_weights
 from shared.settings import Settings
+from tests.conftest import Configured
 
 CPU = torch.device("cpu")
-
-Configured = Callable[..., Settings]
-
-
-@pytest.fixture
-def configured(run_config: dict[str, Any]) -> Configured:
-    """The smoke scenario with a tiny network, and what a test changes."""
-
-    def change(**changes: Any) -> Settings:
-        tiny = {"features": 2, "batch-size": 2, "steps": 4}
-        return Settings.from_run_config(run_config | tiny | {k.replace("_", "-"): v for k, v in changes.items()})
-
-    return change
 
 
 def ball(seed: int = 0) -> Source:
@@ -135,12 +122,16 @@ def test_pooled_training_by_epochs_takes_the_steps_of_all_stages(configured: Con
 
 def rates(settings: Settings, steps: int, per_epoch: int = 1) -> list[float]:
     """The learning rate of each step."""
+    return rates_of(Plan((), (), plan_stage(sources(1), [], settings).recipe, steps, per_epoch), settings)
+
+
+def rates_of(plan: Plan, settings: Settings) -> list[float]:
+    """The learning rate of each step of a plan."""
     options = settings.training
-    plan = Plan((), (), plan_stage(sources(1), [], settings).recipe, steps, per_epoch)
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=options.learning_rate)
     scheduler = _scheduler(optimizer, plan, options)
     seen = []
-    for _ in range(steps):
+    for _ in range(plan.steps):
         seen.append(optimizer.param_groups[0]["lr"])
         optimizer.step()
         scheduler.step()
@@ -174,6 +165,30 @@ def test_one_cycle_fits_a_stage_of_any_length(configured: Configured, steps: int
     seen = rates(configured(schedule="one-cycle", learning_rate=0.01), steps)
     assert len(seen) == steps
     assert all(0 < rate <= 0.01 for rate in seen)
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3, 6])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"schedule": "constant", "steps": 12},
+        {"schedule": "one-cycle", "steps": 12},
+        {"schedule": "step", "steps": 0, "epochs": 6, "decay_epochs": 2},
+    ],
+    ids=lambda schedule: schedule["schedule"],
+)
+def test_rounds_are_one_schedule_cut_in_equal_pieces(
+    configured: Configured, rounds: int, schedule: dict[str, Any]
+) -> None:
+    settings = configured(learning_rate=0.01, **schedule)
+    own = sources(4)
+    whole = plan_stage(own, [], settings)
+    seen: list[float] = []
+    for round_ in range(rounds):
+        plan = plan_stage(own, [], settings, rounds=rounds, round_=round_)
+        assert plan.steps * rounds == whole.steps
+        seen += rates_of(plan, settings)
+    assert seen == rates_of(whole, settings)
 
 
 # Training

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ import server.app
 from client.app import app as client
 from scenarios.going_on import Continuation, HowLaunched, plan_evaluation, plan_extension, plan_resume
 from server.journal import Journal
-from shared.errors import CenterError, ResultsError
+from shared.errors import CenterError, ResultsError, SettingsError
 from shared.places import LOCK
 from shared.settings import Settings
 from tests.fakes import FakeGrid
@@ -129,12 +129,17 @@ def lasting(folder: Path) -> dict[str, Any]:
     del results["history"]
     for key in ("output-dir", "resume"):
         del results["settings"][key]
-    for stage in results["stages"]:
-        for key in [key for key in stage if key.endswith("_seconds")]:
-            del stage[key]
+    results["stages"] = timeless(results["stages"])
     results["model"] = (folder / "model.safetensors").read_bytes()
     results["matrix"] = (folder / "matrix.csv").read_text()
     return results
+
+
+def timeless(part: Any) -> Any:
+    """A part of results without the seconds that anything took."""
+    if isinstance(part, dict):
+        return {key: timeless(value) for key, value in part.items() if not key.endswith("_seconds")}
+    return [timeless(value) for value in part] if isinstance(part, list) else part
 
 
 @pytest.fixture
@@ -367,12 +372,75 @@ def test_two_runs_never_share_a_folder(config: dict[str, Any], tmp_path: Path) -
     assert results_of(tmp_path)["R"] == json.loads(before["results.json"])["R"]
 
 
-@pytest.mark.parametrize("method", ["single", "finetune", "pooled"])
-def test_every_method_survives_a_cut(config: dict[str, Any], tmp_path: Path, method: str) -> None:
-    config = config | {"method": method}
+# Every other method
+
+CUTS: dict[str, list[tuple[int, Moment]]] = {
+    "single": [(4, "between")],
+    "finetune": [(4, "between")],
+    "pooled": [(2, "between")],
+    "lwf": [(3, "before"), (3, "after"), (4, "between")],
+    "ewc": [(1, "after"), (2, "between"), (3, "before"), (3, "after"), (4, "between"), (5, "after")],
+    # The roll call, three rounds, and one round of tests.
+    "fedavg": list(product(range(5), get_args(Moment))),
+}
+
+
+@pytest.fixture(scope="module")
+def whole_runs() -> dict[str, dict[str, Any]]:
+    """What an undisturbed run of each method computes; each is run once."""
+    return {}
+
+
+@pytest.mark.parametrize(("method", "cut", "moment"), [(method, *cut) for method, cuts in CUTS.items() for cut in cuts])
+def test_every_method_survives_a_cut(
+    config: dict[str, Any],
+    whole_runs: dict[str, dict[str, Any]],
+    tmp_path: Path,
+    method: str,
+    cut: int,
+    moment: Moment,
+) -> None:
+    config = config | {"method": method, "rounds": 3}
     assert Settings.from_run_config(config).run.method == method
-    start(config, tmp_path / "whole")
-    cut = 2 if method == "pooled" else 4
-    cut_off(config, tmp_path / "cut", cut, "between")
+    if method not in whole_runs:
+        start(config, tmp_path / "whole")
+        whole_runs[method] = lasting(tmp_path / "whole")
+    cut_off(config, tmp_path / "cut", cut, moment)
     go_on(plan_resume(tmp_path / "cut", []))
-    assert lasting(tmp_path / "cut") == lasting(tmp_path / "whole")
+    assert lasting(tmp_path / "cut") == whole_runs[method]
+
+
+def test_a_round_goes_on_with_the_centers_that_had_not_answered(config: dict[str, Any], tmp_path: Path) -> None:
+    config = config | {"method": "fedavg", "rounds": 3}
+    cut_off(config, tmp_path, 2, "between")
+    going = plan_resume(tmp_path, [])
+    assert going.remains == "round 2/3: training at all centers at once"
+    assert go_on(going).trains == 2 + 3
+    assert not list((tmp_path / "journal").glob("round-*")), "an average takes the place of its parts"
+    results = results_of(tmp_path)
+    (stage,) = results["stages"]
+    assert len(results["R"]) == 1
+    assert {case["stage"] for case in results["test_scores"]} == {stage["stage"]} == {0}, "the row of R"
+    assert (tmp_path / "matrix.csv").read_text().splitlines()[1].startswith("all,")
+    assert stage["steps"] == 3 * 3, "as many as a sequential run takes"
+    assert [part["round"] for part in stage["rounds"]] == [0, 1, 2]
+    steps = [{center: at["steps"] for center, at in part["centers"].items()} for part in stage["rounds"]]
+    assert steps == [dict.fromkeys(CENTERS, 1)] * 3
+
+
+@pytest.mark.parametrize("method", ["lwf", "ewc"])
+def test_what_holds_a_model_is_there_when_its_run_is_extended(
+    config: dict[str, Any], tmp_path: Path, method: str
+) -> None:
+    config = config | {"method": method}
+    start(config, tmp_path / "whole")
+    start(config | {"centers": ",".join(CENTERS[:2])}, tmp_path / "parent")
+    assert go_on(extension(tmp_path / "parent", CENTERS[2], tmp_path / "longer")).trains == 1
+    assert lasting(tmp_path / "longer") == lasting(tmp_path / "whole")
+
+
+def test_a_run_of_rounds_cannot_be_extended(config: dict[str, Any], tmp_path: Path) -> None:
+    start(config | {"method": "fedavg", "rounds": 1}, tmp_path / "run")
+    with pytest.raises(SettingsError, match="a fedavg run cannot be extended: one more center would have had its part"):
+        extension(tmp_path / "run", "nih", tmp_path / "longer")
+    assert not (tmp_path / "longer").exists()

@@ -1,0 +1,23 @@
+"""What each step of a training computes: the network's scores for a batch, and their loss."""
+
+import torch
+from monai.losses.dice import DiceLoss
+from torch import Tensor
+
+from shared.network import LesionNet, soft_segmentation
+
+# Over the batch as a whole, and smoothed by 1, so that a patch without lesion is defined.
+_dice = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
+
+
+def scores_of(network: LesionNet, images: Tensor) -> Tensor:
+    """A score a voxel, float32; on CUDA by way of bfloat16."""
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=images.device.type == "cuda"):
+        scores: Tensor = network(images)
+    return scores.float()
+
+
+def loss_of(network: LesionNet, scores: Tensor, labels: Tensor) -> Tensor:
+    """The Dice loss of the network's scores against soft labels, both (B, 1, D, H, W)."""
+    loss: Tensor = _dice(soft_segmentation(scores, network.settings.activation), labels)
+    return loss
