@@ -107,7 +107,7 @@ def _draw(averaged: dict[str, Averaged]) -> Figure:
 def _panel(axes: Axes, names: tuple[str, ...], values: FloatArray, title: str, top: float) -> None:
     k = len(names)
     colors = colormaps[COLORS]
-    axes.pcolormesh(np.ma.masked_invalid(values), cmap=colors, vmin=0, vmax=top, edgecolors="none", rasterized=False)
+    axes.pcolormesh(np.ma.masked_invalid(values), cmap=colors, vmin=0, vmax=top, edgecolors="face", linewidth=0.4)
     size = 8.5 if k <= 6 else 7.5 if k <= 9 else 6
     for i in range(k):
         for j in range(k):
@@ -115,7 +115,7 @@ def _panel(axes: Axes, names: tuple[str, ...], values: FloatArray, title: str, t
                 axes.add_patch(Rectangle((j, i), 1, 1, facecolor="none", edgecolor="#8a9199", hatch="////", lw=0))
                 continue
             red, green, blue, _ = colors(min(1.0, values[i, j] / top))
-            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.53
+            dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.46
             # Not quite black and white, which the page may turn into its own.
             ink = "#fefefe" if dark else "#010101"
             axes.text(j + 0.5, i + 0.52, f"{values[i, j]:.2f}", ha="center", va="center", color=ink, fontsize=size)

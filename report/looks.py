@@ -37,7 +37,7 @@ LOOKS = {
         Look("finetune", "Fine-tuning", "fine-tuning", "#d55e00", "#f28a3c", (0, (5, 1.5)), "s"),
         Look("lwf", "LwF", "learning without forgetting", "#aa4f85", "#e39ac2", (0, (4, 1.2, 1, 1.2)), "^"),
         Look("ewc", "EWC", "elastic weight consolidation", "#a86f00", "#f0b93a", (0, (1.2, 1.2)), "D"),
-        Look("pooled", "Pooled", "training on pooled data", "#2b2f33", "#e8e8e8", (0, (9, 2)), "P"),
+        Look("pooled", "Pooled", "training on pooled data", "#2b2f33", "#e8e8e8", (0, (7, 2)), "P"),
         Look("fedavg", "FedAvg", "federated averaging", "#00805d", "#3ecf9f", (0, (7, 2, 1, 2)), "X"),
         Look("single", "Single-domain", "single-domain training", "#7a7f85", "#9fa5ab", (0, (2, 2.5)), "v"),
     )
