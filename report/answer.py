@@ -60,7 +60,9 @@ def answer(study: Study, compared: Sequence[Comparison]) -> Answer:
     elif tuned is not None:
         headline = f"Training on pooled data was not run; {_standing(tuned)}."
     else:
-        headline = "Nothing was run that the question could be decided by."
+        headline = (
+            f"{_capital(look_of(lead).noun)} alone: the question needs training on pooled data to compare it with."
+        )
     if pooled is None and tuned is None and len(methods_of(study)) > 1:
         sentence += f" {_all_methods(study)}"
     return Answer(headline, sentence, _warnings(compared), _yardsticks(lead, tuned, pooled))

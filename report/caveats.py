@@ -15,10 +15,10 @@ def caveats(study: Study, details: Details) -> tuple[str, ...]:
 
 
 def _caveats(study: Study, details: Details) -> Iterator[str]:
-    if study.settings.get("data-dir") == "" and any(run.folder for run in study.runs):
+    if details.simulated:
         yield (
-            "Unless its hospitals had joined with data of their own, all images are simulated: made from one atlas, "
-            "with made-up lesions and scanners. That is good for comparing methods, and no statement on any hospital."
+            "All images are simulated: made from one atlas, with made-up lesions and scanners. That is good for "
+            "comparing methods, and no statement on any real hospital."
         )
     sizes = _test_sizes(details)
     if sizes:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from statistics import fmean
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from report.drawing import Picture, grid, style
@@ -14,6 +15,9 @@ from report.tables import Number, Sheet, score
 
 BAND = 0.16
 """Opacity."""
+
+LEAST_RANGE = 0.3
+"""Of Dice."""
 
 
 def draw_curves(study: Study) -> Picture | None:
@@ -87,8 +91,7 @@ def _draw(study: Study, curves: dict[str, list[Spread]], levels: dict[str, Sprea
             label=_named(method, curve[-1].n),
         )
     axes.set_xlim(0.8, last + 0.2)
-    bottom, top = axes.get_ylim()
-    axes.set_ylim(max(0.0, bottom), min(1.0, top))
+    _widen(axes)
     orders = {run.order for run in study.runs if is_sequential(run)}
     names = [f"{i}\n{center}" for i, center in enumerate(next(iter(orders)), 1)] if len(orders) == 1 else None
     axes.set_xticks(range(1, last + 1), names)
@@ -106,6 +109,14 @@ def _draw(study: Study, curves: dict[str, list[Spread]], levels: dict[str, Sprea
     return figure
 
 
+def _widen(axes: Axes) -> None:
+    """Let the scale cover `LEAST_RANGE`, so that noise does not look like a landslide, and stay within [0, 1]."""
+    bottom, top = axes.get_ylim()
+    lacking = max(0.0, LEAST_RANGE - (top - bottom)) / 2
+    bottom, top = bottom - lacking, top + lacking
+    axes.set_ylim(max(0.0, bottom - max(0.0, top - 1)), min(1.0, top + max(0.0, -bottom)))
+
+
 def _named(method: str, n: int) -> str:
     return f"{look_of(method).name} (n = {n})"
 
@@ -117,8 +128,8 @@ def _caption(study: Study, curves: dict[str, list[Spread]], levels: dict[str, Sp
     else:
         parts.append("One run a method: no spread is known.")
     if levels:
-        names = " and ".join(look_of(method).name.lower() for method in levels)
-        parts.append(f"Horizontal lines do not depend on the visits: {names}.")
+        names = ", ".join(look_of(method).name for method in levels)
+        parts.append(f"Horizontal lines are of methods that visit no center after another: {names}.")
     if len({run.order for run in study.runs if is_sequential(run)}) > 1:
         parts.append("Different orders are averaged by position.")
     return " ".join(parts)

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from report.study import RunEntry, Study
-from shared.errors import ResultsError
+from shared.durable import read_document
+from shared.errors import DamagedError, ResultsError
+from shared.places import LAUNCH
 
 SCORES = {
     "dice": "Dice",
@@ -45,12 +47,15 @@ class Details:
     cases: tuple[CaseScores, ...]
     notes: tuple[str, ...]
     """Sentences on what went otherwise than planned."""
+    simulated: bool | None
+    """Whether all runs were over simulated hospitals; None where that is not known."""
 
 
 def read_details(study: Study, folder: Path) -> Details:
     """Read `results.json` of every run that has a folder; what cannot be read becomes a note."""
     cases: list[CaseScores] = []
     notes: list[str] = []
+    simulated: set[bool | None] = set()
     for run in study.runs:
         if not run.folder:
             continue
@@ -60,8 +65,9 @@ def read_details(study: Study, folder: Path) -> Details:
             notes.append(str(error))
             continue
         cases += _cases(run, results)
+        simulated.add(_simulated(folder / run.folder, results))
         notes += [f"{label(run)}: {note}" for note in _notes(results)]
-    return Details(tuple(cases), tuple(dict.fromkeys(notes)))
+    return Details(tuple(cases), tuple(dict.fromkeys(notes)), simulated.pop() if len(simulated) == 1 else None)
 
 
 def read_results(folder: Path) -> dict[str, Any]:
@@ -76,6 +82,15 @@ def read_results(folder: Path) -> dict[str, Any]:
     if not isinstance(results, dict) or not {"method", "order", "seed", "R"} <= results.keys():
         raise ResultsError(f"{path} holds no results of a run: write it anew by 'wardround resume {folder}'")
     return results
+
+
+def _simulated(folder: Path, results: dict[str, Any]) -> bool | None:
+    if results.get("settings", {}).get("data-dir") != "":
+        return False
+    try:
+        return read_document(folder / LAUNCH)["superlink"] is None
+    except (OSError, DamagedError, KeyError, TypeError):
+        return None  # started by Flower's own command
 
 
 def label(run: RunEntry) -> str:

@@ -68,8 +68,10 @@ class Comparison:
     unit: str
     """What a pair is."""
     paired: Paired
+    main: bool
+    """Whether it belongs to the question itself, and so to the main family."""
     corrected: float | None = None
-    """p after Holm's correction over all comparisons of the report."""
+    """p after Holm's correction over its family."""
 
     @property
     def too_few(self) -> bool:
@@ -83,7 +85,7 @@ class Comparison:
 
 
 def contrasts(study: Study) -> tuple[tuple[str, str, str], ...]:
-    """Which methods are compared in which measure, fixed before any value is seen.
+    """Which methods are compared in which measure, fixed before any value is seen; those of the question first.
 
     Replay with every other method; fine-tuning with every other sequential one. Without replay, the
     first method with every other.
@@ -95,21 +97,28 @@ def contrasts(study: Study) -> tuple[tuple[str, str, str], ...]:
     pairs = [(lead, other) for other in methods if other != lead]
     if lead == "replay" and "finetune" in methods:
         pairs += [(other, "finetune") for other in sequential if other not in ("replay", "finetune")]
-    return tuple(
+    planned = [
         (first, second, measure)
         for measure in MEASURES
         for first, second in pairs
         if measure == ACC or {first, second} <= set(sequential)
-    )
+    ]
+    return tuple(sorted(planned, key=lambda contrast: not is_main(*contrast)))
+
+
+def is_main(first: str, second: str, measure: str) -> bool:
+    """Whether a comparison is part of the question: the leading method against fine-tuning and pooled training."""
+    return (second == "pooled" and measure == ACC) or (second == "finetune" and first == "replay")
 
 
 def comparisons(study: Study) -> tuple[Comparison, ...]:
-    """All planned comparisons for which there are pairs, with p corrected over the family."""
+    """All planned comparisons for which there are pairs, with p corrected over each of the two families."""
     made = [one for contrast in contrasts(study) if (one := compare(study, *contrast)) is not None]
-    tested = [i for i, one in enumerate(made) if one.paired.p is not None]
-    corrected = holm([made[i].paired.p or 0.0 for i in tested])
-    for i, p in zip(tested, corrected, strict=True):
-        made[i] = replace(made[i], corrected=p)
+    for main in (True, False):
+        tested = [i for i, one in enumerate(made) if one.main == main and one.paired.p is not None]
+        corrected = holm([made[i].paired.p or 0.0 for i in tested])
+        for i, p in zip(tested, corrected, strict=True):
+            made[i] = replace(made[i], corrected=p)
     return tuple(made)
 
 
@@ -124,7 +133,7 @@ def compare(study: Study, first: str, second: str, measure: str) -> Comparison |
     if not keys:
         return None
     paired = compare_pairs([sides[0][key] for key in keys], [sides[1][key] for key in keys])
-    return Comparison(first, second, measure, unit, paired)
+    return Comparison(first, second, measure, unit, paired, is_main(first, second, measure))
 
 
 def _values(runs: Sequence[RunEntry], measure: Measure) -> dict[tuple[str, int], float]:

@@ -28,6 +28,8 @@ from shared.places import writable_folder
 PAGE, PARTS = "report.html", "report"
 """In the study's folder: the page, and the folder of its figures and tables."""
 
+PLACES = {"output-dir", "data-dir", "cache-dir", "resume"}
+
 RASTER = {"slices"}
 """Pictures made of voxels, which the page holds as PNG."""
 
@@ -56,6 +58,11 @@ class Report:
     def orders(self) -> dict[str, tuple[str, ...]]:
         """The order of visits by its name, of the runs that have one."""
         return {run.order_name: run.order for run in self.study.runs if run.order_name != ANY_ORDER}
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What all runs were set to, by key; where files lie is nobody's concern."""
+        return {key: str(value) for key, value in sorted(self.study.settings.items()) if key not in PLACES}
 
     @property
     def pictures(self) -> list[Picture]:

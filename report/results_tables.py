@@ -5,6 +5,8 @@ from statistics import fmean
 
 from report.details import SCORES, Details
 from report.evidence import (
+    ACC,
+    BWT,
     Comparison,
     backward_per_center,
     final_scores,
@@ -52,7 +54,7 @@ def transfer_table(study: Study) -> Table:
         "own visit. Single-domain has one model a center, each tested at its own.",
         columns=("", *(look_of(method).name for method in methods)),
         rows=tuple(rows),
-        strong=frozenset({"BWT", "ACC"}),
+        strong=frozenset(i for i, row in enumerate(rows) if row[0] in (BWT, ACC)),
         sheet=Sheet(("row", "method", "runs", "mean", "sd", "least", "most"), tuple(numbers)),
     )
 
@@ -110,9 +112,10 @@ def comparison_table(compared: Sequence[Comparison]) -> Table | None:
         name="comparisons",
         title="Paired comparisons",
         caption=f"Interval: {CONFIDENCE:.0%}, Student's t. Better in: pairs in which the first is above. d_z: mean "
-        "difference over the standard deviation of the differences (Cohen 1988; Lakens 2013), large by nature where runs differ by their "
-        f"seed alone. p: two-sided sign-flip permutation test, {'exact' if exact else 'with signs drawn at random'}; "
-        f"p (Holm): corrected for all {len(compared)} comparisons of this table.",
+        "difference over the standard deviation of the differences (Cohen 1988; Lakens 2013), large by nature where runs "
+        "differ by their seed alone. p: two-sided sign-flip permutation test, "
+        f"{'exact' if exact else 'signs drawn at random'}. p (Holm): corrected within the question's own comparisons "
+        "(bold), and within all others.",
         columns=(
             "First − second",
             "Measure",
@@ -130,6 +133,7 @@ def comparison_table(compared: Sequence[Comparison]) -> Table | None:
             tuple(numbers),
         ),
         wordy=frozenset({0, 1, 5}),
+        strong=frozenset(i for i, one in enumerate(compared) if one.main),
     )
 
 
@@ -141,9 +145,9 @@ def scores_table(details: Details) -> Table | None:
         return None
     methods = in_order(case.method for case in details.cases)
     rows, numbers = [], []
-    for method in methods:
-        row = [look_of(method).name]
-        for name in names:
+    for name in names:
+        row = [SCORES.get(name, name.replace("_", " "))]
+        for method in methods:
             runs: dict[tuple[str, int], list[float]] = {}
             for case in details.cases:
                 if case.method == method and name in case.scores:
@@ -158,7 +162,7 @@ def scores_table(details: Details) -> Table | None:
         title="Scores of the final models over test cases",
         caption="Mean over all test cases of a run, then mean ± standard deviation over runs. Every patient counts the "
         "same here, so that large centers weigh more than in ACC.",
-        columns=("", *(SCORES.get(name, name.replace("_", " ")) for name in names)),
+        columns=("", *(look_of(method).name for method in methods)),
         rows=tuple(rows),
         sheet=Sheet(("method", "score", "runs", "mean", "sd", "least", "most"), tuple(numbers)),
     )
@@ -210,7 +214,7 @@ def _mega(number: int | None) -> float | None:
 
 
 def _coarse(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+    return MISSING if value is None else f"{value:,.1f}"
 
 
 def _whole(value: float | None) -> str:

@@ -36,8 +36,9 @@ def draw_subjects(study: Study, details: Details) -> Picture | None:
         name="subjects",
         title="Test Dice of each patient with the final model",
         caption="One point is one test image in one run; the box holds the middle half, the line in it is the median. "
-        "The same patients return in every run with the same seed's split, so points are not independent. "
-        "Single-domain shows each center's own model."
+        "n counts the test images of all seeds, "
+        "which every method and order shares; points of one patient are not independent. "
+        + ("Single-domain shows each center's own model." if "single" in methods else "")
         + (f" No scores of single patients came from {', '.join(silent)}." if silent else ""),
         alternative=f"Strip and box plots of test Dice by center and method. Medians over all cases: "
         f"{', '.join(medians)}.",
@@ -69,8 +70,8 @@ def _draw(cases: Sequence[CaseScores], methods: Sequence[str], centers: Sequence
 
 def _panel(axes: Axes, center: str, cases: Sequence[CaseScores], methods: Sequence[str]) -> None:
     grid(axes, "x")
-    subjects = len({(case.seed, case.subject) for case in cases})
-    axes.set_title(f"{center}  ({subjects} case{'s' if subjects != 1 else ''})", loc="left", fontsize=8.5)
+    images = len({(case.seed, case.subject, case.contrast) for case in cases})
+    axes.set_title(f"{center}  (n = {images})", loc="left", fontsize=8.5)
     for row, method in enumerate(methods):
         values = [case.scores["dice"] for case in cases if case.method == method]
         if not values:

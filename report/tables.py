@@ -38,8 +38,8 @@ class Table:
     sheet: Sheet
     wordy: frozenset[int] = frozenset({0})
     """Columns of words, which begin at the left; numbers end at the right."""
-    strong: frozenset[str] = frozenset()
-    """Names of rows that sum up the others."""
+    strong: frozenset[int] = frozenset()
+    """Rows that weigh most."""
 
 
 def score(value: float | None) -> str:

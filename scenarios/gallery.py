@@ -24,10 +24,13 @@ from report.evidence import runs_of, sequential_methods
 from report.looks import in_order
 from report.overlays import Example, Examples
 from report.study import RunEntry, Study
+from scenarios.plan import default_run_config
 from shared.errors import DataError, WardroundError
 from shared.network import LesionNet, load_model
 from shared.places import cache_folder
-from shared.settings import Settings
+from shared.settings import RunConfig, Settings
+
+MODEL = "model.safetensors"
 
 MOST = 4
 """Images shown."""
@@ -36,9 +39,9 @@ SHOWN = ("finetune", "replay", "pooled")
 """Methods, where they were run; else the first two that have one final model."""
 
 RULE = (
-    "Centers are spread evenly over the order of the visits, from the first to the last; at each the first test "
-    "patient by name is shown, in the slice that holds most lesion, with the models of the lowest seed and first order. "
-    "Results had no part in the choice."
+    "Centers are spread evenly over the order of visits, from the first to the last; at each the first test "
+    "patient by name is shown, in the slice that holds most lesion, with the models of the lowest seed and first "
+    "order. Results had no part in the choice."
 )
 
 NO_FOLDERS = "There are no images: no run of this study has its folder, so that there is no model to segment with."
@@ -66,12 +69,14 @@ def examples_of(study: Study, folder: Path, images: bool) -> Examples:
         return Examples((), RULE, NO_FOLDERS)
     try:
         results = [read_results(folder / run.folder) for run in chosen]
-        settings = Settings.from_run_config(results[0]["settings"])
+        settings = _settings(results[0]["settings"])
         if settings.data.data_dir and not images:
             return Examples((), RULE, PATIENTS)
+        if lost := [run.name for run in chosen if not (folder / run.folder / MODEL).is_file()]:
+            return Examples((), RULE, f"There are no images: the final models of {', '.join(lost)} are not there.")
         device = choose_device("auto")
         models = [
-            _Model(run.method, load_model(folder / run.folder / "model.safetensors").to(device), _final_dice(one))
+            _Model(run.method, load_model(folder / run.folder / MODEL).to(device), _final_dice(one))
             for run, one in zip(chosen, results, strict=True)
         ]
         shown, reasons = [], []
@@ -139,6 +144,11 @@ def _example(center: str, settings: Settings, models: Sequence[_Model], device: 
         dice={model.method: model.scores[key] for model in models},
         aspect=1.0,
     )
+
+
+def _settings(written: RunConfig) -> Settings:
+    """Settings of a run, also of one that was made before some keys were. Raises `SettingsError`."""
+    return Settings.from_run_config(default_run_config() | dict(written))
 
 
 def _hospital(center: str, settings: Settings) -> Hospital:
