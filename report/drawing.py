@@ -11,6 +11,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from report.looks import INK, PAPER, QUIET, RULE
@@ -77,14 +78,13 @@ def style() -> Iterator[None]:
 
 
 def to_png(figure: Figure) -> bytes:
-    """On white."""
+    """On white, where the figure has no ground of its own."""
     stream = io.BytesIO()
+    ground = figure.get_facecolor()
     with style():
-        figure.set_facecolor(PAPER)
         canvas: Any = FigureCanvasAgg(figure)
         figure.set_dpi(DOTS)
-        canvas.print_png(stream)
-        figure.set_facecolor("none")
+        canvas.print_figure(stream, facecolor=ground if to_rgba(ground)[3] else PAPER, dpi=DOTS)
     return stream.getvalue()
 
 

@@ -21,7 +21,7 @@ GROUND, PALE = "#101214", "#f1f3f5"
 OUTLINE = "#5ad1ff"
 """Truth as a blue line, segmentation as an amber glow: apart under every colour blindness, and in kind in grey."""
 
-GLOW = LinearSegmentedColormap.from_list("glow", [(1.0, 0.67, 0.1, 0.0), (1.0, 0.67, 0.1, 0.85)])
+GLOW = LinearSegmentedColormap.from_list("glow", [(1.0, 0.67, 0.1, 0.0), (1.0, 0.67, 0.1, 0.75)])
 """From nothing to amber."""
 
 THRESHOLD = 0.5
@@ -89,18 +89,18 @@ def draw_overlays(examples: Examples) -> Picture | None:
 
 def _draw(shown: Sequence[Example], methods: Sequence[str]) -> Figure:
     columns = 1 + len(methods)
-    tall = max(one.image.shape[0] * one.aspect / one.image.shape[1] for one in shown) * TILE
+    tall = [TILE * one.image.shape[0] * one.aspect / one.image.shape[1] for one in shown]
     head, gap = 0.3, 0.04
-    width, height = columns * (TILE + gap) + gap, len(shown) * (tall + gap) + head
+    width, height = columns * (TILE + gap) + gap, sum(tall) + len(shown) * gap + head
     figure = Figure(figsize=(width, height), facecolor=GROUND)
     for column, title in enumerate(("Image and truth", *(look_of(method).name for method in methods))):
         center = (gap + column * (TILE + gap) + TILE / 2) / width
         figure.text(center, 1 - head / 2 / height, title, color=PALE, ha="center", va="center", fontsize=9)
     for row, one in enumerate(shown):
-        bottom = (height - head - (row + 1) * (tall + gap) + gap) / height
+        bottom = (height - head - sum(tall[: row + 1]) - row * gap) / height
         for column in range(columns):
             left = (gap + column * (TILE + gap)) / width
-            axes = figure.add_axes((left, bottom, TILE / width, tall / height))
+            axes = figure.add_axes((left, bottom, TILE / width, tall[row] / height))
             _show(axes, one)
             if column == 0:
                 _say(axes, 0.03, 0.97, f"{one.center} · {one.contrast}", "left")
