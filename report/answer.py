@@ -94,6 +94,8 @@ def _standing(one: Comparison) -> str:
 
 def _lean(one: Comparison) -> str:
     paired = one.paired
+    if not paired.wins and not paired.losses:
+        return "it is even" if paired.n == 1 else "all of them are even"
     if paired.wins == paired.n:
         return f"{'it leans' if paired.n == 1 else 'all of them lean'} towards {look_of(one.first).noun}"
     if paired.losses == paired.n:
@@ -126,7 +128,7 @@ def _against(one: Comparison) -> str:
     if one.corrected is not None:
         p = p_value(one.corrected)
         said.append(f"p {p if p.startswith('<') else f'= {p}'} after correction")
-    side = "above" if paired.mean > 0 else "below"
+    side = "from" if abs(paired.mean) < 0.0005 else "above" if paired.mean > 0 else "below"
     return f"{abs(paired.mean):.3f} {side} {look_of(one.second).noun} ({'; '.join(said)})"
 
 

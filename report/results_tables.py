@@ -112,8 +112,8 @@ def comparison_table(compared: Sequence[Comparison]) -> Table | None:
         name="comparisons",
         title="Paired comparisons",
         caption=f"Interval: {CONFIDENCE:.0%}, Student's t. Better in: pairs in which the first is above. d_z: mean "
-        "difference over the standard deviation of the differences (Cohen 1988; Lakens 2013), large by nature where runs "
-        "differ by their seed alone. p: two-sided sign-flip permutation test, "
+        "difference over the standard deviation of the differences (Cohen 1988; Lakens 2013), large by nature where "
+        "runs differ by their seed alone. p: two-sided sign-flip permutation test, "
         f"{'exact' if exact else 'signs drawn at random'}. p (Holm): corrected within the question's own comparisons "
         "(bold), and within all others.",
         columns=(
