@@ -79,7 +79,7 @@ def read_results(folder: Path) -> dict[str, Any]:
         raise ResultsError(f"{folder} holds no results.json: give the folder of a finished run or of a study") from None
     except (OSError, ValueError) as error:
         raise ResultsError(f"{path} cannot be read ({error}): write it anew by 'wardround resume {folder}'") from None
-    if not isinstance(results, dict) or not {"method", "order", "seed", "R"} <= results.keys():
+    if not isinstance(results, dict) or not {"method", "order", "seed", "R"} <= results.keys() or not results["order"]:
         raise ResultsError(f"{path} holds no results of a run: write it anew by 'wardround resume {folder}'")
     return results
 
