@@ -58,6 +58,8 @@ class Examples:
     """A sentence."""
     lacking: str = ""
     """A sentence; empty where nothing is."""
+    confidential: bool = False
+    """Whether the images may be patients'."""
 
 
 def draw_overlays(examples: Examples) -> Picture | None:

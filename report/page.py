@@ -30,6 +30,20 @@ PAGE, PARTS = "report.html", "report"
 
 PLACES = {"output-dir", "data-dir", "cache-dir", "resume"}
 
+NAMES = (
+    "curves",
+    "heatmaps",
+    "slices",
+    "differences",
+    "subjects",
+    "transfer",
+    "final",
+    "comparisons",
+    "scores",
+    "costs",
+)
+"""Of all figures and tables."""
+
 RASTER = {"slices"}
 """Pictures made of voxels, which the page holds as PNG."""
 
@@ -106,6 +120,7 @@ def write_page(report: Report, folder: Path) -> Path:
     """
     parts = writable_folder(folder / PARTS, "report folder")
     try:
+        _clear(parts)
         drawn: dict[str, Markup] = {}
         for picture in report.pictures:
             svg, png = to_svg(picture.figure, picture.name), to_png(picture.figure)
@@ -122,6 +137,13 @@ def write_page(report: Report, folder: Path) -> Path:
             f"the report cannot be written to {folder} ({error.strerror or error}): free the disk, or copy the study"
         ) from None
     return page
+
+
+def _clear(parts: Path) -> None:
+    """Remove what an earlier report left, which this one may not have: a patient's slice, for instance."""
+    for name in NAMES:
+        for ending in ("svg", "png", "csv"):
+            (parts / f"{name}.{ending}").unlink(missing_ok=True)
 
 
 def render(report: Report, drawn: dict[str, Markup]) -> str:

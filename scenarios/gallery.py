@@ -88,7 +88,7 @@ def examples_of(study: Study, folder: Path, images: bool) -> Examples:
     except (WardroundError, KeyError) as error:
         return Examples((), RULE, f"There are no images: {error}.")
     lacking = f"No image is shown of {'; '.join(reasons)}." if reasons else ""
-    return Examples(tuple(shown), RULE, lacking)
+    return Examples(tuple(shown), RULE, lacking, confidential=bool(shown and settings.data.data_dir))
 
 
 def spread_over(order: Sequence[str], most: int) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ def test_simulated_patients_are_shown_with_the_models_of_one_seed(tmp_path: Path
     study = make_study(runs(), centers=CENTERS)
     with_models(study, tmp_path / "study", simulated)
     found = examples_of(study, tmp_path / "study", images=False)
-    assert found.lacking == ""
+    assert found.lacking == "" and not found.confidential
     assert [one.center for one in found.shown] == list(CENTERS)
     for one in found.shown:
         assert set(one.segmentations) == {"replay", "finetune", "pooled"}
@@ -99,7 +99,8 @@ def test_images_of_a_data_folder_are_shown_only_where_asked_for(tmp_path: Path, 
     with_models(study, tmp_path / "study", settings)
     kept = examples_of(study, tmp_path / "study", images=False)
     assert kept.shown == () and "may be patients'" in kept.lacking and "--images" in kept.lacking
-    assert len(examples_of(study, tmp_path / "study", images=True).shown) == 2
+    asked = examples_of(study, tmp_path / "study", images=True)
+    assert len(asked.shown) == 2 and asked.confidential
 
 
 def test_a_deployment_s_hospitals_are_not_taken_for_simulated_ones(tmp_path: Path, simulated: Settings) -> None:

@@ -1,6 +1,7 @@
 """The page: complete in itself, true to the study, and opened in a real browser."""
 
 import html
+import json
 import re
 import shutil
 from pathlib import Path
@@ -10,8 +11,8 @@ import numpy as np
 import pytest
 
 from report.overlays import Example, Examples
-from report.page import PAGE, PARTS, make_report, write_page
-from report.study import Missing, RunEntry, Study
+from report.page import NAMES, PAGE, PARTS, make_report, write_page
+from report.study import Missing, RunEntry, Study, run_entry
 from shared.errors import ResultsError
 from tests.studies import make_run, make_study, write_run
 
@@ -157,6 +158,23 @@ def test_a_study_whose_runs_lie_nowhere_has_a_page_too(tmp_path: Path) -> None:
     assert "Patient by patient" not in text
 
 
+def test_a_later_report_leaves_no_image_of_an_earlier_one(tmp_path: Path) -> None:
+    study = make_study([make_run("replay", 0, 0.6), make_run("finetune", 0, 0.5)])
+    shown = Examples(examples().shown, "The first.", confidential=True)
+    page = write_page(make_report(study, tmp_path, shown), tmp_path)
+    assert "These images may be patients'" in text_of(page.read_text())
+    assert (tmp_path / PARTS / "slices.png").exists()
+    (tmp_path / PARTS / "mine.csv").touch()
+    page = write_page(make_report(study, tmp_path, Examples((), "", "There are none.")), tmp_path)
+    assert not list((tmp_path / PARTS).glob("slices*"))
+    assert (tmp_path / PARTS / "mine.csv").exists()
+    assert "may be patients" not in text_of(page.read_text())
+
+
+def test_every_part_has_a_name_that_is_cleared(study: tuple[Study, Path]) -> None:
+    assert {path.stem for path in (study[1] / PARTS).iterdir()} == set(NAMES)
+
+
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     report = make_report(make_study([make_run("replay", 0, 0.6)]), tmp_path, Examples((), ""))
     (tmp_path / "file").touch()
@@ -202,3 +220,17 @@ def test_a_browser_finds_nothing_wrong(study: tuple[Study, Path], scheme: Any, w
         ["rgb(230, 233, 236)", "rgb(20, 23, 26)"] if scheme == "dark" else ["rgb(27, 31, 36)", "rgb(255, 255, 255)"]
     )
     assert axis == colors[0], "the figures' words have the page's colour"
+
+
+def test_the_authors_matrices_give_their_page(published_matrices: Path, tmp_path: Path) -> None:
+    read: dict[str, Any] = json.loads(published_matrices.read_text())
+    found = []
+    for seed, one in read.items():
+        for method in ("replay", "finetune"):
+            found.append(run_entry(method, int(seed), f"random-{seed}", one["order"], one[method]))
+        found.append(run_entry("pooled", int(seed), "any", one["order"], [one["multi"]]))
+    study = make_study(found, centers=tuple(sorted(found[0].order)))
+    text = text_of(write_page(make_report(study, tmp_path, Examples((), "")), tmp_path).read_text())
+    # Means of the four orders: (0.069 + 0.031 + 0.059 + 0.087) / 4 and -(0.146 + 0.117 + 0.104 + 0.001) / 4.
+    assert "its backward transfer is +0.061, that of fine-tuning −0.092" in text
+    assert "Not decided: 4 pairs of runs are too few, and they do not agree (3 for replay, 1 against)." in text
