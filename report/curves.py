@@ -6,12 +6,15 @@ from statistics import fmean
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from report.drawing import Picture, grid, style
+from report.drawing import Picture, crowded, grid, style
 from report.evidence import is_sequential, methods_of, runs_of, sequential_methods
 from report.looks import look_of
 from report.statistics import Spread, spread
 from report.study import RunEntry, Study
 from report.tables import Number, Sheet, score
+
+WIDTH = 7.6
+"""Inches."""
 
 BAND = 0.16
 """Opacity."""
@@ -63,7 +66,7 @@ def _level(runs: Sequence[RunEntry]) -> Spread | None:
 
 
 def _draw(study: Study, curves: dict[str, list[Spread]], levels: dict[str, Spread]) -> Figure:
-    figure = Figure(figsize=(7.6, 4.1), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
     axes = figure.subplots()
     grid(axes, "y")
     last = max(map(len, curves.values()))
@@ -93,8 +96,12 @@ def _draw(study: Study, curves: dict[str, list[Spread]], levels: dict[str, Sprea
     axes.set_xlim(0.8, last + 0.2)
     _widen(axes)
     orders = {run.order for run in study.runs if is_sequential(run)}
-    names = [f"{i}\n{center}" for i, center in enumerate(next(iter(orders)), 1)] if len(orders) == 1 else None
-    axes.set_xticks(range(1, last + 1), names)
+    names = next(iter(orders)) if len(orders) == 1 else ()
+    if names and crowded(names, WIDTH - 1):
+        labels = [f"{i} {center}" for i, center in enumerate(names, 1)]
+        axes.set_xticks(range(1, last + 1), labels, rotation=45, ha="right", rotation_mode="anchor")
+    else:
+        axes.set_xticks(range(1, last + 1), [f"{i}\n{center}" for i, center in enumerate(names, 1)] or None)
     axes.set_xlabel("Centers visited" + (", in this order" if names else ""))
     axes.set_ylabel("Mean test Dice over all centers")
     handles, labels = axes.get_legend_handles_labels()

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,9 @@ from report.tables import Sheet
 
 DOTS = 200
 """An inch, of PNG files."""
+
+LETTER = 0.085
+"""Inches; about as wide as a letter of a label is."""
 
 STYLE = {
     "svg.fonttype": "path",  # the same glyphs, as wide as they were measured, wherever it is opened
@@ -116,6 +119,11 @@ def inline(svg: str, name: str, colors: Mapping[str, str]) -> str:
     )
     # Its size is the page's to say; the view box keeps the shape.
     return re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1))
+
+
+def crowded(names: Sequence[str], inches: float) -> bool:
+    """Whether names side by side would overlap on an axis of this length, so that they must be turned."""
+    return max(map(len, names), default=0) * LETTER > inches / max(1, len(names))
 
 
 def grid(axes: Axes, axis: str = "both") -> None:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from report.drawing import Picture, style
+from report.drawing import Picture, crowded, style
 from report.evidence import is_sequential, methods_of, runs_of
 from report.looks import look_of
 from report.study import RunEntry, Study
@@ -19,6 +19,10 @@ FloatArray = NDArray[np.float64]
 
 COLORS = "cividis"
 """Even in lightness, so that it is read in grey, and the same under colour blindness (Nunez et al. 2018)."""
+
+
+MANY, MOST_NUMBERS = 12, 22
+"""Centers above which numbers lose their leading zero, and above which only the CSV has them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +89,7 @@ def draw_heatmaps(study: Study) -> Picture | None:
 def _draw(averaged: dict[str, Averaged]) -> Figure:
     spreads = any(np.isfinite(one.deviation).any() for one in averaged.values())
     k = max(len(one.names) for one in averaged.values())
-    edge = min(4.1, max(2.3, 0.48 * k + 0.5))
+    edge = edge_of(k)
     columns = 2 if spreads or len(averaged) > 1 else 1
     rows = len(averaged) if spreads else -(-len(averaged) // columns)
     figure = Figure(figsize=(columns * edge + 0.9, rows * (edge + 0.25) + 0.1), layout="constrained")
@@ -104,26 +108,39 @@ def _draw(averaged: dict[str, Averaged]) -> Figure:
     return figure
 
 
+def edge_of(k: int) -> float:
+    """Inches of a panel of k centers, its labels included."""
+    return min(4.1, max(2.3, 0.48 * k + 0.5))
+
+
+def _short(value: float, k: int) -> str:
+    """A value as wide as its cell allows."""
+    text = f"{value:.2f}"
+    return text if k <= MANY else "1.0" if text == "1.00" else text.removeprefix("0")
+
+
 def _panel(axes: Axes, names: tuple[str, ...], values: FloatArray, title: str, top: float) -> None:
     k = len(names)
     colors = colormaps[COLORS]
     axes.pcolormesh(np.ma.masked_invalid(values), cmap=colors, vmin=0, vmax=top, edgecolors="face", linewidth=0.4)
-    size = 8.5 if k <= 6 else 7.5 if k <= 9 else 6
+    size = 8.5 if k <= 6 else 7.5 if k <= 9 else 6 if k <= MOST_NUMBERS else 0
     for i in range(k):
         for j in range(k):
             if np.isnan(values[i, j]):
                 axes.add_patch(Rectangle((j, i), 1, 1, facecolor="none", edgecolor="#8a9199", hatch="////", lw=0))
                 continue
+            if not size:
+                continue
             red, green, blue, _ = colors(min(1.0, values[i, j] / top))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.46
             # Not quite black and white, which the page may turn into its own.
             ink = "#fefefe" if dark else "#010101"
-            axes.text(j + 0.5, i + 0.52, f"{values[i, j]:.2f}", ha="center", va="center", color=ink, fontsize=size)
+            axes.text(j + 0.5, i + 0.52, _short(values[i, j], k), ha="center", va="center", color=ink, fontsize=size)
         axes.add_patch(Rectangle((i, i), 1, 1, facecolor="none", edgecolor="#fefefe", lw=1.2))
     axes.set_title(title, loc="left", fontweight="bold")
     axes.set_aspect("equal")
     axes.invert_yaxis()
-    turn = 45 if max(map(len, names)) > 4 and k > 4 else 0
+    turn = 45 if crowded(names, edge_of(k) - 1) else 0
     axes.set_xticks(np.arange(k) + 0.5, names, rotation=turn, ha="right" if turn else "center", rotation_mode="anchor")
     axes.set_yticks(np.arange(k) + 0.5, names)
     axes.tick_params(length=0)

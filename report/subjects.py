@@ -9,13 +9,16 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from report.details import CaseScores, Details
-from report.drawing import Picture, grid, style
+from report.drawing import LETTER, Picture, grid, style
 from report.looks import INK, in_order, look_of
 from report.study import Study
 from report.tables import Number, Sheet
 
 ACROSS = 4
 """Panels in a row."""
+
+ROOM = 7.0
+"""Inches for the panels of a row."""
 
 HALF = 0.3
 """Of the height of a row that its points may take."""
@@ -48,10 +51,11 @@ def draw_subjects(study: Study, details: Details) -> Picture | None:
 
 
 def _draw(cases: Sequence[CaseScores], methods: Sequence[str], centers: Sequence[str]) -> Figure:
-    columns = min(ACROSS, len(centers))
+    panel = max(ROOM / ACROSS, LETTER * (max(map(len, centers)) + len("  (n = 999)")))
+    columns = max(1, min(len(centers), int(ROOM / panel)))
     rows = -(-len(centers) // columns)
     height = rows * (0.3 * len(methods) + 0.5) + 0.45
-    figure = Figure(figsize=(max(4.2, 1.75 * columns + 1.2), height), layout="constrained")
+    figure = Figure(figsize=(max(4.2, panel * columns + 1.2), height), layout="constrained")
     panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for axes, center in zip(panels, centers, strict=False):
         _panel(axes, center, [case for case in cases if case.center == center], methods)

@@ -1,6 +1,7 @@
 """The figures: what is drawn is what the study holds, and nothing is cut off or overlaps."""
 
 import re
+from collections.abc import Iterable
 from itertools import combinations
 
 import numpy as np
@@ -21,22 +22,24 @@ from report.study import Study, run_entry
 from report.subjects import HALF, draw_subjects, swarm
 from tests.studies import make_run, make_study, study_of
 
+FEW = ("replay", "pooled")
 CENTERS = ("bwh", "karo", "rennes", "milan", "nih", "montp", "ucsf", "amu")
 
 
-def big_study(orders: int) -> Study:
-    """Seven methods over eight centers."""
+def big_study(orders: int, centers: tuple[str, ...] = CENTERS, methods: Iterable[str] = LOOKS) -> Study:
+    """Random matrices, of all methods where nothing else is said."""
+    k = len(centers)
     rng = np.random.default_rng(7)
     runs = []
-    for method in LOOKS:
+    for method in methods:
         one_row = method in ("pooled", "fedavg")
         for i in range(1 if one_row or method == "single" else orders):
-            order = tuple(rng.permutation(CENTERS)) if orders > 1 else CENTERS
+            order = tuple(rng.permutation(centers)) if orders > 1 else centers
             name = "any" if one_row or method == "single" else f"random-{i}" if orders > 1 else "descending"
             for seed in range(3):
-                r = rng.uniform(0.1, 0.9, size=(1 if one_row else 8, 8)).tolist()
+                r = rng.uniform(0.1, 0.9, size=(1 if one_row else k, k)).tolist()
                 runs.append(run_entry(method, seed, name, order, r))
-    return make_study(runs, centers=CENTERS)
+    return make_study(runs, centers=centers)
 
 
 def details_of(study: Study) -> Details:
@@ -85,9 +88,18 @@ def words(figure: Figure) -> list[Text]:
     return [text for text in texts if text.get_text().strip() and text.get_visible() and text not in beyond]
 
 
-@pytest.mark.parametrize("orders", [1, 3])
-def test_no_word_is_cut_off_and_no_two_overlap(orders: int) -> None:
-    pictures = drawn(big_study(orders))
+@pytest.mark.parametrize(
+    "study",
+    [
+        big_study(1),
+        big_study(3),
+        big_study(1, tuple(f"university-hospital-{i}" for i in range(12)), FEW),
+        big_study(1, tuple(f"c{i}" for i in range(20)), FEW),
+    ],
+    ids=["one order", "three orders", "long names", "twenty centers"],
+)
+def test_no_word_is_cut_off_and_no_two_overlap(study: Study) -> None:
+    pictures = drawn(study)
     pictures.append(draw_overlays(examples()))
     assert len(pictures) == 5
     for picture in pictures:
