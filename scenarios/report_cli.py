@@ -20,7 +20,7 @@ def report(
         ),
     ],
     output: Annotated[
-        Path | None, typer.Option(help="Folder for the report.  [default: DIR, where there is one]")
+        Path | None, typer.Option(help="Folder for the report.  (default: DIR, where there is one)")
     ] = None,
     images: Annotated[
         bool, typer.Option("--images", help="Show slices of data-dir's images too, which may be patients'.")
