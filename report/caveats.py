@@ -1,6 +1,6 @@
 """What a reader should keep in mind, as far as a study's own data say it."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from report.details import Details
 from report.study import Study
@@ -24,7 +24,7 @@ def _caveats(study: Study, details: Details) -> Iterator[str]:
     if sizes:
         small = [f"{center} ({n})" for center, n in sizes.items() if n < SMALL]
         yield (
-            f"A seed's test sets hold {min(sizes.values())} to {max(sizes.values())} images a center"
+            f"A seed's test sets hold {_range(sizes.values())} a center"
             + (f"; fewer than {SMALL} at {', '.join(small)}, where one patient moves the score a lot" if small else "")
             + ". In ACC and BWT every center counts the same."
         )
@@ -44,6 +44,11 @@ def _caveats(study: Study, details: Details) -> Iterator[str]:
         yield f"{len(study.missing)} of {len(study.missing) + len(study.runs)} planned runs are missing (named below)."
     if len(study.runs) == 1:
         yield "This is one run. How much of it would come out anew with another seed or order is unknown."
+
+
+def _range(sizes: Collection[int]) -> str:
+    least, most = min(sizes), max(sizes)
+    return f"{least} to {most} images" if least < most else f"{most} image{'s' if most != 1 else ''}"
 
 
 def _test_sizes(details: Details) -> dict[str, int]:

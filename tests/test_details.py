@@ -79,7 +79,7 @@ def test_caveats_name_what_is_simulated_and_where_few_patients_test(tmp_path: Pa
     write_document(tmp_path / "replay" / LAUNCH, {"superlink": None})
     said = " ".join(caveats(study, read_details(study, tmp_path)))
     assert "All images are simulated" in said
-    assert "fewer than 5 at here (2), there (2)" in said
+    assert "hold 2 images a center; fewer than 5 at here (2), there (2)" in said
     assert "This is one run." in said
 
 
