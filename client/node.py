@@ -49,7 +49,7 @@ def site_of(center: str, context: Context, settings: Settings) -> Site:
     """The hospital that `center` is at this node. Raises `SettingsError` or `TrustError`."""
     config = context.node_config
     if is_simulated(context):
-        return _simulated(center, settings)
+        return simulated_site(center, settings)
     if "hospital" in config:
         return _site(context)
     state = config.get("state-dir")
@@ -91,7 +91,8 @@ def _site(context: Context) -> Site:
     return site
 
 
-def _simulated(center: str, settings: Settings) -> Site:
+def simulated_site(center: str, settings: Settings) -> Site:
+    """The hospital that whoever simulates makes of a center; its data are made where they are missing."""
     data, cache = settings.data, writable_folder(cache_folder(settings.data.cache_dir), "cache folder")
     if data.data_dir:
         folder = Path(data.data_dir).expanduser() / center

@@ -16,6 +16,7 @@ from scenarios.launcher import Launch, launch
 from scenarios.outcome import describe, read_results
 from scenarios.plan import app_folder, load_settings
 from scenarios.remote import run_on
+from scenarios.report_cli import report
 from server.journal import FOLDER
 from shared.errors import CenterError, LaunchError, ResultsError, SettingsError, WardroundError
 from shared.places import check_fresh, claimed, results_folder
@@ -28,6 +29,7 @@ STOPPED = 130
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (join_cli.init, join_cli.join, join_cli.unit):
     hospital.command()(command)
+cli.command()(report)
 cli.add_typer(hospital, name="hospital")
 cli.add_typer(coordinator_cli.coordinator, name="coordinator")
 

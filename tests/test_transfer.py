@@ -29,7 +29,7 @@ matrices = st.integers(2, 6).flatmap(lambda k: arrays(np.float64, (k, k), elemen
 shifts = st.floats(-1, 1)
 
 
-def near(value: float) -> object:
+def near(value: object) -> object:
     return pytest.approx(value, abs=1e-9)
 
 
@@ -169,3 +169,25 @@ def test_a_matrix_that_is_not_square_is_refused(wrong: list[object]) -> None:
 def test_a_baseline_has_one_score_a_center(wrong: object) -> None:
     with pytest.raises(ValueError, match="baseline has shape"):
         forward_transfer(R, wrong)  # type: ignore[arg-type]
+
+
+ORACLE = json.loads((Path(__file__).parent / "oracles" / "avalanche_transfer.json").read_text())["matrices"]
+
+
+@pytest.mark.parametrize("case", ORACLE, ids=[f"{case['kind']}-{len(case['R'])}" for case in ORACLE])
+def test_values_are_those_of_avalanche(case: dict[str, object]) -> None:
+    r, untrained = np.array(case["R"]), np.array(case["untrained"])
+    assert accuracy(r) == near(case["acc"])
+    assert backward_transfer(r) == near(case["bwt"])
+    assert backward_transfer_per_center(r) == near(case["bwt_per_center"])
+    assert forward_transfer(r, untrained) == near(case["fwt"])
+
+
+def test_forgetting_is_avalanche_s_where_the_own_visit_is_the_best_and_else_no_less() -> None:
+    """Chaudhry et al. take the best earlier score, Avalanche the one of the own visit."""
+    peaked = [case for case in ORACLE if case["kind"] == "peaked"]
+    assert len(peaked) == 5
+    for case in peaked:
+        assert forgetting(case["R"]) == near(case["forgetting"])
+    for case in ORACLE:
+        assert forgetting(case["R"]) >= case["forgetting"] - 1e-9

@@ -1,0 +1,1 @@
+"""What a study found, as a person reads it: figures, tables, statistics and a page."""

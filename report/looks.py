@@ -1,0 +1,68 @@
+"""How methods look: a colour, a line and a marker each, and none of them needed without the others.
+
+Colours are those of Okabe & Ito (2008), which people with any common colour blindness tell apart,
+darkened where they would be faint on white. On a dark page each has a lighter form; without any
+colour the line's dashes and the marker's shape still name the method.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+INK, QUIET, RULE, PAPER = "#1b1f24", "#59636e", "#d1d9e0", "#ffffff"
+"""Text and axes, secondary text, grid lines, background, as on paper."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What stands for a method in every figure and table."""
+
+    method: str
+    name: str
+    """In a heading or legend."""
+    noun: str
+    """In a sentence."""
+    color: str
+    dark: str
+    """The colour on a dark page."""
+    dashes: Any
+    """A line style of matplotlib."""
+    marker: str
+
+
+LOOKS = {
+    look.method: look
+    for look in (
+        Look("replay", "Replay", "replay", "#0072b2", "#56b4e9", "-", "o"),
+        Look("finetune", "Fine-tuning", "fine-tuning", "#d55e00", "#f28a3c", (0, (5, 1.5)), "s"),
+        Look("lwf", "LwF", "learning without forgetting", "#aa4f85", "#e39ac2", (0, (4, 1.2, 1, 1.2)), "^"),
+        Look("ewc", "EWC", "elastic weight consolidation", "#a86f00", "#f0b93a", (0, (1.2, 1.2)), "D"),
+        Look("pooled", "Pooled", "training on pooled data", "#2b2f33", "#e8e8e8", (0, (7, 2)), "P"),
+        Look("fedavg", "FedAvg", "federated averaging", "#00805d", "#3ecf9f", (0, (7, 2, 1, 2)), "X"),
+        Look("single", "Single-domain", "single-domain training", "#7a7f85", "#9fa5ab", (0, (2, 2.5)), "v"),
+    )
+}
+
+SPARE = (
+    ("#5b4bb5", "#ab9ff2", (0, (3, 1, 1, 1, 1, 1)), "*"),
+    ("#8c564b", "#d3a094", (0, (6, 1, 2, 1)), "p"),
+)
+"""For methods that are not known here."""
+
+
+def look_of(method: str) -> Look:
+    """How a method looks; one that is not known here gets a spare look by its name."""
+    if method in LOOKS:
+        return LOOKS[method]
+    return Look(method, method, method, *SPARE[sum(method.encode()) % len(SPARE)])
+
+
+def in_order(methods: Iterable[str]) -> tuple[str, ...]:
+    """Methods as they stand in every legend and table: as in `LOOKS`, then others by name."""
+    known = list(LOOKS)
+    return tuple(sorted(set(methods), key=lambda m: (known.index(m) if m in known else len(known), m)))
+
+
+def variable(method: str) -> str:
+    """The CSS custom property that holds a method's colour on the page."""
+    return f"--method-{''.join(c if c.isalnum() else '-' for c in method)}"
