@@ -61,6 +61,10 @@ def run(
     gpus: Annotated[
         float | None, typer.Option(min=0, help="GPUs of a hospital.  [default: 1 where CUDA is there]")
     ] = None,
+    cores: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPUs of all hospitals together: so many test at once.  [default: the machine's]"),
+    ] = None,
     superlink: Annotated[
         str | None,
         typer.Option(
@@ -80,7 +84,7 @@ def run(
 ) -> None:
     """Run a scenario over simulated hospitals, follow it, and print the matrix at its end."""
     settings = load_settings(scenario, change or [], output)
-    launched = HowLaunched(run_config={}, supernodes=supernodes, cpus=cpus, gpus=gpus, superlink=superlink)
+    launched = HowLaunched(run_config={}, supernodes=supernodes, cpus=cpus, gpus=gpus, cores=cores, superlink=superlink)
     if coordinator is not None:
         launched = launched.model_copy(update=_connection(coordinator, superlink))
     _prepare(settings, launched)
@@ -181,6 +185,7 @@ def _follow(folder: Path, settings: Settings, launched: HowLaunched, verbose: bo
                 supernodes=launched.supernodes or len(settings.run.centers),
                 cpus=min(launched.cpus, os.cpu_count() or 1),
                 gpus=_gpus() if launched.gpus is None else launched.gpus,
+                cores=launched.cores,
             )
             launch(how, lambda line: _pass_on(line, verbose))
     except KeyboardInterrupt:
@@ -229,3 +234,7 @@ def main() -> None:
     except WardroundError as error:
         print(f"wardround: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
