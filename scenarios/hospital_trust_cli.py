@@ -79,7 +79,7 @@ def withdraw(
 def dry_run(
     site_file: File,
     output: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the messages are written.")],
-    scenario: Annotated[Path | None, typer.Option(help="The run's settings.  [default: quickstart]")] = None,
+    scenario: Annotated[Path | None, typer.Option(help="The run's settings.  (default: quickstart)")] = None,
 ) -> None:
     """Answer each kind of message as this hospital would, and write the answers to a folder instead of sending them.
 

@@ -28,7 +28,7 @@ HospitalFile = Annotated[
 def init(
     center: Annotated[str | None, typer.Option(help="The hospital's name in the study.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of images and labels.")] = None,
-    layout: Annotated[Layout | None, typer.Option(help="How it is laid out.  [default: as it shows]")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="How it is laid out.  (default: as it shows)")] = None,
     contrasts: Annotated[str | None, typer.Option(help="The contrasts to use, such as FLAIR,T2w.")] = None,
     role: Annotated[str | None, typer.Option(help="What the hospital lets be done: train, evaluate or both.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Folder for keys, logs and training under way.")] = None,
