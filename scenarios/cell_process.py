@@ -87,7 +87,7 @@ class CellProcess:
         self._path = task.folder.log
         self._begun = time.monotonic()
         self._sampled = 0.0
-        self._peak: float | None = None
+        self.peak_mb: float | None = None
         with self._path.open("ab") as log:
             self._offset = log.tell()
             self._process = subprocess.Popen(
@@ -99,16 +99,25 @@ class CellProcess:
                 start_new_session=True,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def poll(self) -> Ending | None:
         """How it ended, or nothing as long as it runs."""
         now = time.monotonic()
         if (code := self._process.poll()) is None:
             if now - self._sampled >= _SAMPLE_SECONDS:
                 self._sampled = now
-                self._peak = max(filter(None, (self._peak, used_mb({self._process.pid}))), default=None)
+                self._measure()
             return None
         reason = "" if code == 0 else _reason(self._path, self._offset, code)
-        return Ending(code, now - self._begun, self._peak, reason, socket.gethostname())
+        return Ending(code, now - self._begun, self.peak_mb, reason, socket.gethostname())
+
+    def _measure(self) -> None:
+        now = used_mb({self._process.pid})
+        self.peak_mb = now if self.peak_mb is None else max(self.peak_mb, now or 0.0)
 
     def stop(self) -> None:
         """Ask it to end, which it does with all that it started."""

@@ -105,7 +105,9 @@ def time_left(progress: Progress, now: float | None = None) -> str:
     if not progress.waiting and not progress.running:
         return "all ended"
     seconds = seconds_left(progress, time.monotonic() if now is None else now)
-    return "estimating the time left" if seconds is None else f"about {_clock(seconds)} left"
+    if seconds is None:
+        return "estimating the time left"
+    return f"about {_clock(seconds)} left" if seconds >= 1 else "about to end"
 
 
 def _clock(seconds: float) -> str:
