@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from report.study import STUDY
+from report.published import read_published
+from report.study import STUDY, write_study
 from scenarios.cells import CELLS, LOGS, RUNS
 from scenarios.study_file import read_study_file
 from scenarios.study_jobs import cores_here, cpus_of_a_hospital
@@ -19,6 +20,9 @@ from shared.errors import LaunchError, ResultsError, SettingsError
 from shared.places import LOCK, absolute, claimed, writable_folder
 
 STOPPED = 130
+
+REPORT = {"report", "report.html"}
+"""What the report adds to a study's folder."""
 
 
 def compare(
@@ -55,6 +59,13 @@ def compare(
     gpus: Annotated[
         float | None, typer.Option(min=0, help="GPUs of a hospital.  (default: 1 where CUDA is there)")
     ] = None,
+    published: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Run nothing: take the matrices that the paper's authors published, dice_matrices.json.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option(help="The study's folder, new or one to go on with.  (default: a dated one under runs/)"),
@@ -62,18 +73,25 @@ def compare(
 ) -> None:
     """Compare methods over orders and seeds: run what is missing, and sum it up.
 
+    STUDY is a study file, such as scenarios/studies/four.toml; options go before what it says.
+
     Runs that are finished are kept, those that were interrupted go on, so that the same command,
     or only its --output, carries on with a study. A run that fails does not stop the others.
     With RAY_ADDRESS set, runs spread over the machines of that Ray cluster.
     """
     wish = _wish(study, methods, seeds, orders, scenario, change or [], cpus)
     folder = absolute(output or Path("runs") / f"{datetime.now():%Y-%m-%d_%H%M%S}-study", "study folder")
+    if published is not None:
+        if wish != Wish():
+            raise SettingsError("--published runs nothing: leave out what says what to run")
+        _take(published, folder)
+        return
     known = StudyPlan.load(folder)
     plan = known.grown(wish, folder) if known else new_plan(wish, cpus_of_a_hospital(jobs, cores_here()), utc_now)
     plan.cells()  # says what is wrong with any of them before anything is written
     with claimed(writable_folder(folder, "study folder")):
         if known is None:
-            _check_fresh(folder)
+            _check_fresh(folder, {CELLS, RUNS, LOGS, STUDY, *REPORT} if (folder / CELLS).is_dir() else set())
         plan.save(folder)
         try:
             found = run_study(folder, plan, Share(jobs, gpus), say)
@@ -88,6 +106,15 @@ def compare(
             f"{', '.join(run.name for run in found.missing)}; their logs lie in {folder / LOGS}; "
             f"try them again with: wardround compare --output {folder}"
         )
+
+
+def _take(published: Path, folder: Path) -> None:
+    """Make a study of the authors' matrices."""
+    found = read_published(published, utc_now)
+    with claimed(writable_folder(folder, "study folder")):
+        _check_fresh(folder, {STUDY, *REPORT})
+        write_study(folder, found)
+    say(describe_study(found, folder))
 
 
 def say(line: str) -> None:
@@ -124,7 +151,7 @@ def _words(text: str) -> tuple[str, ...]:
     return words
 
 
-def _check_fresh(folder: Path) -> None:
-    """Raise `ResultsError` where a new study's folder holds something else."""
-    if {path.name for path in folder.iterdir()} - {LOCK, CELLS, RUNS, LOGS, STUDY}:
-        raise ResultsError(f"{folder} is not empty, and no study: choose a new folder for --output")
+def _check_fresh(folder: Path, ours: set[str]) -> None:
+    """Raise `ResultsError` where a new study's folder holds anything but `ours`."""
+    if other := sorted({path.name for path in folder.iterdir()} - {LOCK, *ours}):
+        raise ResultsError(f"{folder} holds something else ({', '.join(other[:3])}): choose a new folder for --output")
