@@ -22,8 +22,6 @@ from scenarios.study_plan import PLAN
 from scenarios.supervision import marked
 from shared.errors import LaunchError
 
-_MISSING = "the study's folder {} is not on {}: it must lie on a file system that all machines of the cluster share"
-
 
 def cluster_address() -> str | None:
     """The Ray cluster that the user names by `RAY_ADDRESS`; none where it means this machine alone."""
@@ -114,14 +112,11 @@ def cluster_workers(
     """
     import ray
 
+    _check_answers(address)
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise LaunchError(
-            f"the Ray cluster at RAY_ADDRESS={address} does not answer ({reason}): "
-            "start it, or unset RAY_ADDRESS to use this machine alone"
-        ) from None
+        raise _no_answer(address, str(error).strip().splitlines()[0]) from None
     try:
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         machines = [node["Resources"] for node in nodes if node["Alive"]]
@@ -137,6 +132,24 @@ def cluster_workers(
         ray.shutdown()
 
 
+def _check_answers(address: str) -> None:
+    """Raise `LaunchError` where nobody listens at `host:port`, for which Ray would wait for minutes."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or "://" in address:
+        return  # `auto`, or a client's address: Ray finds out
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _no_answer(address, str(error)) from None
+
+
+def _no_answer(address: str, reason: str) -> LaunchError:
+    return LaunchError(
+        f"the Ray cluster at RAY_ADDRESS={address} does not answer ({reason}): "
+        "start it, or unset RAY_ADDRESS to use this machine alone"
+    )
+
+
 def plan_digest(study: Path) -> str:
     """What tells this study's plan from any other."""
     return hashlib.sha256((study / PLAN).read_bytes()).hexdigest()
@@ -145,12 +158,8 @@ def plan_digest(study: Path) -> str:
 def do_task(task: Task, plan: str) -> Ending:
     """Do a run on this machine of the cluster, to its end or until Ray cancels it."""
     machine = _machine()
-    try:
-        shared = plan_digest(task.folder.study) == plan
-    except OSError:
-        shared = False
-    if not shared:
-        return Ending(1, 0.0, reason=_MISSING.format(task.folder.study, machine), machine=machine)
+    if problem := sharing_problem(task.folder.study, plan, machine):
+        return Ending(1, 0.0, reason=problem, machine=machine)
     with marked() as mark:
         process = CellProcess(task, _without_ray(cell_environment(os.environ, mark)))
         try:
@@ -159,6 +168,20 @@ def do_task(task: Task, plan: str) -> Ending:
             return replace(ending, machine=machine)
         finally:
             _end(process)
+
+
+def sharing_problem(study: Path, plan: str, machine: str) -> str:
+    """What is wrong where a machine does not see the study's folder that the others see; else nothing."""
+    try:
+        if plan_digest(study) == plan:
+            return ""
+        there = "is another one"
+    except OSError:
+        there = "is not there"
+    return (
+        f"on {machine} the study's folder {study} {there}: "
+        "it must lie on a file system that all machines of the cluster share"
+    )
 
 
 def _end(process: CellProcess) -> None:

@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,12 +12,11 @@ from report.study import read_study
 from scenarios.cells import CellFolder
 from scenarios.cli import main
 from scenarios.going_on import HowLaunched
-from scenarios.processes import parents_of_all
 from scenarios.study_plan import StudyPlan, Wish, new_plan
 from shared.clock import utc_now
 from tests.conftest import ROOT
 from tests.test_study_work import write_results
-from tests.watched import WARDROUND, Watched, command_of
+from tests.watched import WARDROUND, Watched, command_of, left_after
 
 SMOKE = str(ROOT / "scenarios" / "smoke.toml")
 
@@ -143,24 +140,6 @@ def test_the_authors_matrices_make_a_study(
 # Real runs
 
 
-@pytest.fixture
-def ctrl_c() -> Iterator[None]:
-    """Lets what a test starts hear Ctrl-C, which tests in the background ignore, and their children with them."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-def family_left(pids: list[int], seconds: float = 30.0) -> list[str]:
-    """Command lines of processes that have not ended after some time."""
-    deadline = time.monotonic() + seconds
-    while left := set(pids) & parents_of_all().keys():
-        if time.monotonic() > deadline:
-            return [command_of(pid) for pid in left]
-        time.sleep(0.1)
-    return []
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.usefixtures("ctrl_c")
@@ -178,7 +157,7 @@ def test_a_real_study_is_cut_off_and_goes_on_to_the_results_of_lone_runs(undistu
     assert study.end() == 130, study.tail()
     hint = f"wardround: stopped; nothing is left running; go on with: wardround compare --output {folder}"
     assert hint in study.lines
-    assert not family_left(family)
+    assert not left_after(family)
     assert [run.reason for run in read_study(folder).missing] == ["interrupted", "interrupted"]
 
     again = Watched(WARDROUND, "compare", "--output", folder, log=tmp_path / "log")
@@ -204,4 +183,4 @@ def test_a_study_whose_command_is_killed_leaves_nothing_running(tmp_path: Path) 
     family = study.family("")
     os.kill(study.process.pid, signal.SIGKILL)
     study.end()
-    assert not family_left(family, 60)
+    assert not left_after(family, 60)
