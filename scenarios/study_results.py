@@ -79,17 +79,20 @@ def _entry(place: CellFolder, cell: Cell, results: dict[str, Any]) -> RunEntry:
 def bytes_moved(results: Mapping[str, Any], model_bytes: int | None) -> int | None:
     """Bytes of models and exemplars to and from the hospitals, reckoned from the size of a model file.
 
-    At each stage the model and the memory so far go to a center, and the model and what it adds
-    come back; then the model goes to every center to be tested. None for pooled training, which
-    would have to move the images themselves.
+    For each training the model goes to a center and comes back, with what travels beside it; then
+    it goes to every center to be tested. None for pooled training, which would have to move the
+    images themselves.
     """
     if results["method"] == "pooled" or model_bytes is None:
         return None
-    # The memory so far goes there and what is added comes back: together it is the memory after the stage.
-    memory: int = sum(stage["memory_bytes"] for stage in results["stages"])
-    visits: int = len(results["stages"]) * 2 * model_bytes
-    tests: int = len(results["R"]) * len(results["order"]) * model_bytes
-    return visits + tests + memory
+    stages: list[dict[str, Any]] = results["stages"]
+    trainings = sum(sum(len(part["centers"]) for part in stage.get("rounds", ())) or 1 for stage in stages)
+    tests = len(results["R"]) * len(results["order"])
+    # The memory so far goes there, and what is added comes back: together, the memory after the stage.
+    memory = sum(int(stage["memory_bytes"]) for stage in stages)
+    # The importance of the parameters (ewc) comes back whole from each stage, and goes to the next.
+    importance = [int(stage.get("importance_bytes", 0)) for stage in stages]
+    return (2 * trainings + tests) * model_bytes + memory + sum(importance) + sum(importance[:-1])
 
 
 def _size(path: Path) -> int | None:

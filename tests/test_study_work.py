@@ -280,6 +280,21 @@ def test_bytes_of_a_sequential_run_by_hand() -> None:
     assert bytes_moved(results, None) is None
 
 
+def test_bytes_of_averaged_models_by_hand() -> None:
+    """Two rounds over three centers: six times there and back, and one test at each."""
+    rounds = [{"centers": {"a": {}, "b": {}, "c": {}}}] * 2
+    stage = {"memory_bytes": 0, "importance_bytes": 0, "rounds": rounds}
+    results = {"method": "fedavg", "order": ["a", "b", "c"], "R": [[0.0] * 3], "stages": [stage]}
+    assert bytes_moved(results, 10) == 6 * 2 * 10 + 3 * 10
+
+
+def test_bytes_of_what_travels_beside_a_model_by_hand() -> None:
+    """Two centers; an importance of 4 bytes comes back from the first, goes to the second and comes back again."""
+    stages = [{"memory_bytes": 0, "importance_bytes": 4, "rounds": []}] * 2
+    results = {"method": "ewc", "order": ["a", "b"], "R": [[0.0] * 2] * 2, "stages": stages}
+    assert bytes_moved(results, 10) == 2 * 2 * 10 + 2 * 2 * 10 + 4 + 4 + 4
+
+
 # How long it takes
 
 
