@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,10 +134,10 @@ class CellProcess:
 class LocalWorkers:
     """Runs beside each other on this machine; those on GPUs share them out."""
 
-    def __init__(self, slots: int, mark: str, devices: int = 0) -> None:
+    def __init__(self, slots: int, mark: str, devices: Sequence[str] = ()) -> None:
         self.slots = slots
         self._mark = mark
-        self._on: dict[int, list[CellProcess]] = {device: [] for device in range(devices)}
+        self._on: dict[str, list[CellProcess]] = {device: [] for device in devices}
 
     def start(self, task: Task) -> CellProcess:
         """Begin or go on with a run, on the GPU that fewest others use."""
@@ -147,14 +147,17 @@ class LocalWorkers:
         for device, processes in self._on.items():
             self._on[device] = [process for process in processes if process.poll() is None]
         device = min(self._on, key=lambda device: len(self._on[device]))
-        process = CellProcess(task, environment | {"CUDA_VISIBLE_DEVICES": str(device)})
+        process = CellProcess(task, environment | {"CUDA_VISIBLE_DEVICES": device})
         self._on[device].append(process)
         return process
 
 
 @contextmanager
-def local_workers(slots: int, devices: int = 0) -> Iterator[LocalWorkers]:
-    """Workers on this machine, whose runs end with the block, or with this process however it ends."""
+def local_workers(slots: int, devices: Sequence[str] = ()) -> Iterator[LocalWorkers]:
+    """Workers on this machine, whose runs end with the block, or with this process however it ends.
+
+    `devices` are its GPUs, as CUDA_VISIBLE_DEVICES names them.
+    """
     with marked() as mark:
         yield LocalWorkers(slots, mark, devices)
 

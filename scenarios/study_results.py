@@ -6,7 +6,7 @@ from typing import Any
 
 from report.study import Costs, Missing, RunEntry, Study, run_entry
 from scenarios.cells import RUNS, CellFolder
-from scenarios.outcome import read_results
+from scenarios.outcome import MEND, read_results
 from scenarios.study_plan import Cell, StudyPlan
 from shared.errors import ResultsError
 from shared.settings import CIRCUMSTANCES
@@ -29,10 +29,12 @@ def collect(folder: Path, plan: StudyPlan, failed: Mapping[str, str]) -> Study:
             try:
                 results = finished_results(place, cell)
                 runs.append(_entry(place, cell, results))
-                for name, version in results.get("versions", {}).items():
+                for name, version in results["versions"].items():
                     if version not in versions.setdefault(name, []):
                         versions[name].append(version)
                 continue
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                reason = f"{place.run / 'results.json'} is damaged ({type(error).__name__}: {error}): {MEND}"
             except ResultsError as error:
                 reason = str(error)
         missing.append(Missing(method=cell.method, seed=cell.seed, order_name=cell.order_name, reason=reason))

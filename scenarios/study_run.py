@@ -1,5 +1,6 @@
 """Running what a study lacks, on this machine or a cluster, and keeping what it finds as it comes."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -86,8 +87,8 @@ def _workers(
         with cluster_workers(address, folder, need, share.jobs) as workers:
             yield workers, plan.cpus
         return
-    gpus = _gpus() if share.gpus != 0 and settings.training.device != "cpu" else 0
-    machine = Machine(cores_here(), free_mb(), gpus)
+    gpus = _gpus() if share.gpus != 0 and settings.training.device != "cpu" else ()
+    machine = Machine(cores_here(), free_mb(), len(gpus))
     jobs = choose_jobs(share.jobs, plan.cpus, machine, expected_mb(settings, 1, records))
     if jobs.note:
         say(jobs.note)
@@ -102,7 +103,10 @@ def _reached(place: CellFolder, cell: Cell) -> str:
         return str(error)
 
 
-def _gpus() -> int:
+def _gpus() -> tuple[str, ...]:
+    """The GPUs that the user lets us see, as CUDA_VISIBLE_DEVICES names them."""
     import torch  # takes seconds, which --help and a wrong key need not wait for
 
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return tuple(named[:count] or map(str, range(count)))

@@ -115,14 +115,14 @@ def test_a_run_starts_a_ray_of_its_own() -> None:
 
 def test_gpus_are_shared_out(tmp_path: Path) -> None:
     code = "import os, time; print(os.environ['CUDA_VISIBLE_DEVICES'], flush=True); time.sleep(60)"
-    workers = LocalWorkers(3, "", devices=2)
+    workers = LocalWorkers(3, "", devices=("0", "3"))
     processes = [workers.start(task_of(tmp_path, code, name)) for name in "abc"]
     try:
         deadline = time.monotonic() + 30
         while not all(last_line(tmp_path / "logs" / f"{name}.log") for name in "abc"):
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        assert [last_line(tmp_path / "logs" / f"{name}.log") for name in "abc"] == ["0", "1", "0"]
+        assert [last_line(tmp_path / "logs" / f"{name}.log") for name in "abc"] == ["0", "3", "0"]
     finally:
         for process in processes:
             process.kill()

@@ -255,6 +255,9 @@ def test_results_of_another_run_or_damaged_ones_are_not_taken_for_ours(tmp_path:
     write_results(place.run, cell, settings=cell.settings.to_run_config() | {"steps": 9, "device": "cpu"})
     (missing,) = collect(tmp_path, plan, {}).missing
     assert "holds another run (steps = 9 there, 8 in the plan)" in missing.reason
+    write_results(place.run, cell, stages=[{}], R=[[2.0]])
+    (missing,) = collect(tmp_path, plan, {}).missing
+    assert "is damaged (" in missing.reason
     (place.run / "results.json").write_text("{")
     (missing,) = collect(tmp_path, plan, {}).missing
     assert "is damaged" in missing.reason
