@@ -1,7 +1,7 @@
 """How many runs of a study at once: as many as the machine's cores, memory and GPUs allow."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from scenarios.cells import CellRecord
@@ -61,18 +61,22 @@ def expected_mb(settings: Settings, actors: int, records: Sequence[CellRecord]) 
     return RUNTIME_MB + ACTOR_MB * actors + step
 
 
-def choose_jobs(asked: int | None, cpus: int, machine: Machine, cell_mb: float) -> Jobs:
+def choose_jobs(asked: int | None, cpus: int, machine: Machine, cell_mb: Callable[[int], float]) -> Jobs:
     """The runs at once: as asked for, or as many as there are cores (GPUs, where it has some).
 
-    In either case no more than fit in memory, but always one.
+    In either case no more than fit in memory, but always one. `cell_mb` says what a run takes
+    with so many hospitals at once.
     """
     wanted = asked or max(1, min(machine.cores // cpus, machine.gpus or machine.cores))
-    fitting = wanted if machine.memory_mb is None else max(1, int(machine.memory_mb // cell_mb))
-    slots = min(wanted, fitting)
-    note = ""
-    if slots < wanted:
-        note = (
-            f"{slots} runs at once instead of {wanted}: a run takes about {cell_mb / 1000:.1f} GB of memory, "
-            f"and {(machine.memory_mb or 0) / 1000:.1f} GB are free"
-        )
-    return Jobs(slots, max(cpus, machine.cores // slots), note)
+    cores = max(cpus, machine.cores // wanted)
+    if machine.memory_mb is None:
+        return Jobs(wanted, cores)
+    each = cell_mb(cores // cpus)
+    slots = min(wanted, max(1, int(machine.memory_mb // each)))
+    if slots == wanted:
+        return Jobs(slots, cores)
+    note = (
+        f"{slots} runs at once instead of {wanted}: a run takes about {each / 1000:.1f} GB of memory, "
+        f"and {machine.memory_mb / 1000:.1f} GB are free"
+    )
+    return Jobs(slots, cores, note)

@@ -89,7 +89,7 @@ def _workers(
         return
     gpus = _gpus() if share.gpus != 0 and settings.training.device != "cpu" else ()
     machine = Machine(cores_here(), free_mb(), len(gpus))
-    jobs = choose_jobs(share.jobs, plan.cpus, machine, expected_mb(settings, 1, records))
+    jobs = choose_jobs(share.jobs, plan.cpus, machine, lambda actors: expected_mb(settings, actors, records))
     if jobs.note:
         say(jobs.note)
     with local_workers(jobs.slots, gpus) as local:

@@ -84,12 +84,14 @@ def display(progress: Progress, folder: Path, now: float) -> RenderableType:
     head = Table.grid(padding=(0, 2))
     bar = ProgressBar(total=total, completed=progress.done + len(progress.failed), width=30)
     head.add_row(bar, counts, f"{_clock(now - progress.begun)} elapsed", time_left(progress, now))
-    runs = Table.grid(padding=(0, 2))
+    runs = Table.grid(padding=(0, 2), expand=True)
     runs.add_column(no_wrap=True)
     runs.add_column(justify="right", no_wrap=True)
-    runs.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+    # Alone gives way where the terminal is narrow.
+    runs.add_column(no_wrap=True, overflow="ellipsis", style="dim", ratio=1)
     for name, (_, begun) in progress.running.items():
-        runs.add_row(Text(name), _clock(now - begun), Text(last_line(CellFolder(folder, name).log)))
+        line = last_line(CellFolder(folder, name).log) or "starting"
+        runs.add_row(Text(name), _clock(now - begun), Text(line))
     return Group(runs, head)
 
 

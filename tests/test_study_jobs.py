@@ -25,15 +25,20 @@ from tests.conftest import ROOT
     ],
 )
 def test_as_many_as_the_machine_allows(asked: int | None, cpus: int, machine: Machine, slots: int, cores: int) -> None:
-    assert choose_jobs(asked, cpus, machine, cell_mb=2000) == Jobs(slots, cores)
+    assert choose_jobs(asked, cpus, machine, lambda actors: 2000) == Jobs(slots, cores)
 
 
 def test_memory_allows_fewer_and_that_is_said() -> None:
-    jobs = choose_jobs(None, 1, Machine(8, 5_000), cell_mb=2000)
-    assert (jobs.slots, jobs.cores) == (2, 4)
+    def each(actors: int) -> float:
+        return 1000.0 + 1000.0 * actors
+
+    jobs = choose_jobs(None, 1, Machine(8, 5_000), each)
+    assert (jobs.slots, jobs.cores) == (2, 1)
     assert jobs.note == "2 runs at once instead of 8: a run takes about 2.0 GB of memory, and 5.0 GB are free"
-    assert choose_jobs(6, 1, Machine(8, 5_000), cell_mb=2000).slots == 2, "also where more were asked for"
-    assert choose_jobs(None, 1, Machine(8, 500), cell_mb=2000).slots == 1, "but always one"
+    assert choose_jobs(6, 1, Machine(6, 5_000), each).slots == 2, "also where more were asked for"
+    assert choose_jobs(2, 1, Machine(8, 10_000), each).slots == 2, "each with four hospitals at once"
+    assert choose_jobs(2, 1, Machine(8, 9_999), each).slots == 1
+    assert choose_jobs(None, 1, Machine(8, 500), each).slots == 1, "but always one"
 
 
 def test_fewer_runs_at_once_have_more_cpus_each() -> None:

@@ -40,6 +40,18 @@ def test_the_display_shows_what_runs_and_what_it_says(tmp_path: Path) -> None:
     assert "about 0:01:25 left" in second  # 70 s of the one and 100 s of the other, by two
 
 
+def test_a_long_line_gives_way_to_name_and_time(tmp_path: Path) -> None:
+    progress = Progress(CELLS, 2, [], running={FINETUNE.name: (FINETUNE, 60.0), REPLAY.name: (REPLAY, 0.0)})
+    log = CellFolder(tmp_path, FINETUNE.name).log
+    log.parent.mkdir()
+    log.write_text("word " * 50)
+    console = Console(file=io.StringIO(), width=70, record=True)
+    console.print(display(progress, tmp_path, now=90.0))
+    first, second, *_ = console.export_text().splitlines()
+    assert first.startswith(f"{FINETUNE.name}  0:00:30  word word") and first.rstrip().endswith("…")
+    assert second.split() == [REPLAY.name, "0:01:30", "starting"]
+
+
 def test_without_a_terminal_there_are_plain_lines(tmp_path: Path) -> None:
     progress = Progress(CELLS, 1, [REPLAY], begun=0.0)
     output = io.StringIO()
