@@ -134,7 +134,7 @@ def test_the_authors_matrices_make_a_study(
     assert len(read_study(tmp_path / "theirs").runs) == 16
     assert call(monkeypatch, "--published", published_matrices, "--output", tmp_path / "theirs") == 0, "once more"
     assert call(monkeypatch, "--scenario", SMOKE, "--output", tmp_path / "theirs") == 1
-    assert "holds something else (study.json)" in capsys.readouterr().err
+    assert "study.json): choose a new folder" in capsys.readouterr().err
 
 
 # Real runs
