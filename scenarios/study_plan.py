@@ -115,11 +115,18 @@ class StudyPlan(BaseModel):
 
     def grown(self, wish: Wish, folder: Path) -> "StudyPlan":
         """This plan with what `wish` adds. Raises `SettingsError` where it is another study's."""
+        try:
+            common = self._common()
+        except SettingsError as error:
+            raise SettingsError(
+                f"the study in {folder} was begun by another version of Wardround ({error}): "
+                "go on with that one, or choose another folder"
+            ) from None
         if wish.scenario is None:
             config = changed_settings(self.settings, _common_only(wish.changes)).to_run_config()
         else:
             config = _common_settings(wish)
-        differs = Settings.from_run_config(config).changes_of_science(self._common())
+        differs = Settings.from_run_config(config).changes_of_science(common)
         if wish.cpus not in (None, self.cpus):
             differs.append(f"cpus = {wish.cpus} here, {self.cpus} there")
         if differs:

@@ -131,6 +131,13 @@ def test_another_study_is_refused_with_the_difference(wish: Wish, words: str, tm
         plan_of().grown(wish, tmp_path)
 
 
+def test_a_study_of_another_version_is_refused(tmp_path: Path) -> None:
+    plan = plan_of()
+    older = plan.model_copy(update={"settings": {k: v for k, v in plan.settings.items() if k != "sealing"}})
+    with pytest.raises(SettingsError, match=r"begun by another version of Wardround \(sealing is missing\)"):
+        older.grown(Wish(), tmp_path)
+
+
 def test_where_and_how_patiently_may_change(tmp_path: Path) -> None:
     grown = plan_of().grown(Wish(changes=("device=cpu", "patience-minutes=5")), tmp_path)
     assert all(cell.settings.training.device == "cpu" for cell in grown.cells())
