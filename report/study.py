@@ -88,6 +88,11 @@ class Missing(Entry):
     order_name: str
     reason: str
 
+    @property
+    def name(self) -> str:
+        """What the run is called, as in `RunEntry`."""
+        return cell_name(self.method, self.order_name, self.seed)
+
 
 class Spread(Entry):
     """Some values, their mean, and their standard deviation (n - 1; null where there is one value)."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scenarios import coordinator_cli, join_cli, model_cli
+from scenarios import compare_cli, coordinator_cli, join_cli, model_cli
 from scenarios.coordinator import CONNECTION, Coordinator
 from scenarios.going_on import Continuation, HowLaunched, plan_evaluation, plan_extension, plan_resume
 from scenarios.hospital_cli import hospital
@@ -29,6 +29,7 @@ STOPPED = 130
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 for command in (join_cli.init, join_cli.join, join_cli.unit):
     hospital.command()(command)
+cli.command()(compare_cli.compare)
 cli.command()(report)
 cli.add_typer(hospital, name="hospital")
 cli.add_typer(coordinator_cli.coordinator, name="coordinator")
@@ -48,20 +49,24 @@ def wardround() -> None:
 @cli.command()
 def run(
     scenario: Annotated[
-        Path | None, typer.Argument(help="Run-config file, such as scenarios/finetune.toml.  [default: quickstart]")
+        Path | None, typer.Argument(help="Run-config file, such as scenarios/finetune.toml.  (default: quickstart)")
     ] = None,
     change: Change = None,
     output: Annotated[
-        Path | None, typer.Option(help="New or empty folder for the results.  [default: a dated one under runs/]")
+        Path | None, typer.Option(help="New or empty folder for the results.  (default: a dated one under runs/)")
     ] = None,
     supernodes: Annotated[
-        int | None, typer.Option(min=1, help="Simulated SuperNodes.  [default: one a center]")
+        int | None, typer.Option(min=1, help="Simulated SuperNodes.  (default: one a center)")
     ] = None,
     cpus: Annotated[
         int, typer.Option(min=1, help="CPUs of a hospital; another number rounds otherwise, so R differs a little.")
     ] = 2,
     gpus: Annotated[
-        float | None, typer.Option(min=0, help="GPUs of a hospital.  [default: 1 where CUDA is there]")
+        float | None, typer.Option(min=0, help="GPUs of a hospital.  (default: 1 where CUDA is there)")
+    ] = None,
+    cores: Annotated[
+        int | None,
+        typer.Option(min=1, help="CPUs of all hospitals together: so many test at once.  (default: the machine's)"),
     ] = None,
     superlink: Annotated[
         str | None,
@@ -85,7 +90,7 @@ def run(
     Each method has its scenario, and -c method=NAME takes: single, finetune, replay, pooled, fedavg, lwf, ewc.
     """
     settings = load_settings(scenario, change or [], output)
-    launched = HowLaunched(run_config={}, supernodes=supernodes, cpus=cpus, gpus=gpus, superlink=superlink)
+    launched = HowLaunched(run_config={}, supernodes=supernodes, cpus=cpus, gpus=gpus, cores=cores, superlink=superlink)
     if coordinator is not None:
         launched = launched.model_copy(update=_connection(coordinator, superlink))
     _prepare(settings, launched)
@@ -186,6 +191,7 @@ def _follow(folder: Path, settings: Settings, launched: HowLaunched, verbose: bo
                 supernodes=launched.supernodes or len(settings.run.centers),
                 cpus=min(launched.cpus, os.cpu_count() or 1),
                 gpus=_gpus() if launched.gpus is None else launched.gpus,
+                cores=launched.cores,
             )
             launch(how, lambda line: _pass_on(line, verbose))
     except KeyboardInterrupt:
@@ -238,3 +244,7 @@ def main() -> None:
     except WardroundError as error:
         print(f"wardround: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

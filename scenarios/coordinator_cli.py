@@ -27,7 +27,7 @@ def _coordinator() -> None:
 def up(
     folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="The coordinator's folder.")] = Path("coordinator"),
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port on the loopback address.  [default: 9092]")
+        int | None, typer.Option(min=1, max=65535, help="Port on the loopback address.  (default: 9092)")
     ] = None,
     host: Annotated[
         list[str] | None,
@@ -108,7 +108,7 @@ def proxy(
     folder: Folder,
     listen: Annotated[str, typer.Option(metavar="[ADDRESS:]PORT", help="Where hospitals come.")] = "443",
     certificate: Annotated[
-        Path | None, typer.Option(help="The certificate (PEM chain) that hospitals see.  [default: the trial's]")
+        Path | None, typer.Option(help="The certificate (PEM chain) that hospitals see.  (default: the trial's)")
     ] = None,
     key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
     output: Annotated[Path | None, typer.Option(help="Write it here instead of printing it.", metavar="FILE")] = None,

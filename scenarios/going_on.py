@@ -40,6 +40,8 @@ class HowLaunched(BaseModel):
     cpus: int = 2
     gpus: float | None = None
     """None: one where CUDA is there."""
+    cores: int | None = None
+    """Of all simulated hospitals together; none: the machine's."""
     superlink: str | None = None
     """A connection of Flower's configuration; none: a SuperLink of our own, with simulated hospitals."""
     coordinator: str | None = None

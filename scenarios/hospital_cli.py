@@ -35,7 +35,7 @@ def _hospital() -> None:
 @hospital.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="Data folder, JSON file of a Decathlon list, or hospital.toml.")],
-    layout: Annotated[Layout | None, typer.Option(help="How the folder is laid out.  [default: as it shows]")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="How the folder is laid out.  (default: as it shows)")] = None,
     contrasts: Annotated[str, typer.Option(help="The contrasts to use.")] = ",".join(CONTRASTS),
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write findings as JSON.")] = None,
     output: Annotated[

@@ -31,7 +31,7 @@ HospitalFile = Annotated[
 def init(
     center: Annotated[str | None, typer.Option(help="The hospital's name in the study.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of images and labels.")] = None,
-    layout: Annotated[Layout | None, typer.Option(help="How it is laid out.  [default: as it shows]")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="How it is laid out.  (default: as it shows)")] = None,
     contrasts: Annotated[str | None, typer.Option(help="The contrasts to use, such as FLAIR,T2w.")] = None,
     role: Annotated[str | None, typer.Option(help="What the hospital lets be done: train, evaluate or both.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Folder for keys, logs and training under way.")] = None,
@@ -93,7 +93,7 @@ def join(
         ),
     ] = None,
     scenario: Annotated[
-        Path | None, typer.Option(help="For --dry-run: the settings of the run.  [default: quickstart]")
+        Path | None, typer.Option(help="For --dry-run: the settings of the run.  (default: quickstart)")
     ] = None,
 ) -> None:
     """Join the study and stay: run the hospital's node, start it again when it ends, stop it on Ctrl-C.

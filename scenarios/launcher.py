@@ -64,6 +64,8 @@ class Launch:
     """The CPU cores of each ClientApp; more than the machine has is an error."""
     gpus: float = 0.0
     """The GPUs of each ClientApp; 0.5 lets two share one."""
+    cores: int | None = None
+    """The CPU cores of all ClientApps together; none: the machine's."""
 
 
 def launch(launch: Launch, on_line: Callable[[str], None]) -> str:
@@ -169,10 +171,11 @@ def last_error(heard: Iterable[str]) -> str:
 
 def federation_config(launch: Launch) -> str:
     """The simulation's size, as `--federation-config` takes it."""
-    return (
+    config = (
         f"num-supernodes={launch.supernodes} client-resources-num-cpus={launch.cpus} "
         f"client-resources-num-gpus={float(launch.gpus)}"
     )
+    return config if launch.cores is None else f"{config} init-args-num-cpus={launch.cores}"
 
 
 def toml_lines(values: Mapping[str, Value]) -> str:

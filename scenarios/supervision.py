@@ -60,7 +60,7 @@ class Service:
 
 def keep_running(service: Service) -> NoReturn:
     """Run it until a signal or a `LaunchError` ends us; then nothing of it is left running."""
-    with signals_raise(), _marked() as mark, _rotated(service.log) as log:
+    with signals_raise(), marked() as mark, _rotated(service.log) as log:
         pause = FIRST_PAUSE
         while True:
             end = _run_once(service, mark, log)
@@ -113,8 +113,8 @@ def _run_once(service: Service, mark: str, log: logging.Logger) -> End:
 
 
 @contextmanager
-def _marked() -> Iterator[str]:
-    """A mark for our processes, and somebody who ends them should we be killed."""
+def marked() -> Iterator[str]:
+    """A mark for our processes, and somebody who ends those that carry it should we be killed."""
     mark = tempfile.mkdtemp(prefix="wardround-")
     undertaker = subprocess.Popen(
         [sys.executable, "-P", "-m", "scenarios.undertaker", mark],

@@ -1,6 +1,7 @@
 """What all tests share: a quiet Flower, a cache of their own, and a small run-config."""
 
 import os
+import signal
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -38,6 +39,14 @@ def undisturbed(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = Watched(WARDROUND, "run", *SMOKE, "--cpus", "1", "--output", folder / "run", log=folder / "log")
     assert run.end() == 0, run.tail()
     return folder / "run"
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Lets what a test starts hear Ctrl-C, which tests in the background ignore, and their children with them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

@@ -7,14 +7,12 @@ results of a run that nobody disturbed, to the last bit of R. The signals and pr
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scenarios.processes import parents_of_all
-from tests.watched import SMOKE, WARDROUND, Watched, command_of
+from tests.watched import SMOKE, WARDROUND, Watched, left_after
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -99,17 +97,7 @@ def survive(run: Watched, names: tuple[str, ...]) -> None:
     if not killed_itself:
         assert "wardround resume" in run.tail()
         assert "Traceback" not in "\n".join(line for line in run.lines if line.startswith("wardround"))
-    assert not left_of(kin)
-
-
-def left_of(pids: list[int], seconds: float = 30.0) -> list[str]:
-    """The command lines of the processes that have not ended after some time."""
-    deadline = time.monotonic() + seconds
-    while left := set(pids) & parents_of_all().keys():
-        if time.monotonic() > deadline:
-            return [f"{pid} {command_of(pid)[:120]}" for pid in left]
-        time.sleep(0.1)
-    return []
+    assert not left_after(kin)
 
 
 def steps_of(lines: list[str], center: str) -> list[int]:

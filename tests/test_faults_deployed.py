@@ -20,8 +20,8 @@ from client.node import phantom_settings
 from phantoms import hospital_folder
 from scenarios.plan import load_settings
 from scenarios.superlink import free_port, wait_for_health
-from tests.test_faults import left_of, results_of
-from tests.watched import SCRIPTS, SMOKE, WARDROUND, Watched, send
+from tests.test_faults import results_of
+from tests.watched import SCRIPTS, SMOKE, WARDROUND, Watched, left_after, send
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
 
@@ -141,7 +141,7 @@ def test_a_study_survives_what_can_befall_its_processes(deployment: Deployment, 
     deployment.superlink.end()
     assert run.end() == 1
     assert "wardround resume" in run.tail()
-    assert not left_of(kin)
+    assert not left_after(kin)
     deployment.start_superlink()
 
     run = deployment.run("resume", folder)

@@ -64,6 +64,8 @@ def test_federation_config_names_what_a_client_gets(tmp_path: Path) -> None:
     assert federation_config(Launch(tmp_path, {}, supernodes=8, cpus=2)) == (
         "num-supernodes=8 client-resources-num-cpus=2 client-resources-num-gpus=0.0"
     )
+    shared = federation_config(Launch(tmp_path, {}, supernodes=8, cpus=1, cores=3))
+    assert shared.endswith(" init-args-num-cpus=3")
 
 
 def listing(status: str, details: str) -> str:

@@ -6,7 +6,7 @@ import subprocess
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from scenarios.processes import descendants, parents_of_all, stop_all
@@ -110,3 +110,13 @@ def send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         return
+
+
+def left_after(pids: Iterable[int], seconds: float = 30.0) -> list[str]:
+    """The processes that have not ended after some time, by id and command line."""
+    deadline = time.monotonic() + seconds
+    while left := set(pids) & parents_of_all().keys():
+        if time.monotonic() > deadline:
+            return [f"{pid} {command_of(pid)[:120]}" for pid in left]
+        time.sleep(0.1)
+    return []

@@ -1,0 +1,104 @@
+"""From the results of a study's runs to `study.json`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from report.study import Costs, Missing, RunEntry, Study, run_entry
+from scenarios.cells import RUNS, CellFolder
+from scenarios.outcome import MEND, read_results
+from scenarios.study_plan import Cell, StudyPlan
+from shared.errors import ResultsError
+from shared.settings import CIRCUMSTANCES
+
+NOT_YET = "not run yet"
+
+
+def collect(folder: Path, plan: StudyPlan, failed: Mapping[str, str]) -> Study:
+    """All that the runs of a study have found so far; `failed` gives reasons by name.
+
+    A run whose results cannot be used is a missing one, with the reason.
+    """
+    runs: list[RunEntry] = []
+    missing: list[Missing] = []
+    versions: dict[str, list[str]] = {}
+    for cell in plan.cells():
+        place = CellFolder(folder, cell.name)
+        reason = failed.get(cell.name, NOT_YET)
+        if place.state == "finished":
+            try:
+                results = finished_results(place, cell)
+                runs.append(_entry(place, cell, results))
+                for name, version in results["versions"].items():
+                    if version not in versions.setdefault(name, []):
+                        versions[name].append(version)
+                continue
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                reason = f"{place.run / 'results.json'} is damaged ({type(error).__name__}: {error}): {MEND}"
+            except ResultsError as error:
+                reason = str(error)
+        missing.append(Missing(method=cell.method, seed=cell.seed, order_name=cell.order_name, reason=reason))
+    return Study(
+        title=plan.title,
+        created=plan.created,
+        methods=plan.methods,
+        seeds=plan.seeds,
+        orders=plan.orders,
+        centers=plan.centers,
+        settings=plan.common,
+        versions={name: " and ".join(found) for name, found in versions.items()},
+        runs=tuple(runs),
+        missing=tuple(missing),
+    )
+
+
+def finished_results(place: CellFolder, cell: Cell) -> dict[str, Any]:
+    """`results.json` of a finished run. Raises `ResultsError` where it is damaged, or of another run."""
+    results = read_results(place.run)
+    theirs, ours = results.get("settings", {}), cell.settings.to_run_config()
+    differs = [
+        f"{key} = {theirs.get(key)!r} there, {value!r} in the plan"
+        for key, value in ours.items()
+        if key not in CIRCUMSTANCES and theirs.get(key) != value
+    ]
+    if differs:
+        raise ResultsError(f"{place.run} holds another run ({'; '.join(differs)}): move it away, and run again")
+    return results
+
+
+def _entry(place: CellFolder, cell: Cell, results: dict[str, Any]) -> RunEntry:
+    record = place.read_record()
+    costs = Costs(
+        folder=f"{RUNS}/{place.name}",
+        seconds=record.seconds,
+        training_seconds=sum(stage["training_seconds"] for stage in results["stages"]),
+        bytes_moved=bytes_moved(results, _size(place.run / "model.safetensors")),
+        peak_mb=record.peak_mb,
+    )
+    return run_entry(cell.method, cell.seed, cell.order_name, results["order"], results["R"], costs)
+
+
+def bytes_moved(results: Mapping[str, Any], model_bytes: int | None) -> int | None:
+    """Bytes of models and exemplars to and from the hospitals, reckoned from the size of a model file.
+
+    For each training the model goes to a center and comes back, with what travels beside it; then
+    it goes to every center to be tested. None for pooled training, which would have to move the
+    images themselves.
+    """
+    if results["method"] == "pooled" or model_bytes is None:
+        return None
+    stages: list[dict[str, Any]] = results["stages"]
+    trainings = sum(sum(len(part["centers"]) for part in stage.get("rounds", ())) or 1 for stage in stages)
+    tests = len(results["R"]) * len(results["order"])
+    # The memory so far goes there, and what is added comes back: together, the memory after the stage.
+    memory = sum(int(stage["memory_bytes"]) for stage in stages)
+    # The importance of the parameters (ewc) comes back whole from each stage, and goes to the next.
+    importance = [int(stage.get("importance_bytes", 0)) for stage in stages]
+    return (2 * trainings + tests) * model_bytes + memory + sum(importance) + sum(importance[:-1])
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
