@@ -10,6 +10,7 @@ import typer
 from report.published import read_published
 from report.study import STUDY, write_study
 from scenarios.cells import CELLS, LOGS, RUNS
+from scenarios.report_cli import write_report
 from scenarios.study_file import read_study_file
 from scenarios.study_jobs import cores_here, cpus_of_a_hospital
 from scenarios.study_outcome import describe_study
@@ -100,6 +101,8 @@ def compare(
             print(f"wardround: stopped; nothing is left running; {hint}", file=sys.stderr)
             raise typer.Exit(STOPPED) from None
     say("\n" + describe_study(found, folder))
+    if found.runs:
+        say(f"report  {write_report(folder)}")
     if found.missing:
         raise LaunchError(
             f"{len(found.missing)} of {len(found.missing) + len(found.runs)} runs are missing: "
@@ -115,6 +118,7 @@ def _take(published: Path, folder: Path) -> None:
         _check_fresh(folder, {STUDY, *REPORT})
         write_study(folder, found)
     say(describe_study(found, folder))
+    say(f"report  {write_report(folder)}")
 
 
 def say(line: str) -> None:
