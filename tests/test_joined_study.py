@@ -35,9 +35,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterato
         yield started
 
 
-def begin(deployment: Deployment, name: str, *changes: str) -> Watched:
+def begin(deployment: Deployment, name: str, *changes: str, method: str = "replay") -> Watched:
     """The coordinator's command for a study over all that joined, into the folder `name`."""
-    pairs = ["method=replay", f"centers={','.join(deployment.joined)}", *ROUGH, *changes]
+    pairs = [f"method={method}", f"centers={','.join(deployment.joined)}", *ROUGH, *changes]
     words = [word for pair in pairs for word in ("-c", pair)]
     return deployment.run("run", *words, "--output", deployment.folder / name, "--coordinator", deployment.coordinator)
 
@@ -142,6 +142,16 @@ def test_one_hospital_that_insists_on_sealing_ends_an_unsealed_study(deployment:
     run = begin(deployment, "insisted", "sealing=off")
     assert run.end(300) == 1
     assert re.search(rf"\b{second}\b.*(seal)", "\n".join(run.lines)), run.tail()
+
+
+@pytest.mark.parametrize("method", ["fedavg", "ewc"])
+def test_methods_that_share_no_crop_work_between_real_hospitals_too(deployment: Deployment, method: str) -> None:
+    run = begin(deployment, method, "rounds=2", method=method)
+    assert run.end(600) == 0, run.tail()
+    results = results_of(deployment.folder / method)
+    assert all(cell is not None for row in results["R"] for cell in row)
+    assert len(results["R"]) == (1 if method == "fedavg" else 3)
+    assert not Journal.open(deployment.folder / method).memory()
 
 
 def test_a_withdrawal_during_the_study_is_heard_and_confirmed_in_both_logs(deployment: Deployment) -> None:
