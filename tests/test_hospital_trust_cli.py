@@ -105,7 +105,7 @@ def test_a_dry_run_of_a_method_shows_all_that_it_would_send(
     scenario = tmp_path / "scenario.toml"
     config = study.config | {"method": method}
     scenario.write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in config.items()))
-    code, _, error = call("dry-run", study.toml("grace"), "--output", tmp_path / "out", "--scenario", scenario)
+    code, _, error = call("join", study.toml("grace"), "--dry-run", tmp_path / "out", "--scenario", scenario)
     assert (code, error) == (0, "")
     sent = (tmp_path / "out" / "2-train.txt").read_text()
     assert "model.head.bias: float32 (1,)" in sent
