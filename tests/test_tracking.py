@@ -193,6 +193,7 @@ def test_mlflow_has_what_the_run_computes_as_parameters(journey: Setup) -> None:
     _, (run,) = mlflow_runs(course.folder)
     assert run.data.params == {key: str(value) for key, value in science(course.settings).items()}
     assert (run.info.run_name, run.info.status) == ("replay-given-seed0", "FINISHED")
+    assert run.info.artifact_uri.startswith((course.folder / "tracking").as_uri()), "for what people add to it"
 
 
 def test_mlflow_says_that_a_run_failed(journey: Setup) -> None:
