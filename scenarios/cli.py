@@ -18,6 +18,7 @@ from scenarios.plan import app_folder, load_settings
 from scenarios.remote import run_on
 from scenarios.report_cli import report
 from server.journal import FOLDER
+from server.tracking import check_tracking
 from shared.errors import CenterError, LaunchError, ResultsError, SettingsError, WardroundError
 from shared.places import check_fresh, claimed, results_folder
 from shared.progress import MARK
@@ -171,8 +172,9 @@ def _connection(folder: Path, superlink: str | None) -> dict[str, str]:
 
 
 def _prepare(settings: Settings, launched: HowLaunched) -> None:
-    """Make sure of simulated hospitals' data; deployed ones have theirs."""
+    """Make sure of what a simulation needs on this machine: hospitals' data, and what tracks the run."""
     if launched.superlink is None:
+        check_tracking(settings)
         prepare_hospitals(settings, say)
 
 

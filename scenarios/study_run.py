@@ -21,6 +21,7 @@ from scenarios.study_plan import Cell, StudyPlan
 from scenarios.study_results import collect, finished_results
 from scenarios.study_watch import watching
 from scenarios.study_work import Progress, StudyWork, seconds_of_methods
+from server.tracking import check_tracking
 from shared.errors import ResultsError
 
 
@@ -44,6 +45,7 @@ def run_study(folder: Path, plan: StudyPlan, share: Share, say: Callable[[str], 
         found = collect(folder, plan, {})
         write_study(folder, found)
         return found
+    check_tracking(cells[0].settings)
     prepare_hospitals(cells[0].settings, say)
     for cell in waiting:
         places[cell.name].prepare(cell)

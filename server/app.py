@@ -16,6 +16,7 @@ from server.roster import Roster, call_roll
 from server.rounds import Rounds
 from server.strategy import Visits
 from server.terms import check_terms
+from server.tracking import check_tracking, tracked
 from shared.errors import ResultsError, WardroundError
 from shared.places import check_fresh, claimed, results_folder
 from shared.progress import say
@@ -33,6 +34,7 @@ def main(grid: Grid, context: Context) -> None:
     started = time.monotonic()
     run_config: dict[str, Any] = dict(context.run_config)
     settings = Settings.from_run_config(run_config)
+    check_tracking(settings)
     folder = results_folder(settings.run)
     say(f"results: {folder}")
     with claimed(folder):
@@ -40,9 +42,11 @@ def main(grid: Grid, context: Context) -> None:
         course = plan_course(journal.order, settings.run)
         journal.add_attempt(context.run_id, journal.where(course), versions())
         try:
-            STRATEGIES.get(settings.run.method, Visits)(settings, roster, course, journal).start(grid)
-            journal.end_attempt()
-            write_results(folder, settings, course, journal)
+            with tracked(settings, folder) as tracking:
+                strategy = STRATEGIES.get(settings.run.method, Visits)
+                strategy(settings, roster, course, journal, tracking).start(grid)
+                journal.end_attempt()
+                tracking.end(len(course), write_results(folder, settings, course, journal))
         except WardroundError as error:
             with suppress(ResultsError):  # the disk may be what failed
                 journal.end_attempt(str(error))

@@ -30,10 +30,10 @@ from shared.transfer import (
 PACKAGES = ("wardround", "flwr", "torch", "monai", "nibabel", "numpy")
 
 
-def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], journal: Journal) -> None:
+def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], journal: Journal) -> dict[str, Any]:
     """Write all that the journal of a finished run says. Raises `ResultsError` where the disk refuses.
 
-    `results.json` comes last: where it is, all is there.
+    `results.json` comes last: where it is, all is there. Returns what is in it.
     """
     records = journal.records(course)
     summary = summarise(settings, journal.order, records) | {"history": history(journal)}
@@ -53,6 +53,7 @@ def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], j
     except OSError as error:
         reason = error.strerror or error
         raise ResultsError(f"results cannot be written to {folder} ({reason}): free or choose another disk") from None
+    return summary
 
 
 def history(journal: Journal) -> dict[str, Any]:

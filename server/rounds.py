@@ -18,6 +18,7 @@ from server.inspection import figures_problem, inspect_reply
 from server.journal import Journal
 from server.roster import Roster
 from server.strategy import Visits
+from server.tracking import OFF, Tracking
 from shared.archive import KeptVisit
 from shared.errors import CenterError, MessageError
 from shared.messages import TrainFigures, TrainReply, TrainRequest, TrainTask, pack_train_request, unpack_train_reply
@@ -28,8 +29,15 @@ from shared.settings import Settings
 class Rounds(Visits):
     """Train at all centers, average, and go on; test at all of them after the last round."""
 
-    def __init__(self, settings: Settings, roster: Roster, course: tuple[Stage, ...], journal: Journal) -> None:
-        super().__init__(settings, roster, course, journal)
+    def __init__(
+        self,
+        settings: Settings,
+        roster: Roster,
+        course: tuple[Stage, ...],
+        journal: Journal,
+        tracking: Tracking = OFF,
+    ) -> None:
+        super().__init__(settings, roster, course, journal, tracking)
         self._averaging = FedAvg()
         self._requests: dict[str, TrainRequest] = {}
         self._parts: dict[str, KeptVisit] = {}

@@ -19,6 +19,7 @@ from server.entries import mean_dice
 from server.inspection import inspect_reply, tests_problem
 from server.journal import Journal
 from server.roster import Roster
+from server.tracking import OFF, Tracking
 from shared.clock import utc_now
 from shared.contribution import Contribution
 from shared.courier import hand_on
@@ -45,11 +46,19 @@ from shared.settings import Settings
 class Visits(Strategy):
     """Train at one center after another, and test at all of them after each."""
 
-    def __init__(self, settings: Settings, roster: Roster, course: tuple[Stage, ...], journal: Journal) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        roster: Roster,
+        course: tuple[Stage, ...],
+        journal: Journal,
+        tracking: Tracking = OFF,
+    ) -> None:
         self._settings = settings
         self._roster = roster
         self._course = course
         self._journal = journal
+        self._tracking = tracking
         self._ttl = settings.run.message_hours * 3600
         self._fresh: Weights = {}
         self._memory: tuple[Contribution, ...] = ()
@@ -81,14 +90,13 @@ class Visits(Strategy):
                 result.arrays = self._train(grid, round_, stage, result.arrays)
             loss = self._journal.figures(stage.index).final_loss
             result.train_metrics_clientapp[round_] = MetricRecord({"loss": loss})
-            if not stage.tested:
-                continue
-            if self._journal.untested(stage.index):
+            if stage.tested and self._journal.untested(stage.index):
                 self._test(grid, round_, stage, result.arrays)
-            row = self._journal.row(stage.index)
-            result.evaluate_metrics_clientapp[round_] = MetricRecord(
-                {center: mean_dice(row.tests[center]) for center in self._journal.order if center in row.tests}
-            )
+            records = self._journal.records(self._course)[:round_]
+            if stage.tested:
+                result.evaluate_metrics_clientapp[round_] = MetricRecord({**records[-1].row})
+            # Those that were known before, too: a run that goes on is tracked anew.
+            self._tracking.stage(records)
         return result
 
     def summary(self) -> None:

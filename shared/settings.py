@@ -83,6 +83,8 @@ class RunSettings(Group):
     """Time to live of a message and its reply."""
     patience_minutes: float = Field(ge=0)
     """How long a center that was lost, or crashed, during a stage is waited for and asked again."""
+    tracking: Literal["off", "tensorboard", "mlflow"]
+    """Whether the run can be looked at in one of these; in `output_dir` alone (server/tracking.py)."""
 
     @field_validator("centers")
     @classmethod
@@ -217,6 +219,7 @@ CIRCUMSTANCES = {
     "wait-seconds",
     "message-hours",
     "patience-minutes",
+    "tracking",
     "data-dir",
     "cache-dir",
     "device",

@@ -51,6 +51,18 @@ def test_bad_input_ends_with_one_line(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("command", ["run", "compare"])
+def test_a_package_for_tracking_that_is_missing_is_named_before_hospitals_are_made(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    changes = ("-c", "tracking=mlflow", "-c", f"cache-dir={tmp_path / 'cache'}")
+    code, error = call(monkeypatch, capsys, command, *changes, "--output", str(tmp_path / "results"))
+    assert code == 1
+    assert "pip install -e '.[tracking]'" in error
+    assert not (tmp_path / "cache").exists()
+
+
 def test_the_help_of_run_lists_every_method() -> None:
     shown = CliRunner().invoke(cli, ["run", "--help"]).stdout
     assert set(get_args(Method)) <= set(re.findall(r"\w+", shown.partition("NAME takes: ")[2].partition(".")[0]))

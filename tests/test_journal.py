@@ -432,6 +432,7 @@ OTHERWISE: dict[str, Any] = {
     "carry": "encoder",
     "output-dir": "/elsewhere",
     "resume": True,
+    "tracking": "tensorboard",
     "data-dir": "/elsewhere",
     "cache-dir": "/elsewhere",
     "contrasts": "T2w",

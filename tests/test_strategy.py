@@ -18,6 +18,7 @@ from server.entries import StageRecord
 from server.journal import Journal
 from server.roster import Roster
 from server.strategy import Visits
+from server.tracking import OFF, Tracking
 from shared.contribution import PlainContribution
 from shared.errors import CenterError
 from shared.memory import Exemplar, center_budget
@@ -109,7 +110,7 @@ class Journey:
     folder: Path
     journals: list[Journal] = field(default_factory=list)
 
-    def start(self, initial: ArrayRecord | None = None) -> Result:
+    def start(self, initial: ArrayRecord | None = None, tracking: Tracking = OFF) -> Result:
         """From the start, or from where the journal is."""
         cards = {
             c: CenterCard(center=c, training_subjects=2, test_subjects=2, contrasts=("FLAIR",), fingerprint="f")
@@ -121,7 +122,7 @@ class Journey:
         else:
             self.journals.append(Journal.create(self.folder, self.settings, CENTERS, cards))
         strategy = STRATEGIES.get(self.settings.run.method, Visits)
-        return strategy(self.settings, roster, self.course, self.journals[-1]).start(self.grid, initial)
+        return strategy(self.settings, roster, self.course, self.journals[-1], tracking).start(self.grid, initial)
 
     @property
     def course(self) -> tuple[Stage, ...]:
