@@ -3,26 +3,28 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scenarios import compare_cli, coordinator_cli, join_cli, model_cli
 from scenarios.coordinator import CONNECTION, Coordinator
-from scenarios.going_on import Continuation, HowLaunched, plan_evaluation, plan_extension, plan_resume
 from scenarios.hospital_cli import hospital
-from scenarios.hospitals import prepare_hospitals
+from scenarios.how_launched import HowLaunched
 from scenarios.launcher import Launch, launch
 from scenarios.outcome import describe, read_results
 from scenarios.plan import app_folder, load_settings
 from scenarios.remote import run_on
 from scenarios.report_cli import report
-from server.journal import FOLDER
 from server.tracking import check_tracking
 from shared.errors import CenterError, LaunchError, ResultsError, SettingsError, WardroundError
-from shared.places import check_fresh, claimed, results_folder
+from shared.places import JOURNAL, check_fresh, claimed, results_folder
 from shared.progress import MARK
 from shared.settings import Settings
+
+# What brings in torch and Flower takes seconds, which --help and other commands need not wait for.
+if TYPE_CHECKING:
+    from scenarios.going_on import Continuation
 
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -111,6 +113,8 @@ def resume(run: Run, change: Change = None, verbose: Verbose = False) -> None:
     What would change the science of the run is refused; how long to wait, where data lie, or
     the device may be changed with -c.
     """
+    from scenarios.going_on import plan_resume
+
     going = plan_resume(run, change or [])
     for damage in going.damaged:
         say(f"damaged: {damage}")
@@ -134,6 +138,8 @@ def extend(
     The others do not train again. The models of earlier stages are tested at the new hospital,
     so that R grows by a whole row and column.
     """
+    from scenarios.going_on import plan_extension
+
     going = plan_extension(run, center, output, _prepare)
     _follow(going.folder, going.settings, going.launched, verbose)
     say("\n" + describe(read_results(going.folder), going.folder))
@@ -146,6 +152,8 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Ask a hospital again for the test scores that a finished run lacks."""
+    from scenarios.going_on import plan_evaluation
+
     going = plan_evaluation(run, center)
     if going.remains:
         _go_on(going, verbose)
@@ -157,7 +165,7 @@ def evaluate(
         raise CenterError(f"center {center} still lacks {len(still)} of its scores: it {still[0]['reason']}")
 
 
-def _go_on(going: Continuation, verbose: bool) -> None:
+def _go_on(going: "Continuation", verbose: bool) -> None:
     _prepare(going.settings, going.launched)
     _follow(going.folder, going.settings, going.launched, verbose)
 
@@ -174,6 +182,8 @@ def _connection(folder: Path, superlink: str | None) -> dict[str, str]:
 def _prepare(settings: Settings, launched: HowLaunched) -> None:
     """Make sure of what a simulation needs on this machine: hospitals' data, and what tracks the run."""
     if launched.superlink is None:
+        from scenarios.hospitals import prepare_hospitals
+
         check_tracking(settings)
         prepare_hospitals(settings, say)
 
@@ -214,7 +224,7 @@ def _written(folder: Path) -> Any:
 
 
 def _how_to_resume(folder: Path) -> str:
-    return f"; go on with: wardround resume {folder}" if (folder / FOLDER).is_dir() else ""
+    return f"; go on with: wardround resume {folder}" if (folder / JOURNAL).is_dir() else ""
 
 
 def say(line: str) -> None:

@@ -7,15 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from scenarios.plan import Value, changed_settings
+from scenarios.how_launched import HowLaunched
+from scenarios.plan import changed_settings
 from server.course import plan_course
 from server.entries import Parent
 from server.journal import FOLDER, Journal
-from shared.durable import read_document, write_document
-from shared.errors import DamagedError, ResultsError, SettingsError
-from shared.places import LAUNCH, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
+from shared.errors import ResultsError, SettingsError
+from shared.places import absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
 from shared.settings import Settings
 
 NOTHING = "writing the results"
@@ -27,47 +25,6 @@ NOT_EXTENDED = {
     "fedavg": "one more center would have had its part in every average, so that all rounds are to be done anew",
 }
 """The methods whose runs no center can be added to, and why."""
-
-
-class HowLaunched(BaseModel):
-    """How the command line started a run; it goes on in the same way, so that it rounds alike."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run_config: dict[str, Value]
-    supernodes: int | None = None
-    """Simulated ones; none: one a center."""
-    cpus: int = 2
-    gpus: float | None = None
-    """None: one where CUDA is there."""
-    cores: int | None = None
-    """Of all simulated hospitals together; none: the machine's."""
-    superlink: str | None = None
-    """A connection of Flower's configuration; none: a SuperLink of our own, with simulated hospitals."""
-    coordinator: str | None = None
-    """The folder that holds that configuration; none: the user's own."""
-
-    def save(self, folder: Path) -> None:
-        """Note it in the results folder. Raises `ResultsError`."""
-        try:
-            write_document(folder / LAUNCH, self.model_dump())
-        except OSError as error:
-            raise ResultsError(
-                f"results folder {folder} cannot be written ({error.strerror or error}): choose another folder"
-            ) from None
-
-    @classmethod
-    def load(cls, folder: Path) -> "HowLaunched | None":
-        """What was noted in a results folder, or nothing where Flower's own command started the run."""
-        try:
-            return cls.model_validate(read_document(folder / LAUNCH))
-        except FileNotFoundError:
-            return None
-        except (DamagedError, ValidationError) as error:
-            reason = str(error).splitlines()[0]
-            raise ResultsError(
-                f"{folder / LAUNCH} cannot be used ({reason}): delete it, then defaults are used"
-            ) from None
 
 
 @dataclass(frozen=True)

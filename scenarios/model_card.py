@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from scenarios.going_on import HowLaunched
+from scenarios.how_launched import HowLaunched
 from shared.model_file import Model
 from shared.scores import Scores
 from shared.settings import CIRCUMSTANCES

@@ -12,7 +12,6 @@ from report.study import Study, write_study
 from scenarios.cell_process import Task, Workers, local_workers
 from scenarios.cells import CellFolder
 from scenarios.cluster import Need, cluster_address, cluster_workers
-from scenarios.hospitals import prepare_hospitals
 from scenarios.memory_use import free_mb
 from scenarios.processes import signals_raise
 from scenarios.study_jobs import Machine, choose_jobs, cores_here, expected_mb
@@ -46,6 +45,8 @@ def run_study(folder: Path, plan: StudyPlan, share: Share, say: Callable[[str], 
         write_study(folder, found)
         return found
     check_tracking(cells[0].settings)
+    from scenarios.hospitals import prepare_hospitals  # Flower takes seconds, which --help need not wait for
+
     prepare_hospitals(cells[0].settings, say)
     for cell in waiting:
         places[cell.name].prepare(cell)

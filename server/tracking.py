@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from server.entries import StageRecord
 from shared.errors import SettingsError
 from shared.progress import say
 from shared.settings import CIRCUMSTANCES, RunConfig, Settings
+
+if TYPE_CHECKING:  # for the command line, which checks settings without any torch
+    from server.entries import StageRecord
 
 FOLDER = "tracking"
 """In a results folder."""
@@ -117,7 +119,7 @@ class Tracking:
         with self._tolerant():
             self._sink = open_sink() if open_sink else None
 
-    def stage(self, records: Sequence[StageRecord]) -> None:
+    def stage(self, records: "Sequence[StageRecord]") -> None:
         """Track the last of the stages that a run has finished so far."""
         with self._tolerant():
             if self._sink:
@@ -173,7 +175,7 @@ def tracked(settings: Settings, results: Path) -> Iterator[Tracking]:
         tracking.close()
 
 
-def stage_figures(records: Sequence[StageRecord]) -> dict[str, float]:
+def stage_figures(records: "Sequence[StageRecord]") -> dict[str, float]:
     """What the last of these stages reached and cost, by name.
 
     `dice/CENTER` is the row of R; `dice-seen/mean` its mean over the centers that the model was
@@ -195,7 +197,7 @@ def stage_figures(records: Sequence[StageRecord]) -> dict[str, float]:
     }
 
 
-def seen_centers(records: Sequence[StageRecord]) -> set[str]:
+def seen_centers(records: "Sequence[StageRecord]") -> set[str]:
     """The centers that the last stage's model was trained at, since it was a fresh network."""
     seen: set[str] = set()
     for record in reversed(records):

@@ -97,6 +97,14 @@ def test_results_are_never_overwritten(
     assert (tmp_path / "results.json").read_text() == "precious"
 
 
+def test_a_command_brings_in_no_library_that_it_does_not_need() -> None:
+    """`enroll`, `join` and `--help` start at once, and what stays joined for months takes little memory."""
+    heavy = {"torch", "monai", "flwr", "ray", "matplotlib", "nilearn", "pandas", "scipy"}
+    code = f"import sys, scenarios.cli; print(sorted({heavy!r} & set(sys.modules)))"
+    told = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == "[]"
+
+
 def test_help_shows_the_next_step() -> None:
     shown = subprocess.run([WARDROUND, "--help"], capture_output=True, text=True, check=True).stdout
     assert "run" in shown
