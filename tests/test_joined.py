@@ -23,8 +23,7 @@ from tests.conftest import ROOT
 from tests.deployment import Deployment, Joining, simulated_data, status_of, three_joined, wait_until
 from tests.watched import SCRIPTS, SMOKE, Watched, command_of, send
 
-# One deployment, so one process, whatever else runs beside it.
-pytestmark = [pytest.mark.deployed, pytest.mark.timeout(900), pytest.mark.xdist_group("joined")]
+pytestmark = [pytest.mark.deployed, pytest.mark.timeout(900)]
 
 
 ROUGH = ("-c", "steps=2")

@@ -23,8 +23,7 @@ from tests.deployment import Deployment, data_of_three, policy_of, three_joined
 from tests.test_faults import results_of
 from tests.watched import Watched
 
-# One deployment, so one process, whatever else runs beside it.
-pytestmark = [pytest.mark.deployed, pytest.mark.timeout(900), pytest.mark.xdist_group("study")]
+pytestmark = [pytest.mark.deployed, pytest.mark.timeout(900)]
 
 ROUGH = ("spacing=4", "features=4", "steps=4", "batch-size=4", "patch-size=16", "exemplar-mm=64", "order=given")
 
