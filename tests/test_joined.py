@@ -172,7 +172,7 @@ def test_a_coordinator_s_other_code_does_not_run_at_a_hospital_and_the_study_end
 ) -> None:
     altered = tmp_path / "altered"
     ran = tmp_path / "ran"
-    for part in ("client", "server", "shared", "scenarios", "phantoms"):
+    for part in ("client", "server", "shared", "scenarios", "phantoms", "report"):
         shutil.copytree(ROOT / part, altered / part, ignore=shutil.ignore_patterns("__pycache__"))
     for part in ("pyproject.toml", "LICENSE", "README.md"):
         shutil.copy(ROOT / part, altered)
