@@ -12,14 +12,15 @@ from scenarios.coordinator import CONNECTION, Coordinator
 from scenarios.hospital_cli import hospital
 from scenarios.how_launched import HowLaunched
 from scenarios.launcher import Launch, launch
-from scenarios.outcome import describe, read_results
+from scenarios.outcome import describe
 from scenarios.plan import app_folder, load_settings
 from scenarios.remote import run_on
 from scenarios.report_cli import report
 from server.tracking import check_tracking
 from shared.errors import CenterError, LaunchError, ResultsError, SettingsError, WardroundError
-from shared.places import JOURNAL, check_fresh, claimed, results_folder
+from shared.places import JOURNAL, RESULTS, check_fresh, claimed, results_folder
 from shared.progress import MARK
+from shared.run_results import read_results
 from shared.settings import Settings
 
 # What brings in torch and Flower takes seconds, which --help and other commands need not wait for.
@@ -214,12 +215,12 @@ def _follow(folder: Path, settings: Settings, launched: HowLaunched, verbose: bo
         hint = "" if "wardround resume" in str(error) else _how_to_resume(folder)
         raise LaunchError(f"{error}{hint}") from None
     if _written(folder) == written:
-        raise ResultsError(f"the run ended, but {folder / 'results.json'} was not written: look at its log")
+        raise ResultsError(f"the run ended, but {folder / RESULTS} was not written: look at its log")
 
 
 def _written(folder: Path) -> Any:
     """Changes when results are written."""
-    path = folder / "results.json"
+    path = folder / RESULTS
     return path.stat().st_ino if path.is_file() else None
 
 

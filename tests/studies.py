@@ -61,10 +61,12 @@ def write_run(folder: Path, run: RunEntry, tests: int = 2, **changes: Any) -> No
         "order": run.order,
         "seed": run.seed,
         "R": run.R,
+        "acc": run.acc,
+        "bwt": run.bwt,
+        "missing": [],
         "settings": {"order": "descending", "data-dir": "", "steps": 3, "seed": run.seed, "method": run.method},
         "versions": {"python": "3.11"},
-        "stages": [{"training_seconds": 1.5} for _ in run.R],
-        "missing": [],
+        "stages": [{"training_seconds": 1.5, "memory_bytes": 7} for _ in run.R],
         "history": {"extends": None, "attempts": [], "interruptions": []},
         "test_scores": [
             {"stage": i, "center": center, "subject": f"{center}-{n}", "contrast": "FLAIR", "dice": cell, "recall": 0.5}

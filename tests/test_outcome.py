@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from scenarios.outcome import describe, read_results
+from scenarios.outcome import describe
 from shared.errors import ResultsError
+from shared.run_results import read_results
 
 
 def results(**changes: Any) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def test_a_missing_cell_is_a_dash_and_the_means_say_so(tmp_path: Path) -> None:
 
 
 def test_results_that_are_not_there_or_damaged_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ResultsError, match="cannot be read"):
+    with pytest.raises(ResultsError, match=r"holds no results\.json"):
         read_results(tmp_path)
     (tmp_path / "results.json").write_text(json.dumps(results())[:20])
     with pytest.raises(ResultsError, match="is damaged"):
