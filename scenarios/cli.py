@@ -31,12 +31,6 @@ STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (join_cli.init, join_cli.join, join_cli.unit):
-    hospital.command()(command)
-cli.command()(compare_cli.compare)
-cli.command()(report)
-cli.add_typer(hospital, name="hospital")
-cli.add_typer(coordinator_cli.coordinator, name="coordinator")
 
 Change = Annotated[
     list[str] | None, typer.Option("-c", metavar="KEY=VALUE", help="Change one key of the run-config; repeatable.")
@@ -246,8 +240,12 @@ def _gpus() -> float:
     return 1.0 if torch.cuda.is_available() else 0.0
 
 
-for use in (model_cli.segment, model_cli.export):
-    cli.command()(use)
+for command in (compare_cli.compare, report, model_cli.segment, model_cli.export):
+    cli.command()(command)
+for own in (join_cli.init, join_cli.join, join_cli.unit):
+    hospital.command()(own)
+cli.add_typer(hospital, name="hospital")
+cli.add_typer(coordinator_cli.coordinator, name="coordinator")
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ import typer
 from client.naming import counted
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.places import private_output
+from shared.settings import DEVICE
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +87,7 @@ def export(
 def _device(name: str) -> "torch.device":
     from client.trainer import choose_device
 
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+    if not re.fullmatch(DEVICE, name):
         raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:N")
     device = choose_device(name)
     import torch
