@@ -45,6 +45,7 @@ def _entry(folder: Path, results: dict[str, Any], names: dict[tuple[str, ...], s
     try:
         costs = Costs(
             folder=str(folder),
+            not_asked=results.get("not_asked", 0),
             # An extended run's earlier stages were another run's.
             seconds=None if extends or not attempts else sum(map(_lasted, attempts)),
             training_seconds=sum(stage["training_seconds"] for stage in results["stages"]),

@@ -70,6 +70,7 @@ def _entry(place: CellFolder, cell: Cell, results: dict[str, Any]) -> RunEntry:
     record = place.read_record()
     costs = Costs(
         folder=f"{RUNS}/{place.name}",
+        not_asked=results["not_asked"],
         seconds=record.seconds,
         training_seconds=sum(stage["training_seconds"] for stage in results["stages"]),
         bytes_moved=bytes_moved(results, _size(place.run / "model.safetensors")),
@@ -82,14 +83,14 @@ def bytes_moved(results: Mapping[str, Any], model_bytes: int | None) -> int | No
     """Bytes of models and exemplars to and from the hospitals, reckoned from the size of a model file.
 
     For each training the model goes to a center and comes back, with what travels beside it; then
-    it goes to every center to be tested. None for pooled training, which would have to move the
+    it goes to every center that is to test it. None for pooled training, which would have to move the
     images themselves.
     """
     if results["method"] == "pooled" or model_bytes is None:
         return None
     stages: list[dict[str, Any]] = results["stages"]
     trainings = sum(sum(len(part["centers"]) for part in stage.get("rounds", ())) or 1 for stage in stages)
-    tests = len(results["R"]) * len(results["order"])
+    tests = len(results["R"]) * len(results["order"]) - int(results["not_asked"])
     # The memory so far goes there, and what is added comes back: together, the memory after the stage.
     memory = sum(int(stage["memory_bytes"]) for stage in stages)
     # The importance of the parameters (ewc) comes back whole from each stage, and goes to the next.

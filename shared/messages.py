@@ -231,6 +231,13 @@ def pack_header(header: Header) -> RecordDict:
     return RecordDict({"header": ConfigRecord({"json": header.model_dump_json()})})
 
 
+def content_bytes(records: RecordDict) -> int:
+    """Bytes of a message's content: its arrays as they are packed, and its words."""
+    arrays = sum(len(array.data) for record in records.array_records.values() for array in record.values())
+    words = sum(len(str(word)) for record in records.config_records.values() for word in record.values())
+    return arrays + words
+
+
 RECORDS = {"question", "header", "refusal", "model", "importance", "manifest", "memory"}
 """All that a message may hold."""
 
