@@ -77,7 +77,7 @@ class Rounds(Visits):
         if waiting:
             say(f"round {server_round}/{stage.rounds}: training at {', '.join(waiting)}")
         for center in waiting:
-            content = pack_train_request(self._requests[center])
+            content = pack_train_request(self._requests[center], arrays)
             # Flower hands the group of a message on to its reply: so it is known by its center.
             yield Message(content, self._roster.nodes[center], "train", ttl=self._ttl, group_id=center)
 

@@ -178,7 +178,7 @@ class Visits(Strategy):
             task = EvaluateTask(
                 run=self._journal.facts.run, stage=stage.index, center=center, dropped=self._dropped(center)
             )
-            content = pack_evaluate_request(EvaluateRequest(task, weights))
+            content = pack_evaluate_request(EvaluateRequest(task, weights), arrays)
             # Flower hands the group of a message on to its reply: so a refusal is known by its center.
             yield Message(content, self._roster.nodes[center], "evaluate", ttl=self._ttl, group_id=center)
 

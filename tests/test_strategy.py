@@ -409,6 +409,14 @@ def test_a_sample_of_the_centers_tests_each_model_but_the_last(journey: Setup, o
     assert asked == 2 * per_stage + 3
 
 
+def test_the_messages_of_a_stage_s_tests_hold_one_model_together(journey: Setup) -> None:
+    course = journey()
+    course.start()
+    models = [m.content["model"] for m in course.grid.sent if m.metadata.message_type == "evaluate"]
+    assert [len({id(model) for model in models[3 * i : 3 * i + 3]}) for i in range(3)] == [1, 1, 1]
+    assert same(models[-1].to_torch_state_dict(), course.weights(2))
+
+
 def test_a_sampled_test_that_fails_is_missing_and_the_rest_is_not_asked_for(journey: Setup) -> None:
     course = journey(tested_others=0, errors={(NODES["amu"], "evaluate", 0): Error(2, "the images have gone")})
     with pytest.raises(CenterError, match="no center could test the model"):
