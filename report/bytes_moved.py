@@ -1,30 +1,19 @@
-"""What a run sent over the network, reckoned from what it kept."""
+"""What a run sent over the network, by what it counted."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from shared.places import MODEL
+COUNTED = ("sent_bytes", "received_bytes", "tests_sent_bytes", "tests_received_bytes")
+"""Of each stage: the messages' contents to and from the centers, for training and for tests."""
 
 
-def bytes_moved(results: Mapping[str, Any], folder: Path) -> int | None:
-    """Bytes of models and exemplars to and from the hospitals in the run of `folder`.
+def bytes_moved(results: Mapping[str, Any]) -> int | None:
+    """Bytes to and from the hospitals in all stages of a run, from its `results.json`.
 
-    For each training the model goes to a center and comes back, with what travels beside it; then
-    it goes to every center to be tested. A model counts as its file does. None where that file is
-    gone, and for pooled training, which would have to move the images themselves.
+    None for pooled training, which would have to move the images themselves, and where the run
+    was made before bytes were counted.
     """
-    if results["method"] == "pooled":
-        return None
-    try:
-        model_bytes = (folder / MODEL).stat().st_size
-    except OSError:
-        return None
     stages: list[dict[str, Any]] = results["stages"]
-    trainings = sum(sum(len(part["centers"]) for part in stage.get("rounds", ())) or 1 for stage in stages)
-    tests = len(results["R"]) * len(results["order"])
-    # The memory so far goes there, and what is added comes back: together, the memory after the stage.
-    memory = sum(int(stage["memory_bytes"]) for stage in stages)
-    # The importance of the parameters (ewc) comes back whole from each stage, and goes to the next.
-    importance = [int(stage.get("importance_bytes", 0)) for stage in stages]
-    return (2 * trainings + tests) * model_bytes + memory + sum(importance) + sum(importance[:-1])
+    if results["method"] == "pooled" or not all(stage.keys() >= set(COUNTED) for stage in stages):
+        return None
+    return sum(int(stage[key]) for stage in stages for key in COUNTED)

@@ -38,8 +38,15 @@ def _caveats(study: Study, details: Details) -> Iterator[str]:
             "A seed draws the first weights, the patches and which patients test, the same for every method. "
             "Test patients recur over seeds, so that runs are not independent samples of patients."
         )
-    if any(cell is None for run in study.runs if run.method != "single" for row in run.R for cell in row):
+    if any(run.gaps for run in study.runs if run.method != "single"):
         yield "Cells of R without a score are left out of every mean."
+    if spared := sum(run.not_asked for run in study.runs):
+        cells = sum(len(run.R) * len(run.order) for run in study.runs)
+        yield (
+            f"{spared} of {cells} cells of R were not asked for: but for the last, a model was tested at its own "
+            "center and at a sample of the others (tested-others). ACC, BWT and learning accuracy are whole; a "
+            "mean over all centers before the last visit is that of the sample."
+        )
     if study.missing:
         yield f"{len(study.missing)} of {len(study.missing) + len(study.runs)} planned runs are missing (named below)."
     if len(study.runs) == 1:

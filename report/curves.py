@@ -134,6 +134,11 @@ def _caption(study: Study, curves: dict[str, list[Spread]], levels: dict[str, Sp
         parts.append("Bands are one standard deviation over the runs (orders and seeds; n in the legend).")
     else:
         parts.append("One run a method: no spread is known.")
+    if any(run.not_asked for run in study.runs if is_sequential(run)):
+        parts.append(
+            "Before the last visit a model was tested at its own center and at a sample of the others alone, and its "
+            "point is their mean: it leans towards the center just visited."
+        )
     if levels:
         names = ", ".join(look_of(method).name for method in levels)
         parts.append(f"Horizontal lines are of methods that visit no center after another: {names}.")

@@ -75,7 +75,8 @@ def draw_heatmaps(study: Study) -> Picture | None:
     if by_place:
         parts.append("The orders differ, so that rows and columns are places in the order, not particular centers.")
     if any((one.count == 0).any() for one in averaged.values()):
-        parts.append("Hatched: not evaluated.")
+        spared = sum(run.not_asked for method in averaged for run in runs_of(study, method) if is_sequential(run))
+        parts.append(f"Hatched: not evaluated{f' ({spared} cells were not asked for)' if spared else ''}.")
     return Picture(
         name="heatmaps",
         title="Test Dice at each center after each visit",

@@ -47,10 +47,11 @@ def _entry(folder: Path, results: dict[str, Any], names: dict[tuple[str, ...], s
     try:
         costs = Costs(
             folder=str(folder),
+            not_asked=results.get("not_asked", 0),
             # An extended run's earlier stages were another run's.
             seconds=None if extends or not attempts else sum(map(_lasted, attempts)),
             training_seconds=sum(stage["training_seconds"] for stage in results["stages"]),
-            bytes_moved=None if extends else bytes_moved(results, folder),
+            bytes_moved=None if extends else bytes_moved(results),
         )
         name = ANY_ORDER if method in ORDER_FREE else names[order]
         return run_entry(method, results["seed"], name, order, results["R"], costs)

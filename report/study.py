@@ -50,7 +50,10 @@ class RunEntry(Entry):
     order: tuple[str, ...] = Field(min_length=1)
     """The centers as they were visited; rows and columns of R go by it."""
     R: tuple[tuple[Dice | None, ...], ...]
-    """Test Dice at each center (column) after each stage (row), one row where all train at once; null: missing."""
+    """Test Dice at each center (column) after each stage (row), one row where all train at once; null: missing,
+    or not asked for."""
+    not_asked: int = Field(default=0, ge=0)
+    """How many cells of R are null because the run did not ask for them (`tested-others`)."""
     acc: Dice
     """Mean test Dice over the centers of the model that each center ends up with: the last
     row of R, and for `single`, whose centers keep their own models, its diagonal."""
@@ -64,7 +67,7 @@ class RunEntry(Entry):
     """Wall time of the whole command, all its attempts together."""
     training_seconds: float | None = None
     bytes_moved: int | None = None
-    """Models and exemplars to and from hospitals, reckoned from their sizes, not measured on a wire."""
+    """Contents of the messages to and from hospitals, as the server counted them."""
     peak_mb: float | None = None
     """Most memory of all the run's processes together (proportional set size), sampled; 1 MB = 1e6 bytes."""
 
@@ -73,6 +76,11 @@ class RunEntry(Entry):
         if len(self.R) not in (1, len(self.order)) or any(len(row) != len(self.order) for row in self.R):
             raise ValueError(f"R must have {len(self.order)} columns, and as many rows or one")
         return self
+
+    @property
+    def gaps(self) -> int:
+        """How many cells of R were asked for and are missing."""
+        return sum(cell is None for row in self.R for cell in row) - self.not_asked
 
     @property
     def name(self) -> str:
@@ -175,9 +183,10 @@ def run_entry(
 
 
 class Costs(Entry):
-    """Where a run lies and what it took; the meanings are those of `RunEntry`."""
+    """Where a run lies, what it took, and what it left out; the meanings are those of `RunEntry`."""
 
     folder: str = ""
+    not_asked: int = 0
     seconds: float | None = None
     training_seconds: float | None = None
     bytes_moved: int | None = None

@@ -5,6 +5,9 @@ from typing import Any
 
 from shared.places import MODEL, RESULTS
 
+NOT_ASKED = "."
+"""In place of a score that the run did not ask for."""
+
 
 def describe(results: dict[str, Any], folder: Path) -> str:
     """The matrix as a table, ACC and BWT, and where the files lie."""
@@ -16,8 +19,11 @@ def describe(results: dict[str, Any], folder: Path) -> str:
         "",
         "  ".join([f"{'trained at':<{width}}", *(f"{center:>6}" for center in order)]),
     ]
-    for name, row in zip(rows, results["R"], strict=True):
-        lines.append("  ".join([f"{name:<{width}}", *(_cell(v, len(c)) for v, c in zip(row, order, strict=True))]))
+    failed = {(cell["stage"], cell["center"]) for cell in results["missing"]}
+    for stage, (name, row) in enumerate(zip(rows, results["R"], strict=True)):
+        blanks = ["-" if (stage, center) in failed else NOT_ASKED for center in order]
+        figures = [_cell(v, blank, len(c)) for v, blank, c in zip(row, blanks, order, strict=True)]
+        lines.append("  ".join([f"{name:<{width}}", *figures]))
     lines += ["", f"ACC  {_figure(results['acc'])}   mean Dice over all centers after the last stage"]
     if results["bwt"] is not None:
         lines.append(f"BWT  {results['bwt']:+.3f}  backward transfer; below zero, the model forgot")
@@ -34,8 +40,8 @@ def describe(results: dict[str, Any], folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _cell(value: float | None, name_width: int) -> str:
-    return f"{'-' if value is None else f'{value:.3f}':>{max(6, name_width)}}"
+def _cell(value: float | None, otherwise: str, name_width: int) -> str:
+    return f"{otherwise if value is None else f'{value:.3f}':>{max(6, name_width)}}"
 
 
 def _figure(value: float | None) -> str:

@@ -28,7 +28,7 @@ def describe_study(study: Study, folder: Path) -> str:
         "BWT  backward transfer; below zero, the model forgot",
     ]
     lines += [f"NOTE {run.name} is missing: {run.reason}" for run in study.missing]
-    gaps = [run.name for run in study.runs if run.method != "single" and any(None in row for row in run.R)]
+    gaps = [run.name for run in study.runs if run.method != "single" and run.gaps]
     if gaps:
         lines.append(f"NOTE the means leave out cells without a score, in {', '.join(gaps)}")
     lines += ["", f"study   {folder / STUDY}"]

@@ -72,9 +72,10 @@ def _entry(place: CellFolder, cell: Cell, results: dict[str, Any]) -> RunEntry:
     record = place.read_record()
     costs = Costs(
         folder=f"{RUNS}/{place.name}",
+        not_asked=results["not_asked"],
         seconds=record.seconds,
         training_seconds=sum(stage["training_seconds"] for stage in results["stages"]),
-        bytes_moved=bytes_moved(results, place.run),
+        bytes_moved=bytes_moved(results),
         peak_mb=record.peak_mb,
     )
     return run_entry(cell.method, cell.seed, cell.order_name, results["order"], results["R"], costs)

@@ -79,8 +79,7 @@ def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Rost
     if journal.attempts and journal.attempts[-1].versions != versions():
         say("other versions than before compute the rest: results.json lists both")
     needed = {center for stage in course[journal.trained :] for center in stage.centers}
-    tested = [stage for stage in course[: journal.trained] if stage.tested]
-    testing = {center for stage in tested for center in journal.untested(stage.index)}
+    testing = {center for stage in course[: journal.trained] for center in journal.untested(stage)}
     if journal.trained < len(course):
         testing |= set(journal.order)
     wanted = [center for center in journal.order if center in needed | testing]

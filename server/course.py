@@ -2,7 +2,8 @@
 
 A course is a plain list of stages that the strategy works off. What makes a method is only
 where each stage starts from, whether the memory travels, what holds the model to what it knew,
-and on whose data it trains.
+and on whose data it trains. Where each stage's model is tested is in it, too: at all centers that
+is K^2 tests, and `tested-others` makes it a sample of them.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,13 +12,13 @@ from typing import Literal
 
 from shared.errors import SettingsError
 from shared.messages import CenterCard, Retention
-from shared.seeds import generator
+from shared.seeds import derive_seed, generator
 from shared.settings import Method, RunSettings
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One visit: train at `center`, then test at all of them."""
+    """One visit: train at `center`, then test."""
 
     index: int
     center: str
@@ -25,6 +26,8 @@ class Stage:
     """From a fresh network, or from what the stage before handed on."""
     replay: bool
     """Whether the memory comes along and the center is asked to contribute."""
+    tests: tuple[str, ...]
+    """The centers that test its model, in the order of the visits."""
     retention: Retention = "none"
     """What holds the model to what it knew when it came."""
     pool: tuple[str, ...] = ()
@@ -43,7 +46,7 @@ class Stage:
     @property
     def tested(self) -> bool:
         """Whether it gives a row of R: of several rounds, the last one does."""
-        return self.index == self.rounds - 1 if self.apart else True
+        return bool(self.tests)
 
     @property
     def kind(self) -> str:
@@ -82,7 +85,7 @@ def _pooled(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
     It has as many steps as all stages of a sequential run together, so that both have had the
     same training.
     """
-    return (Stage(0, order[0], "initial", replay=False, pool=order, steps_factor=len(order)),)
+    return (Stage(0, order[0], "initial", replay=False, tests=order, pool=order, steps_factor=len(order)),)
 
 
 def _rounds(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
@@ -92,7 +95,15 @@ def _rounds(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
     have had the same training.
     """
     return tuple(
-        Stage(index, order[0], "carried" if index else "initial", replay=False, apart=order, rounds=run.rounds)
+        Stage(
+            index,
+            order[0],
+            start="carried" if index else "initial",
+            replay=False,
+            tests=order if index == run.rounds - 1 else (),
+            apart=order,
+            rounds=run.rounds,
+        )
         for index in range(run.rounds)
     )
 
@@ -105,10 +116,24 @@ def _visits(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
             center,
             start="initial" if run.method == "single" or index == 0 else "carried",
             replay=run.method == "replay",
+            tests=_tests(center, order, run),
             retention=_retention(run.method, index),
         )
         for index, center in enumerate(order)
     )
+
+
+def _tests(center: str, order: tuple[str, ...], run: RunSettings) -> tuple[str, ...]:
+    """Where the model is tested after the visit to `center`: there, at a sample of the others, at the end at all.
+
+    The sample hangs on the seed and on names alone: one more center takes one place in it at
+    most, so that a run which is extended asks nobody but the newcomer.
+    """
+    if run.tested_others < 0 or center == order[-1]:
+        return order
+    others = sorted(set(order) - {center}, key=lambda other: derive_seed(run.seed, "tests", center, other))
+    chosen = {center, *others[: run.tested_others]}
+    return tuple(other for other in order if other in chosen)
 
 
 COURSES: Mapping[Method, Callable[[tuple[str, ...], RunSettings], tuple[Stage, ...]]] = {

@@ -13,7 +13,9 @@ from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
+from shared.archive import Moved, Transit
 from shared.errors import CenterError
+from shared.messages import content_bytes
 from shared.progress import say
 
 POLL_SECONDS = 0.1
@@ -67,6 +69,29 @@ class _Letter:
     lost_at: float | None = None
     looked_at: float = 0.0
     reason: str = ""
+
+
+class Count:
+    """Counts the bytes of messages on their way out, and of the replies that come back."""
+
+    def __init__(self) -> None:
+        self.moved = Moved()
+
+    def sent(self, messages: Iterable[Message]) -> Iterator[Message]:
+        """The same messages, counted."""
+        for message in messages:
+            self.moved += Moved(sent_bytes=content_bytes(message.content))
+            yield message
+
+    def received(self, replies: Iterable[Message]) -> Iterator[Message]:
+        """The same replies, counted."""
+        for reply in replies:
+            self.moved += Moved(received_bytes=content_bytes(reply.content))
+            yield reply
+
+    def transit(self, seconds: float) -> Transit:
+        """What was counted, and how long it took."""
+        return Transit(**self.moved.model_dump(), seconds=seconds)
 
 
 @dataclass

@@ -7,9 +7,10 @@ from statistics import fmean
 from pydantic import BaseModel, ConfigDict, Field
 
 from server.course import Stage
+from shared.archive import Moved, Transit
 from shared.messages import CenterCard, TestFigures, TrainFigures
 
-FORMAT = 3
+FORMAT = 4
 """Version of the journal."""
 
 
@@ -45,6 +46,7 @@ class Row(Entry):
     missing: dict[str, str] = Field(default_factory=dict)
     """The reason for each center that could not test."""
     evaluating_seconds: float = 0.0
+    moved: Moved = Moved()
 
 
 class Attempt(Entry):
@@ -77,7 +79,9 @@ class StageRecord:
     importance_bytes: int
     """Of what goes on about the parameters, where the method consolidates."""
     evaluating_seconds: float
-    transit_seconds: float
+    transit: Transit
+    """Of the training."""
+    tests_moved: Moved
     parts: Mapping[str, TrainFigures]
     """By center, where several trained at once and their models were averaged."""
 
@@ -85,6 +89,11 @@ class StageRecord:
     def row(self) -> dict[str, float]:
         """The stage's row of R: mean test Dice by center, as far as it is known."""
         return {center: mean_dice(figures) for center, figures in self.tests.items()}
+
+    @property
+    def asked(self) -> frozenset[str]:
+        """The centers that were asked to test: those of the stage, and those of a run that this one extends."""
+        return frozenset({*self.stage.tests, *self.tests, *self.missing})
 
 
 def mean_dice(figures: TestFigures) -> float:

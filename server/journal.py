@@ -23,7 +23,7 @@ from pydantic import ValidationError
 from server.course import Stage
 from server.entries import FORMAT, Attempt, Parent, Row, RunFacts, StageRecord
 from server.parts import Parts
-from shared.archive import KeptVisit, keep_visit, open_visit
+from shared.archive import KeptVisit, Moved, Transit, keep_visit, open_visit
 from shared.contribution import Contribution
 from shared.durable import NEW, read_document, write_document
 from shared.errors import CenterError, DamagedError, ResultsError, SettingsError
@@ -216,10 +216,10 @@ class Journal:
         """A stage's tests, as far as they have come."""
         return self._rows[index]
 
-    def untested(self, index: int) -> tuple[str, ...]:
-        """The centers that have neither tested a stage's model nor failed to."""
-        row = self._rows[index]
-        return tuple(center for center in self.order if center not in row.tests and center not in row.missing)
+    def untested(self, stage: Stage) -> tuple[str, ...]:
+        """The centers that are to test a stage's model, and have neither done so nor failed to."""
+        row = self._rows[stage.index]
+        return tuple(center for center in stage.tests if center not in row.tests and center not in row.missing)
 
     def records(self, course: tuple[Stage, ...]) -> list[StageRecord]:
         """The stages that were trained."""
@@ -237,7 +237,8 @@ class Journal:
                     memory_bytes=size,
                     importance_bytes=kept.visit.importance_bytes,
                     evaluating_seconds=row.evaluating_seconds,
-                    transit_seconds=kept.visit.transit_seconds,
+                    transit=kept.visit.transit,
+                    tests_moved=row.moved,
                     parts=kept.visit.parts,
                 )
             )
@@ -249,7 +250,7 @@ class Journal:
             name = f"{stage.kind} {stage.index + 1}/{len(course)}"
             if stage.index >= self.trained:
                 return f"{name}: training at {stage.where}"
-            if stage.tested and (waiting := self.untested(stage.index)):
+            if stage.tested and (waiting := self.untested(stage)):
                 return f"{name}: testing at {', '.join(waiting)}"
         return "writing the results"
 
@@ -304,7 +305,7 @@ class Journal:
         request: TrainRequest,
         reply: TrainReply,
         settings: Settings,
-        transit_seconds: float,
+        transit: Transit,
         parts: Mapping[str, TrainFigures] | None = None,
     ) -> None:
         """Keep a finished training; `parts` are the centers' figures where their models were averaged.
@@ -313,7 +314,7 @@ class Journal:
         """
         folder = self.stage_folder(self.trained)
         try:
-            self._visits.append(keep_visit(folder, request, reply, settings.network, transit_seconds, parts))
+            self._visits.append(keep_visit(folder, request, reply, settings.network, transit, parts))
         except OSError as error:
             raise self._unwritable(error) from None
         self._rows.append(Row())
@@ -358,10 +359,14 @@ class Journal:
         tests = row.tests | {figures.center: figures}
         self._write_row(index, row.model_copy(update={"tests": tests, "missing": missing}))
 
-    def end_tests(self, index: int, missing: Mapping[str, str], seconds: float) -> None:
-        """Keep which tests failed, and what all of them took. Raises `ResultsError` where the disk refuses."""
+    def end_tests(self, index: int, missing: Mapping[str, str], seconds: float, moved: Moved) -> None:
+        """Keep which tests failed, and what all of them cost. Raises `ResultsError` where the disk refuses."""
         row = self._rows[index]
-        changed = {"missing": row.missing | dict(missing), "evaluating_seconds": row.evaluating_seconds + seconds}
+        changed = {
+            "missing": row.missing | dict(missing),
+            "evaluating_seconds": row.evaluating_seconds + seconds,
+            "moved": row.moved + moved,
+        }
         self._write_row(index, row.model_copy(update=changed))
 
     def ask_again(self, center: str) -> int:

@@ -96,6 +96,7 @@ def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRec
     rows = [parts[-1] for parts in stages]
     matrix = [_row(record, order) for record in rows]
     sequential = len(matrix) == len(order) and settings.run.method != "single"
+    spared = sum(len(order) - len(record.asked) for record in rows)
     return {
         "method": settings.run.method,
         "order": list(order),
@@ -103,7 +104,8 @@ def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRec
         "R": matrix,
         "acc": fmean(cell for cell in matrix[-1] if cell is not None),
         "learning_accuracy": _number(learning_accuracy(matrix)) if len(matrix) == len(order) else None,
-        **(_transfer(matrix, order) if sequential else dict.fromkeys(TRANSFER)),
+        **(_transfer(matrix, order, spared) if sequential else dict.fromkeys(TRANSFER)),
+        "not_asked": spared,
         "missing": [
             {"stage": stage, "center": center, "reason": reason}
             for stage, record in enumerate(rows)
@@ -124,8 +126,18 @@ def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRec
             for center, figures in record.tests.items()
             if (mean := figures.mean) is not None
         ],
-        "notes": [f"per-subject scores not reported by {center}" for center in order if _keeps(center, records)],
+        "notes": _notes(order, records, spared),
     }
+
+
+def _notes(order: tuple[str, ...], records: list[StageRecord], spared: int) -> list[str]:
+    notes = [f"per-subject scores not reported by {center}" for center in order if _keeps(center, records)]
+    if spared:
+        notes.append(
+            f"{spared} cells of R were not asked for (tested-others): they are null, and forgetting, which needs all "
+            "cells below the diagonal, is not given"
+        )
+    return notes
 
 
 def _keeps(center: str, records: list[StageRecord]) -> bool:
@@ -137,13 +149,14 @@ TRANSFER = ("bwt", "bwt_per_center", "bwt_over_k", "forgetting")
 """What only a model that visited one center after another has."""
 
 
-def _transfer(matrix: list[list[float | None]], order: tuple[str, ...]) -> dict[str, Any]:
+def _transfer(matrix: list[list[float | None]], order: tuple[str, ...], spared: int) -> dict[str, Any]:
     change = backward_transfer_per_center(matrix)
     return {
         "bwt": _number(backward_transfer(matrix)),
         "bwt_per_center": {center: _number(value) for center, value in zip(order, change, strict=False)},
         "bwt_over_k": _number(backward_transfer_over_k(matrix)),
-        "forgetting": _number(forgetting(matrix)),
+        # The best of a few earlier scores is lower than the best of all: it would look like less forgetting.
+        "forgetting": None if spared else _number(forgetting(matrix)),
     }
 
 
@@ -170,7 +183,12 @@ def _stage(row: int, parts: list[StageRecord]) -> dict[str, Any]:
         "training_seconds": round(sum(part.figures.seconds for part in parts), 3),
         "compute_seconds": round(sum(part.figures.compute_seconds for part in parts), 3),
         "evaluating_seconds": round(record.evaluating_seconds, 3),
-        "transit_seconds": round(sum(part.transit_seconds for part in parts), 3),
+        "transit_seconds": round(sum(part.transit.seconds for part in parts), 3),
+        "sent_bytes": sum(part.transit.sent_bytes for part in parts),
+        "received_bytes": sum(part.transit.received_bytes for part in parts),
+        "tests_asked": len(record.asked),
+        "tests_sent_bytes": record.tests_moved.sent_bytes,
+        "tests_received_bytes": record.tests_moved.received_bytes,
         "memory_exemplars": record.memory_exemplars,
         "memory_bytes": record.memory_bytes,
         "importance_bytes": record.importance_bytes,
@@ -184,7 +202,9 @@ def _round(record: StageRecord) -> dict[str, Any]:
     """What a round did, in all and at each center."""
     return {
         "round": record.stage.index,
-        "transit_seconds": round(record.transit_seconds, 3),
+        "transit_seconds": round(record.transit.seconds, 3),
+        "sent_bytes": record.transit.sent_bytes,
+        "received_bytes": record.transit.received_bytes,
         "final_loss": _number(record.figures.final_loss),
         "centers": {
             center: {

@@ -13,7 +13,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from server.course import Stage
-from server.dispatch import Failure, exchange
+from server.dispatch import Count, Failure, exchange
 from server.inspection import figures_problem, inspect_reply
 from server.strategy import Visits
 from shared.archive import KeptVisit
@@ -32,17 +32,18 @@ class Rounds(Visits):
 
     def _train(self, grid: Grid, round_: int, stage: Stage, arrays: ArrayRecord) -> ArrayRecord:
         begun = time.monotonic()
-        messages = list(self.configure_train(round_, arrays, ConfigRecord(), grid))
+        count = Count()
+        messages = list(count.sent(self.configure_train(round_, arrays, ConfigRecord(), grid)))
         names = [message.metadata.group_id for message in messages]
         replies = exchange(
             grid, messages, names, self._ttl, patience=self._patience(grid), on_failure=self._not_trained
         )
-        averaged, metrics = self.aggregate_train(round_, replies)
+        averaged, metrics = self.aggregate_train(round_, count.received(replies))
         parts = {center: self._parts[center].visit.figures for center in stage.apart}
         figures = figures_together(parts, float(str(metrics["loss"])))
-        transit = max(0.0, time.monotonic() - begun - max(part.seconds for part in parts.values()))
+        seconds = max(0.0, time.monotonic() - begun - max(part.seconds for part in parts.values()))
         reply = TrainReply(dict(averaged.to_torch_state_dict()), None, figures)
-        self._journal.add_visit(self._requests[stage.center], reply, self._settings, transit, parts)
+        self._journal.add_visit(self._requests[stage.center], reply, self._settings, count.transit(seconds), parts)
         say(
             f"round {round_}/{stage.rounds}: {figures.steps} steps, loss {figures.final_loss:.3f}, "
             f"{figures.seconds:.0f} s training in all"
@@ -63,7 +64,7 @@ class Rounds(Visits):
         if waiting:
             say(f"round {server_round}/{stage.rounds}: training at {', '.join(waiting)}")
         for center in waiting:
-            content = pack_train_request(self._requests[center])
+            content = pack_train_request(self._requests[center], arrays)
             # Flower hands the group of a message on to its reply: so it is known by its center.
             yield Message(content, self._roster.nodes[center], "train", ttl=self._ttl, group_id=center)
 

@@ -14,7 +14,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from server.course import Stage
-from server.dispatch import Failure, Patience, exchange
+from server.dispatch import Count, Failure, Patience, exchange
 from server.entries import mean_dice
 from server.inspection import inspect_reply, tests_problem
 from server.journal import Journal
@@ -44,7 +44,7 @@ from shared.settings import Settings
 
 
 class Visits(Strategy):
-    """Train at one center after another, and test at all of them after each."""
+    """Train at one center after another, and test after each: at all of them, or at a sample."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Visits(Strategy):
                 result.arrays = self._train(grid, round_, stage, result.arrays)
             loss = self._journal.figures(stage.index).final_loss
             result.train_metrics_clientapp[round_] = MetricRecord({"loss": loss})
-            if stage.tested and self._journal.untested(stage.index):
+            if self._journal.untested(stage):
                 self._test(grid, round_, stage, result.arrays)
             records = self._journal.records(self._course)[:round_]
             if stage.tested:
@@ -106,25 +106,27 @@ class Visits(Strategy):
 
     def _train(self, grid: Grid, round_: int, stage: Stage, arrays: ArrayRecord) -> ArrayRecord:
         begun = time.monotonic()
-        messages = self.configure_train(round_, arrays, ConfigRecord(), grid)
+        count = Count()
+        messages = count.sent(self.configure_train(round_, arrays, ConfigRecord(), grid))
         replies = exchange(
             grid, messages, [stage.center], self._ttl, patience=self._patience(grid), on_failure=_no_training
         )
-        trained, _ = self.aggregate_train(round_, replies)
+        trained, _ = self.aggregate_train(round_, count.received(replies))
         if self._request is None or self._reply is None:
             raise CenterError(f"center {stage.center} sent no reply: look at its client's log")
-        transit = max(0.0, time.monotonic() - begun - self._reply.figures.seconds)
-        self._journal.add_visit(self._request, self._reply, self._settings, transit)
+        seconds = max(0.0, time.monotonic() - begun - self._reply.figures.seconds)
+        self._journal.add_visit(self._request, self._reply, self._settings, count.transit(seconds))
         return trained
 
     def _test(self, grid: Grid, round_: int, stage: Stage, arrays: ArrayRecord) -> None:
         begun = time.monotonic()
-        messages = list(self.configure_evaluate(round_, arrays, ConfigRecord(), grid))
+        count = Count()
+        messages = list(count.sent(self.configure_evaluate(round_, arrays, ConfigRecord(), grid)))
         names = [message.metadata.group_id for message in messages]
         say(f"{stage.kind} {round_}/{len(self._course)}: testing at {', '.join(names)}")
         replies = exchange(grid, messages, names, self._ttl, patience=self._patience(grid), on_failure=self._not_tested)
-        self.aggregate_evaluate(round_, replies)
-        self._journal.end_tests(stage.index, self._missing, time.monotonic() - begun)
+        self.aggregate_evaluate(round_, count.received(replies))
+        self._journal.end_tests(stage.index, self._missing, time.monotonic() - begun, count.moved)
         self._say_reached(stage)
 
     def configure_train(
@@ -165,22 +167,24 @@ class Visits(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """A test message with the model to every center whose score is not known."""
-        index = server_round - 1
+        """A test message with the model to every center that is to test it and has not."""
+        stage = self._course[server_round - 1]
         weights = dict(arrays.to_torch_state_dict())
         self._missing = {}
-        for center in self._journal.untested(index):
+        for center in self._journal.untested(stage):
             if center not in self._roster.nodes:
                 self._miss(center, "did not come to the roll call")
                 continue
-            task = EvaluateTask(run=self._journal.facts.run, stage=index, center=center, dropped=self._dropped(center))
-            content = pack_evaluate_request(EvaluateRequest(task, weights))
+            task = EvaluateTask(
+                run=self._journal.facts.run, stage=stage.index, center=center, dropped=self._dropped(center)
+            )
+            content = pack_evaluate_request(EvaluateRequest(task, weights), arrays)
             # Flower hands the group of a message on to its reply: so a refusal is known by its center.
             yield Message(content, self._roster.nodes[center], "evaluate", ttl=self._ttl, group_id=center)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord:
         """The stage's row of R, as far as the centers answered. Raises `CenterError` where none did."""
-        index = server_round - 1
+        stage = self._course[server_round - 1]
         for message in replies:
             center = message.metadata.group_id
             try:
@@ -191,12 +195,12 @@ class Visits(Strategy):
             if problem := tests_problem(figures, center, self._roster.cards[center]):
                 self._miss(center, f"sent {problem}: refused; look at its client's log")
                 continue
-            self._journal.add_tests(index, figures)
+            self._journal.add_tests(stage.index, figures)
             self._withdraw(center, figures.withdrawn)
-        for center in self._journal.untested(index):
+        for center in self._journal.untested(stage):
             if center not in self._missing:
                 self._miss(center, "sent no test scores: look at its client's log")
-        tests = self._journal.row(index).tests
+        tests = self._journal.row(stage.index).tests
         if not tests:
             reasons = "; ".join(f"center {center} {reason}" for center, reason in self._missing.items())
             raise CenterError(f"no center could test the model: {reasons}")

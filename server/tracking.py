@@ -190,7 +190,7 @@ def stage_figures(records: "Sequence[StageRecord]") -> dict[str, float]:
         "training/loss": record.figures.final_loss,
         "seconds/training": record.figures.seconds,
         "seconds/testing": record.evaluating_seconds,
-        "seconds/transit": record.transit_seconds,
+        "seconds/transit": record.transit.seconds,
         "memory/exemplars": record.memory_exemplars,
         "memory/bytes": record.memory_bytes,
         "importance/bytes": record.importance_bytes,

@@ -29,6 +29,31 @@ DOCUMENT, MODEL, EXEMPLARS = "visit.json", "model.safetensors", "exemplars.safet
 IMPORTANCE = "importance.safetensors"
 
 
+class Moved(Header):
+    """The bytes of the messages' contents to and from centers.
+
+    On the wire there may be fewer: an array that the other side has from an earlier message is
+    sent no second time by Flower.
+    """
+
+    sent_bytes: int = Field(default=0, ge=0)
+    received_bytes: int = Field(default=0, ge=0)
+
+    def __add__(self, other: "Moved") -> "Moved":
+        sent, received = self.sent_bytes + other.sent_bytes, self.received_bytes + other.received_bytes
+        return Moved(sent_bytes=sent, received_bytes=received)
+
+
+class Transit(Moved):
+    """What it cost to ask a center to train, and to hear from it."""
+
+    seconds: float = Field(default=0.0, ge=0)
+    """Wall time beside what the center itself took."""
+
+
+NO_TRANSIT = Transit()
+
+
 class Visit(Header):
     """What is known of a finished training, without its arrays."""
 
@@ -44,7 +69,7 @@ class Visit(Header):
     contribution_bytes: int = Field(default=0, ge=0)
     """As they came."""
     importance_bytes: int = Field(default=0, ge=0)
-    transit_seconds: float = Field(default=0.0, ge=0)
+    transit: Transit = NO_TRANSIT
     parts: dict[str, TrainFigures] = Field(default_factory=dict)
     """Figures by center, where the model is an average."""
     files: dict[str, str] = Field(default_factory=dict)
@@ -134,7 +159,7 @@ def keep_visit(
     request: TrainRequest,
     reply: TrainReply,
     network: NetworkSettings,
-    transit_seconds: float = 0.0,
+    transit: Transit = NO_TRANSIT,
     parts: Mapping[str, TrainFigures] | None = None,
 ) -> KeptVisit:
     """Write a training's outcome into the new folder `folder`. Raises `OSError` where the disk refuses."""
@@ -157,7 +182,7 @@ def keep_visit(
             exemplars=0 if given is None else len(given.subjects),
             contribution_bytes=0 if given is None else given.nbytes,
             importance_bytes=nbytes(reply.importance or {}),
-            transit_seconds=transit_seconds,
+            transit=transit,
             parts=dict(parts or {}),
             files={path.name: file_checksum(path) for path in new.iterdir()},
         )

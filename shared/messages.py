@@ -231,6 +231,13 @@ def pack_header(header: Header) -> RecordDict:
     return RecordDict({"header": ConfigRecord({"json": header.model_dump_json()})})
 
 
+def content_bytes(records: RecordDict) -> int:
+    """Bytes of a message's content: its arrays as they are packed, and its words."""
+    arrays = sum(len(array.data) for record in records.array_records.values() for array in record.values())
+    words = sum(len(str(word)) for record in records.config_records.values() for word in record.values())
+    return arrays + words
+
+
 RECORDS = {"question", "header", "refusal", "model", "importance", "manifest", "memory"}
 """All that a message may hold."""
 
@@ -261,10 +268,14 @@ def pack_refusal(reason: str) -> RecordDict:
     return RecordDict({"refusal": ConfigRecord({"reason": reason})})
 
 
-def pack_train_request(request: TrainRequest) -> RecordDict:
-    """Header, model, importance and memory."""
+def pack_train_request(request: TrainRequest, model: ArrayRecord | None = None) -> RecordDict:
+    """Header, model, importance and memory.
+
+    `model` is the request's weights as an earlier message packed them: messages to many centers
+    then hold them once, and not a copy each.
+    """
     records = pack_header(request.task)
-    _put_model(records, request.weights, request.importance)
+    _put_model(records, request.weights, request.importance, model)
     _put_contributions(records, request.memory)
     return records
 
@@ -293,10 +304,10 @@ def unpack_train_reply(records: RecordDict) -> TrainReply:
     return TrainReply(_weights(records), contribution, figures, _importance(records))
 
 
-def pack_evaluate_request(request: EvaluateRequest) -> RecordDict:
-    """Header and model."""
+def pack_evaluate_request(request: EvaluateRequest, model: ArrayRecord | None = None) -> RecordDict:
+    """Header and model; `model` is as in `pack_train_request`."""
     records = pack_header(request.task)
-    records["model"] = ArrayRecord(dict(request.weights))
+    _put_model(records, request.weights, None, model)
     return records
 
 
@@ -305,8 +316,10 @@ def unpack_evaluate_request(records: RecordDict) -> EvaluateRequest:
     return EvaluateRequest(unpack_header(records, EvaluateTask), _weights(records))
 
 
-def _put_model(records: RecordDict, weights: Weights, importance: Weights | None) -> None:
-    records["model"] = ArrayRecord(dict(weights))
+def _put_model(
+    records: RecordDict, weights: Weights, importance: Weights | None, packed: ArrayRecord | None = None
+) -> None:
+    records["model"] = ArrayRecord(dict(weights)) if packed is None else packed
     if importance is not None:
         records["importance"] = ArrayRecord(dict(importance))
 

@@ -83,6 +83,9 @@ class RunSettings(Group):
     """Time to live of a message and its reply."""
     patience_minutes: float = Field(ge=0)
     """How long a center that was lost, or crashed, during a stage is waited for and asked again."""
+    tested_others: int = Field(ge=-1)
+    """At how many centers, drawn by `seed`, a stage's model is tested beside its own; -1: at all. The last
+    stage's is tested at all in any case."""
     tracking: Literal["off", "tensorboard", "mlflow"]
     """Whether the run can be looked at in one of these; in `output_dir` alone (server/tracking.py)."""
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from shared.archive import Visit, keep_visit, open_visit, request_digest
+from shared.archive import Transit, Visit, keep_visit, open_visit, request_digest
 from shared.contribution import PlainContribution
 from shared.durable import read_document, write_document
 from shared.errors import DamagedError
@@ -74,11 +74,12 @@ def same(one: TrainReply, other: TrainReply) -> bool:
 @pytest.mark.parametrize("contribution", [REPLY.contribution, None], ids=["exemplars", "none"])
 def test_a_visit_comes_back_bit_for_bit(tmp_path: Path, contribution: PlainContribution | None) -> None:
     reply = replace(REPLY, contribution=contribution)
-    kept = keep_visit(tmp_path / "visit", REQUEST, reply, NETWORK, 0.25)
+    kept = keep_visit(tmp_path / "visit", REQUEST, reply, NETWORK, Transit(seconds=0.25, sent_bytes=7))
     opened = open_visit(tmp_path / "visit")
     assert opened.visit == kept.visit
     assert same(opened.reply(), reply) and same(kept.reply(), reply)
-    assert (opened.visit.stage, opened.visit.center, opened.visit.transit_seconds) == (3, "amu", 0.25)
+    assert (opened.visit.stage, opened.visit.center) == (3, "amu")
+    assert opened.visit.transit == Transit(seconds=0.25, sent_bytes=7)
     assert opened.visit.request == request_digest(REQUEST)
     assert opened.visit.contribution_bytes == (contribution.nbytes if contribution else 0)
     assert opened.visit.importance_bytes == (4 + 6) * 4

@@ -98,7 +98,9 @@ def test_a_method_is_where_a_stage_starts_and_whether_memory_travels(
 
 def test_pooled_is_one_stage_on_all_data_with_the_steps_of_all_stages(run: RunSettings) -> None:
     order = ("milan", "ucsf", "amu")
-    assert stages(run, "pooled") == (Stage(0, "milan", "initial", replay=False, pool=order, steps_factor=3),)
+    assert stages(run, "pooled") == (
+        Stage(0, "milan", "initial", replay=False, tests=order, pool=order, steps_factor=3),
+    )
 
 
 @pytest.mark.parametrize(
@@ -136,6 +138,49 @@ def test_of_every_other_method_each_stage_is_tested(run: RunSettings, method: st
 def test_a_single_center_is_one_stage(run: RunSettings, method: str) -> None:
     (stage,) = stages(run, method, ("amu",))
     assert (stage.index, stage.center, stage.start, stage.steps_factor) == (0, "amu", "initial", 1)
+
+
+SEQUENTIAL = ["single", "finetune", "replay", "lwf", "ewc"]
+
+
+@pytest.mark.parametrize("method", SEQUENTIAL)
+def test_every_model_is_tested_at_all_centers_by_default(run: RunSettings, method: str) -> None:
+    assert all(stage.tests == EIGHT for stage in stages(run, method, EIGHT))
+
+
+@pytest.mark.parametrize("method", SEQUENTIAL)
+@pytest.mark.parametrize("others", [0, 3])
+def test_a_sample_has_the_stage_s_own_center_and_the_last_row_is_whole(
+    run: RunSettings, method: str, others: int
+) -> None:
+    course = stages(run.model_copy(update={"tested_others": others}), method, EIGHT)
+    for stage in course[:-1]:
+        assert stage.center in stage.tests and len(stage.tests) == 1 + others
+        assert stage.tests == tuple(center for center in EIGHT if center in stage.tests), "in the order of the visits"
+    assert course[-1].tests == EIGHT
+
+
+@pytest.mark.parametrize("method", ["pooled", "fedavg"])
+def test_the_one_row_of_other_methods_is_whole(run: RunSettings, method: str) -> None:
+    course = stages(run.model_copy(update={"tested_others": 0, "rounds": 2}), method)
+    assert [stage.tests for stage in course if stage.tested] == [("milan", "ucsf", "amu")]
+
+
+def test_the_sample_hangs_on_the_seed_and_reaches_every_center(run: RunSettings) -> None:
+    def sample(seed: int) -> list[tuple[str, ...]]:
+        changed = run.model_copy(update={"tested_others": 2, "seed": seed})
+        return [stage.tests for stage in stages(changed, "replay", EIGHT)[:-1]]
+
+    assert sample(0) == sample(0)
+    assert len({tuple(sample(seed)) for seed in range(10)}) == 10
+    assert {center for seed in range(20) for tests in sample(seed) for center in tests} == set(EIGHT)
+
+
+def test_one_more_center_asks_nobody_else_for_a_further_test(run: RunSettings) -> None:
+    run = run.model_copy(update={"tested_others": 2})
+    shorter, longer = stages(run, "replay", EIGHT[:7]), stages(run, "replay", EIGHT)
+    for before, after in zip(shorter, longer, strict=False):
+        assert set(after.tests) - set(before.tests) <= {EIGHT[7]}
 
 
 def test_pooled_training_is_refused_where_hospitals_keep_their_data(run: RunSettings) -> None:

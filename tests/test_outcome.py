@@ -53,6 +53,13 @@ def test_a_missing_cell_is_a_dash_and_the_means_say_so(tmp_path: Path) -> None:
     assert "leave out cells without a score: bwh after stage 2" in text
 
 
+def test_a_cell_that_was_not_asked_for_is_a_point_and_no_dash(tmp_path: Path) -> None:
+    gap = {"stage": 0, "center": "bwh", "reason": "off"}
+    text = describe(results(R=[[None, None], [0.4, 0.75]], missing=[gap], notes=["1 cell was not asked for"]), tmp_path)
+    assert text.splitlines()[3].split() == ["bwh", "-", "."]
+    assert "NOTE 1 cell was not asked for" in text
+
+
 def test_results_that_are_not_there_or_damaged_are_named(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"holds no results\.json"):
         read_results(tmp_path)

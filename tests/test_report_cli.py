@@ -12,7 +12,6 @@ from report.study import run_entry, write_study
 from scenarios.cli import main
 from scenarios.report_cli import write_report
 from shared.errors import ResultsError
-from shared.places import MODEL
 from tests.studies import make_run, make_study, write_run
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -73,17 +72,13 @@ def test_a_folder_that_is_neither_study_nor_run_is_named(
 
 
 def test_runs_become_a_study(tmp_path: Path) -> None:
-    folders = write_runs(tmp_path)
-    for folder in folders:
-        (folder / MODEL).write_bytes(bytes(100))
-    study = study_of_runs(folders, NOW)
+    study = study_of_runs(write_runs(tmp_path), NOW)
     assert study.methods == ("replay", "finetune", "pooled")
     assert [run.order_name for run in study.runs] == ["descending", "descending", "any"]
     assert [run.acc for run in study.runs] == pytest.approx([0.61, 0.52, 0.63])
     assert study.settings == {"order": "descending", "data-dir": "", "steps": 3, "seed": 0}
     assert study.runs[0].training_seconds == 3.0
-    there_and_back, tests, crops = 2 * 2 * 100, 2 * 2 * 100, 2 * 7
-    assert [run.bytes_moved for run in study.runs] == [there_and_back + tests + crops] * 2 + [None]
+    assert [run.bytes_moved for run in study.runs] == [2 * 10, 2 * 10, None]
     assert study.title == "3 runs of replay, fine-tuning, training on pooled data"
 
 

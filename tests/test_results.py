@@ -13,6 +13,7 @@ import torch
 from server.course import plan_course
 from server.journal import Journal
 from server.results import summarise, versions, write_results
+from shared.archive import Moved, Transit
 from shared.contribution import PlainContribution
 from shared.errors import ResultsError
 from shared.memory import Exemplar
@@ -22,6 +23,7 @@ from shared.settings import Settings
 from tests.scored import SCORES, case_score
 
 ORDER = ("ucsf", "amu", "milan")
+TRANSIT = Transit(seconds=0.25, sent_bytes=400, received_bytes=200)
 DICE = [[0.6, 0.2, 0.1], [0.5, 0.7, 0.3], [0.4, 0.65, 0.8]]
 
 
@@ -51,7 +53,7 @@ def crop(center: str) -> Exemplar:
 
 
 def journal_of(folder: Path, settings: Settings, without: tuple[int, str] | None = None) -> Journal:
-    """The journal of a finished run: two test cases a center, one exemplar a stage."""
+    """The journal of a finished run: two test cases a center that was asked, one exemplar a stage."""
     cards = {
         c: CenterCard(center=c, training_subjects=2, test_subjects=2, contrasts=("T2w",), fingerprint="f")
         for c in ORDER
@@ -63,13 +65,13 @@ def journal_of(folder: Path, settings: Settings, without: tuple[int, str] | None
         weights = initial_weights(settings.network, stage.index)
         task = TrainTask(run=journal.facts.run, stage=stage.index, center=stage.center, contribute=True)
         reply = TrainReply(weights, PlainContribution((crop(stage.center),)), figures_of())
-        journal.add_visit(TrainRequest(task, weights, ()), reply, settings, 0.25)
+        journal.add_visit(TrainRequest(task, weights, ()), reply, settings, TRANSIT)
         for center, dice in zip(ORDER, DICE[stage.index], strict=True):
-            if (stage.index, center) != without:
+            if center in stage.tests and (stage.index, center) != without:
                 cases = tuple(case_score(f"t{k}", "T2w", dice=dice + part) for k, part in enumerate((-0.1, 0.1)))
                 journal.add_tests(stage.index, TestFigures(center=center, cases=cases, seconds=0.5))
         missing = {without[1]: "was switched off"} if without and without[0] == stage.index else {}
-        journal.end_tests(stage.index, missing, 1.5)
+        journal.end_tests(stage.index, missing, 1.5, Moved(sent_bytes=900, received_bytes=30))
     journal.end_attempt()
     return journal
 
@@ -120,6 +122,8 @@ def test_every_stage_is_listed_with_its_cost_and_its_memory(tmp_path: Path, sett
     assert (first["steps"], first["final_loss"], first["training_subjects"]) == (8, 0.25, 2)
     assert (first["training_seconds"], first["compute_seconds"]) == (3.0, 2.0)
     assert (first["evaluating_seconds"], first["transit_seconds"]) == (1.5, 0.25)
+    assert (first["sent_bytes"], first["received_bytes"]) == (400, 200)
+    assert (first["tests_asked"], first["tests_sent_bytes"], first["tests_received_bytes"]) == (3, 900, 30)
     assert first["set_aside"] == {"0123456789abcdef": "cannot be read"}
 
 
@@ -197,6 +201,42 @@ def test_a_failed_test_is_null_in_r_and_named(tmp_path: Path, settings: Settings
     assert results["acc"] == pytest.approx(0.6)
     assert results["bwt"] == pytest.approx(0.4 - 0.6), "over the one pair that is known"
     assert results["bwt_per_center"] == {"ucsf": pytest.approx(-0.2), "amu": None}
+
+
+def sampled(settings: Settings, others: int) -> Settings:
+    return settings.model_copy(update={"run": settings.run.model_copy(update={"tested_others": others})})
+
+
+def test_cells_that_were_not_asked_for_are_null_and_counted_and_not_missing(tmp_path: Path, settings: Settings) -> None:
+    results = written(tmp_path, sampled(settings, 0))
+    assert results["R"][0] == [pytest.approx(0.6), None, None]
+    assert results["R"][1] == [None, pytest.approx(0.7), None]
+    assert np.allclose(results["R"][2], DICE[2])
+    assert (results["not_asked"], results["missing"]) == (4, [])
+    assert [stage["tests_asked"] for stage in results["stages"]] == [1, 1, 3]
+    with (tmp_path / "matrix.csv").open(newline="") as file:
+        assert [row[1:].count("") for row in csv.reader(file)] == [0, 2, 2, 0]
+    (note,) = results["notes"]
+    assert "4 cells of R were not asked for" in note
+
+
+def test_a_sample_gives_what_needs_the_diagonal_and_the_last_row_and_no_forgetting(
+    tmp_path: Path, settings: Settings
+) -> None:
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "whole").mkdir()
+    sample, whole = written(tmp_path / "sample", sampled(settings, 0)), written(tmp_path / "whole", settings)
+    for figure in ("acc", "learning_accuracy", "bwt", "bwt_per_center", "bwt_over_k"):
+        assert sample[figure] == whole[figure]
+    assert sample["forgetting"] is None and whole["forgetting"] is not None
+    assert whole["not_asked"] == 0 and whole["notes"] == []
+
+
+def test_a_failed_cell_of_a_sample_is_missing_and_no_more(tmp_path: Path, settings: Settings) -> None:
+    results = written(tmp_path, sampled(settings, 0), without=(1, "amu"))
+    assert results["R"][1] == [None, None, None]
+    assert results["missing"] == [{"stage": 1, "center": "amu", "reason": "was switched off"}]
+    assert results["not_asked"] == 4
 
 
 def test_a_run_without_a_fault_has_one_attempt_and_no_interruption(tmp_path: Path, settings: Settings) -> None:

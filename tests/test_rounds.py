@@ -66,6 +66,13 @@ def test_every_round_asks_all_centers_at_once_and_the_last_average_is_tested_at_
     assert not any(request.memory or request.task.contribute or request.task.order for request in course.asked)
 
 
+def test_the_messages_of_a_round_hold_one_model_together(rounds: Setup) -> None:
+    course = rounds()
+    course.start()
+    models = [m.content["model"] for m in course.grid.sent if m.metadata.message_type == "train"]
+    assert [len({id(model) for model in models[3 * i : 3 * i + 3]}) for i in range(3)] == [1, 1, 1]
+
+
 def test_the_models_are_averaged_by_their_centers_subjects(rounds: Setup) -> None:
     course = rounds()
     result = course.start()

@@ -29,6 +29,7 @@ from shared.messages import (
     TrainFigures,
     TrainReply,
     TrainRequest,
+    content_bytes,
     pack_header,
     pack_refusal,
     pack_train_reply,
@@ -132,7 +133,7 @@ class Journey:
     def records(self) -> list[StageRecord]:
         """The stages that were tested to their end, as the journal on disk has them."""
         journal = Journal.open(self.folder)
-        return [record for record in journal.records(self.course) if not journal.untested(record.stage.index)]
+        return [record for record in journal.records(self.course) if not journal.untested(record.stage)]
 
     def weights(self, index: int) -> Weights:
         return Journal.open(self.folder).weights(index)
@@ -355,7 +356,7 @@ def test_a_stage_is_recorded_with_all_that_is_known_of_it(journey: Setup) -> Non
     assert record.figures.steps == 8
     assert [case.subject for case in record.tests["milan"].cases] == ["t0", "t1"]
     assert record.evaluating_seconds >= 0
-    assert record.transit_seconds >= 0
+    assert record.transit.seconds >= 0
 
 
 def test_messages_live_as_long_as_was_set(journey: Setup) -> None:
@@ -392,6 +393,54 @@ def test_a_center_that_fails_in_testing_leaves_its_cell_empty(journey: Setup) ->
     assert [set(record.row) for record in course.records] == [set(CENTERS), set(CENTERS) - {"amu"}, set(CENTERS)]
     assert "killed" in course.records[1].missing["amu"]
     assert not course.records[2].missing
+
+
+@pytest.mark.parametrize("others", [0, 1, 2, 7])
+def test_a_sample_of_the_centers_tests_each_model_but_the_last(journey: Setup, others: int) -> None:
+    course = journey(tested_others=others)
+    course.start()
+    per_stage = min(1 + others, 3)
+    assert [len(record.row) for record in course.records] == [per_stage, per_stage, 3]
+    assert all(record.stage.center in record.row and not record.missing for record in course.records)
+    for record in course.records:
+        expected = dict(zip(CENTERS, DICE[record.stage.index], strict=True))
+        assert record.row == pytest.approx({center: expected[center] for center in record.row})
+    asked = [kind for kind, _ in course.visits].count("evaluate")
+    assert asked == 2 * per_stage + 3
+
+
+def test_the_messages_of_a_stage_s_tests_hold_one_model_together(journey: Setup) -> None:
+    course = journey()
+    course.start()
+    models = [m.content["model"] for m in course.grid.sent if m.metadata.message_type == "evaluate"]
+    assert [len({id(model) for model in models[3 * i : 3 * i + 3]}) for i in range(3)] == [1, 1, 1]
+    assert same(models[-1].to_torch_state_dict(), course.weights(2))
+
+
+def test_a_sampled_test_that_fails_is_missing_and_the_rest_is_not_asked_for(journey: Setup) -> None:
+    course = journey(tested_others=0, errors={(NODES["amu"], "evaluate", 0): Error(2, "the images have gone")})
+    with pytest.raises(CenterError, match="no center could test the model"):
+        course.start()
+    course = journey(tested_others=1, errors={(NODES["amu"], "evaluate", 0): Error(2, "the images have gone")})
+    course.start()
+    failed = [record for record in course.records if record.missing]
+    assert [set(record.missing) for record in failed] == [{"amu"}]
+    assert [len(record.asked) for record in course.records] == [2, 2, 3]
+
+
+def test_what_each_stage_sent_and_received_is_in_the_journal(journey: Setup) -> None:
+    course = journey(method="replay")
+    course.start()
+    train = [content_bytes(m.content) for m in course.grid.sent if m.metadata.message_type == "train"]
+    tests = [content_bytes(m.content) for m in course.grid.sent if m.metadata.message_type == "evaluate"]
+    assert [record.transit.sent_bytes for record in course.records] == train
+    assert [record.tests_moved.sent_bytes for record in course.records] == [
+        sum(tests[3 * i : 3 * i + 3]) for i in range(3)
+    ]
+    model = sum(value.nbytes for value in course.weights(0).values())
+    for record in course.records:
+        assert record.transit.received_bytes > model
+        assert 0 < record.tests_moved.received_bytes < model
 
 
 def test_a_model_that_nobody_could_test_ends_the_course(journey: Setup) -> None:

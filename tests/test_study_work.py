@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from report.bytes_moved import COUNTED
 from scenarios.cell_process import Ending, Task
 from scenarios.cells import Attempt, CellFolder, CellRecord
 from scenarios.study_plan import Cell, StudyPlan, Wish, new_plan
@@ -88,7 +89,7 @@ class Heard:
 
 def write_results(run: Path, cell: Cell, **changes: Any) -> None:
     rows = 1 if cell.method == "pooled" else 3
-    stage = {"training_seconds": 10.0, "compute_seconds": 8.0, "memory_bytes": 100}
+    stage = {"training_seconds": 10.0, "compute_seconds": 8.0, **dict.fromkeys(COUNTED, 1000)}
     results = {
         "method": cell.method,
         "seed": cell.seed,
@@ -97,6 +98,7 @@ def write_results(run: Path, cell: Cell, **changes: Any) -> None:
         "acc": 0.25,
         "bwt": None,
         "missing": [],
+        "not_asked": 0,
         "stages": [stage] * rows,
         "settings": cell.settings.to_run_config(),
         "versions": {"torch": "2"},
@@ -237,7 +239,7 @@ def test_the_study_holds_what_the_runs_found(tmp_path: Path, plan: StudyPlan) ->
     assert (replay.acc, replay.bwt) == (0.25, 0.0)
     assert replay.folder == "runs/replay-descending-seed0" and (tmp_path / replay.folder).is_dir()
     assert (replay.seconds, replay.training_seconds, replay.peak_mb) == (60.0, 30.0, 2000.0)
-    assert replay.bytes_moved == 3 * 2 * 1000 + 3 * 3 * 1000 + 3 * 100
+    assert replay.bytes_moved == 3 * 4 * 1000
     assert study.runs[0].bytes_moved is None, "pooled training would move the images"
     assert study.settings["steps"] == 8 and "seed" not in study.settings
     assert study.versions == {"torch": "2"}

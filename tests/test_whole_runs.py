@@ -124,7 +124,7 @@ def results_of(folder: Path) -> dict[str, Any]:
 
 
 def lasting(folder: Path) -> dict[str, Any]:
-    """What a run computed: its results without times, history, and where they were written."""
+    """What a run computed: its results without costs, history, and where they were written."""
     results = results_of(folder)
     del results["history"]
     for key in ("output-dir", "resume"):
@@ -136,9 +136,13 @@ def lasting(folder: Path) -> dict[str, Any]:
 
 
 def timeless(part: Any) -> Any:
-    """A part of results without the seconds that anything took."""
+    """A part of results without the seconds that anything took, and the messages that it took.
+
+    (How many a run needs hangs on its interruptions; how long one is, on the digits of its times.)
+    """
+    costs = ("_seconds", "sent_bytes", "received_bytes")
     if isinstance(part, dict):
-        return {key: timeless(value) for key, value in part.items() if not key.endswith("_seconds")}
+        return {key: timeless(value) for key, value in part.items() if not key.endswith(costs)}
     return [timeless(value) for value in part] if isinstance(part, list) else part
 
 

@@ -1,0 +1,141 @@
+"""What grows with the number of hospitals, and how: one run each with the first 4, 8, ... of a scenario's.
+
+    python -m scenarios.scaling 4 8 16 32 64 --output scaling
+
+runs them one after another, keeps each run with its log under `scaling/`, and prints the tables
+of scenarios/SCALE.md. Runs that are there already are not done again.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from pydantic import BaseModel, ConfigDict
+
+from scenarios.plan import load_settings
+from scenarios.watching import watch
+from shared.errors import LaunchError, WardroundError
+from shared.places import JOURNAL
+from shared.run_results import read_results
+
+SCENARIO = Path("scenarios/sixtyfour.toml")
+
+
+class Measured(BaseModel):
+    """What a run of so many hospitals took."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    centers: int
+    stage_seconds: tuple[float, ...]
+    """Wall time of each stage from the second on: training, tests, all messages, the journal."""
+    stage_cpu: tuple[float, ...]
+    """CPU seconds of all processes in the same time."""
+    tests: int
+    train_mb: tuple[float, ...]
+    """Of each stage, to its center and back; 1 MB is 1e6 bytes."""
+    tests_mb: tuple[float, ...]
+    journal_mb: float
+    peak_mb: dict[str, float]
+
+    @property
+    def growth(self) -> float:
+        """CPU time of the last stage over that of the second, both on the line through all stages."""
+        return line_ratio(self.stage_cpu)
+
+
+def line_ratio(values: Sequence[float]) -> float:
+    """The last over the first value of the least-squares line; NaN for fewer than three."""
+    if len(values) < 3:
+        return float("nan")
+    at = np.arange(len(values))
+    slope, start = np.polyfit(at, values, 1)
+    return float((start + slope * at[-1]) / start)
+
+
+def power(sizes: Sequence[int], values: Sequence[float]) -> float:
+    """The b of the least-squares a * size ** b: 0 where nothing grows, 1 for a line, 2 for a square."""
+    slope, _ = np.polyfit(np.log(sizes), np.log(values), 1)
+    return float(slope)
+
+
+def measure(centers: int, output: Path, changes: Sequence[str]) -> Measured:
+    """Run the first `centers` of the scenario, unless that was done, and say what it took. Raises `LaunchError`."""
+    known = output / f"{centers}.json"
+    if known.is_file():
+        return Measured.model_validate_json(known.read_bytes())
+    names = load_settings(SCENARIO, changes, None).run.centers[:centers]
+    run, log = output / str(centers), output / f"{centers}.log"
+    command = [sys.executable, "-m", "scenarios.cli", "run", str(SCENARIO), "--output", str(run)]
+    for change in [*changes, f"centers={','.join(names)}"]:
+        command += ["-c", change]
+    code, watched = watch(command, log)
+    if code:
+        raise LaunchError(f"the run of {centers} hospitals failed, with code {code}: look at {log}")
+    ends = [(run / JOURNAL / f"stage-{i:03d}" / "row.json").stat().st_mtime for i in range(centers)]
+    cpu = [watched.cpu_at(end) for end in ends]
+    stages: list[dict[str, Any]] = read_results(run)["stages"]
+    measured = Measured(
+        centers=centers,
+        stage_seconds=tuple(np.diff(ends).tolist()),
+        stage_cpu=tuple(np.diff(cpu).tolist()),
+        tests=sum(stage["tests_asked"] for stage in stages),
+        train_mb=tuple((stage["sent_bytes"] + stage["received_bytes"]) / 1e6 for stage in stages),
+        tests_mb=tuple((stage["tests_sent_bytes"] + stage["tests_received_bytes"]) / 1e6 for stage in stages),
+        journal_mb=sum(path.stat().st_size for path in (run / JOURNAL).rglob("*") if path.is_file()) / 1e6,
+        peak_mb=watched.peak_mb,
+    )
+    known.write_text(measured.model_dump_json(indent=1))
+    return measured
+
+
+TOTALS: Mapping[str, Callable[[Measured], float]] = {
+    "seconds a stage (mean)": lambda run: float(np.mean(run.stage_seconds)),
+    "CPU seconds a stage (mean)": lambda run: float(np.mean(run.stage_cpu)),
+    "last stage over second, CPU": lambda run: run.growth,
+    "tests": lambda run: run.tests,
+    "MB of the largest training message pair": lambda run: max(run.train_mb),
+    "MB to and from training, all stages": lambda run: sum(run.train_mb),
+    "MB to and from tests, all stages": lambda run: sum(run.tests_mb),
+    "journal, MB": lambda run: run.journal_mb,
+}
+"""What is tabled of each run."""
+
+
+def table(runs: Sequence[Measured]) -> str:
+    """A line for each figure, a column for each run, and by which power of the number of hospitals it grows."""
+    sizes = [run.centers for run in runs]
+    kinds = sorted({kind for run in runs for kind in run.peak_mb})
+    figures = dict(TOTALS)
+    figures |= {f"peak MB, {kind}": lambda run, kind=kind: run.peak_mb.get(kind, 0.0) for kind in kinds}  # type: ignore[misc]
+    lines = [
+        "| | " + " | ".join(f"{size} hospitals" for size in sizes) + " | grows as K to the |",
+        "|---|" + "---|" * (len(sizes) + 1),
+    ]
+    for name, of in figures.items():
+        values = [of(run) for run in runs]
+        exponent = f"{power(sizes, values):.2f}" if len(sizes) > 1 and min(values) > 0 else ""
+        lines.append(f"| {name} | " + " | ".join(f"{value:.4g}" for value in values) + f" | {exponent} |")
+    return "\n".join(lines)
+
+
+def main(
+    sizes: Annotated[list[int], typer.Argument(min=2, help="Numbers of hospitals.")],
+    output: Annotated[Path, typer.Option(help="Folder of the runs; those that are there are not done again.")],
+    change: Annotated[list[str] | None, typer.Option("-c", metavar="KEY=VALUE", help="As of wardround run.")] = None,
+) -> None:
+    """Run a scenario with more and more hospitals, and print what grows."""
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        runs = [measure(size, output, change or []) for size in sorted(sizes)]
+    except WardroundError as error:
+        print(f"wardround: {error}", file=sys.stderr)
+        raise typer.Exit(1) from None
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    typer.run(main)
