@@ -1,4 +1,4 @@
-"""Digital phantoms of MS patients: eight simulated hospitals, written as BIDS data sets.
+"""Digital phantoms of MS patients: eight simulated hospitals and others like them, written as BIDS data sets.
 
 from phantoms import PhantomSettings, make_hospital
 

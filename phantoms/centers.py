@@ -1,14 +1,16 @@
-"""The eight centers of Karthik et al. 2022, each with a signature of its own.
+"""The eight centers of Karthik et al. 2022, each with a signature of its own, and as many more as are asked for.
 
 Names, numbers of subjects and contrasts are the paper's. Scanner signatures and lesion loads are invented:
 they differ as hospitals do, and say nothing about the real ones.
 """
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from phantoms.scanners import Contrast, Protocol
+from shared.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -117,3 +119,22 @@ _PROFILES = (
 
 CENTERS: Mapping[str, CenterProfile] = MappingProxyType({profile.name: profile for profile in _PROFILES})
 """All eight, in descending order of size."""
+
+_FURTHER = re.compile(r"(?P<name>.+)-(?P<number>[2-9]|[1-9]\d+)")
+
+
+def profile(name: str) -> CenterProfile:
+    """Return the center of that name: one of the eight, or, as in `bwh-2`, another hospital with the scanner of one.
+
+    `bwh-2` has the signature, the size and the lesion loads of `bwh`, and patients of its own. Raises `SettingsError`.
+    """
+    further = _FURTHER.fullmatch(name)
+    if name in CENTERS:
+        return CENTERS[name]
+    if further and further["name"] in CENTERS:
+        like = CENTERS[further["name"]]
+        return replace(like, name=name, title=f"{like.title} {further['number']}")
+    raise SettingsError(
+        f"simulated hospitals: there is no center {name!r}; choose from {', '.join(CENTERS)}, "
+        f"or number another hospital like one of them from 2, as in {next(iter(CENTERS))}-2"
+    )

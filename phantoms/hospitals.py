@@ -14,10 +14,10 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from phantoms.centers import CENTERS, CenterProfile
+from phantoms.centers import CenterProfile, profile
 from phantoms.patients import Patient, make_patient
 from phantoms.settings import VERSION, PhantomSettings
-from shared.errors import DataError, SettingsError
+from shared.errors import DataError
 
 nib: Any = nibabel  # its functions carry no types
 
@@ -40,12 +40,12 @@ SYNTHETIC = (
 
 def subject_count(center: str, settings: PhantomSettings) -> int:
     """Return how many subjects a simulated center has. Raises `SettingsError` for an unknown center."""
-    return max(settings.minimum_subjects, round(_profile(center).subjects * settings.scale))
+    return max(settings.minimum_subjects, round(profile(center).subjects * settings.scale))
 
 
 def hospital_folder(center: str, settings: PhantomSettings, root: Path) -> Path:
     """Return where a center is, or would be, below `root`. Raises `SettingsError` for an unknown one."""
-    return root / settings.digest() / _profile(center).name
+    return root / settings.digest() / profile(center).name
 
 
 def make_hospital(
@@ -60,41 +60,34 @@ def make_hospital(
     waits. `progress(done, total)` is called after each subject written, and not at all when the folder is
     there. Raises `SettingsError` for an unknown center and `DataError` when the folder cannot be written.
     """
-    profile = _profile(center)
+    hospital = profile(center)
     folder = hospital_folder(center, settings, root)
     total = subject_count(center, settings)
     with _writing(folder):
         if folder.is_dir():
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder.with_name(f".{profile.name}.lock"), folder):
+    with _lock(folder.with_name(f".{hospital.name}.lock"), folder):
         if folder.is_dir():  # written while this process waited
             return folder
-        partial = folder.with_name(f".{profile.name}.partial")
+        partial = folder.with_name(f".{hospital.name}.partial")
         try:
             with _writing(folder):
                 shutil.rmtree(partial, ignore_errors=True)  # left by a run that was killed
                 partial.mkdir()
             rows = []
             for subject in range(1, total + 1):
-                patient = make_patient(profile, subject, settings.spacing, settings.seed)
+                patient = make_patient(hospital, subject, settings.spacing, settings.seed)
                 with _writing(folder):
-                    rows.append(_write_patient(partial, f"sub-{subject:03d}", patient, profile.orientation))
+                    rows.append(_write_patient(partial, f"sub-{subject:03d}", patient, hospital.orientation))
                 if progress is not None:
                     progress(subject, total)
             with _writing(folder):
-                _write_descriptions(partial, profile, settings, rows)
+                _write_descriptions(partial, hospital, settings, rows)
                 partial.rename(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     return folder
-
-
-def _profile(center: str) -> CenterProfile:
-    if center not in CENTERS:
-        known = ", ".join(CENTERS)
-        raise SettingsError(f"simulated hospitals: there is no center {center!r}; choose from {known}")
-    return CENTERS[center]
 
 
 @contextmanager

@@ -177,3 +177,12 @@ def test_an_error_of_the_callers_own_is_not_blamed_on_the_folder(tmp_path: Path)
 
     with pytest.raises(BrokenPipeError):
         make_hospital("amu", SMALL, tmp_path, hang_up)
+
+
+def test_another_hospital_of_one_scanner_has_a_folder_of_its_own(root: Path) -> None:
+    folder = make_hospital("karo-2", SMALL, root)
+    assert folder == hospital_folder("karo", SMALL, root).with_name("karo-2")
+    assert json.loads((folder / "dataset_description.json").read_text())["Name"].startswith("Simulated hospital Karo 2")
+    theirs, karo = files(folder), files(hospital_folder("karo", SMALL, root))
+    assert theirs.keys() == karo.keys()
+    assert not any(theirs[name] == karo[name] for name in theirs if name.endswith(".nii.gz"))
