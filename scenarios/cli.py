@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scenarios import compare_cli, coordinator_cli, join_cli, model_cli, realism_cli
+from scenarios import compare_cli, coordinator_cli, join_cli, model_cli, realism_cli, simulate_cli
 from scenarios.coordinator import CONNECTION, Coordinator
 from scenarios.hospital_cli import hospital
 from scenarios.how_launched import HowLaunched
@@ -245,7 +245,7 @@ def _gpus() -> float:
     return 1.0 if torch.cuda.is_available() else 0.0
 
 
-for use in (model_cli.segment, model_cli.export, realism_cli.realism):
+for use in (model_cli.segment, model_cli.export, realism_cli.realism, simulate_cli.simulate):
     cli.command()(use)
 
 
