@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scenarios import compare_cli, coordinator_cli, join_cli, model_cli
+from scenarios import compare_cli, coordinator_cli, join_cli, model_cli, realism_cli, simulate_cli
 from scenarios.coordinator import CONNECTION, Coordinator
 from scenarios.hospital_cli import hospital
 from scenarios.how_launched import HowLaunched
@@ -240,7 +240,10 @@ def _gpus() -> float:
     return 1.0 if torch.cuda.is_available() else 0.0
 
 
-for command in (compare_cli.compare, report, model_cli.segment, model_cli.export):
+for command in (
+    *(compare_cli.compare, report, model_cli.segment, model_cli.export),
+    *(simulate_cli.simulate, realism_cli.realism),
+):
     cli.command()(command)
 for own in (join_cli.init, join_cli.join, join_cli.unit):
     hospital.command()(own)

@@ -52,7 +52,7 @@ def segment(
 
     # All that can be wrong with the request is said before anything is read.
     jobs = plan_jobs(images, output, mask)
-    opened, where = open_model(model), _device(device)
+    opened, where = open_model(model), device_named(device)
     private_output(output)
     opened.network.to(where)
     failed = _follow(opened, jobs, where)
@@ -84,7 +84,8 @@ def export(
     typer.echo("              --bundle_root . --dataset_dir IMAGES --output_dir OUT")
 
 
-def _device(name: str) -> "torch.device":
+def device_named(name: str) -> "torch.device":
+    """The device that `--device` names. Raises `SettingsError` where it is not here."""
     from client.trainer import choose_device
 
     if not re.fullmatch(DEVICE, name):
