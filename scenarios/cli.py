@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scenarios import compare_cli, coordinator_cli, join_cli, model_cli
+from scenarios import bench_cli, compare_cli, coordinator_cli, join_cli, model_cli
 from scenarios.coordinator import CONNECTION, Coordinator
 from scenarios.hospital_cli import hospital
 from scenarios.how_launched import HowLaunched
@@ -34,6 +34,7 @@ for command in (join_cli.init, join_cli.join, join_cli.unit):
     hospital.command()(command)
 cli.command()(compare_cli.compare)
 cli.command()(report)
+cli.command()(bench_cli.bench)
 cli.add_typer(hospital, name="hospital")
 cli.add_typer(coordinator_cli.coordinator, name="coordinator")
 
