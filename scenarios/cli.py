@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scenarios import compare_cli, coordinator_cli, join_cli, model_cli, realism_cli, simulate_cli
+from scenarios import bench_cli, compare_cli, coordinator_cli, join_cli, model_cli, realism_cli, simulate_cli
 from scenarios.coordinator import CONNECTION, Coordinator
 from scenarios.hospital_cli import hospital
 from scenarios.how_launched import HowLaunched
@@ -242,7 +242,7 @@ def _gpus() -> float:
 
 for command in (
     *(compare_cli.compare, report, model_cli.segment, model_cli.export),
-    *(simulate_cli.simulate, realism_cli.realism),
+    *(simulate_cli.simulate, realism_cli.realism, bench_cli.bench),
 ):
     cli.command()(command)
 for own in (join_cli.init, join_cli.join, join_cli.unit):
