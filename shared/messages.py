@@ -347,7 +347,7 @@ def _tensors(record: ArrayRecord) -> Weights:
 def _array(name: str, array: Array) -> NDArray[Any]:
     """What an array of a message holds: numbers, or else `MessageError`."""
     try:
-        values: NDArray[Any] = np.array(array.numpy())
+        values: NDArray[Any] = np.asarray(array.numpy())
     except (TypeError, ValueError, EOFError, OSError, MemoryError, BadZipFile) as error:
         # What numpy raises for bytes that are no array, or claim to be a boundless one.
         raise MessageError(f"array {name!r} of a message cannot be read ({error})") from None
