@@ -124,7 +124,9 @@ def given(reply: TrainReply) -> tuple[Exemplar, ...]:
 def everything_in(content: RecordDict) -> bytes:
     """The bytes that travel, and the exemplars' inflated."""
     payloads = [array.numpy().tobytes() for array in content.array_records.get("memory", {}).values()]
-    return b"".join([recorddict_to_proto(content).SerializeToString(), *map(zlib.decompress, payloads)])
+    return b"".join(
+        [recorddict_to_proto(content).SerializeToString(), *(zlib.decompress(payload[1:]) for payload in payloads)]
+    )
 
 
 # Roll call
