@@ -9,7 +9,7 @@ from pathlib import Path
 from flwr.app import Context, RecordDict
 from flwr.common.serde import recorddict_to_proto
 
-from client.app import Desk, Handler, evaluate_here, roll_call, train_here
+from client.answers import Desk, Handler, evaluate_here, roll_call, train_here
 from client.site import Site
 from shared.clock import Clock
 from shared.durable import write_whole

@@ -15,11 +15,14 @@ import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
+from client.hospital import open_hospital
+from client.node import simulated_site
 from scenarios.plan import load_settings
 from scenarios.watching import watch
 from shared.errors import LaunchError, WardroundError
-from shared.places import JOURNAL
+from shared.places import JOURNAL, cache_folder
 from shared.run_results import read_results
+from shared.settings import Settings
 
 SCENARIO = Path("scenarios/sixtyfour.toml")
 
@@ -31,10 +34,13 @@ class Measured(BaseModel):
 
     centers: int
     stage_seconds: tuple[float, ...]
-    """Wall time of each stage from the second on: training, tests, all messages, the journal."""
+    """Wall time of each stage but the first, which imports torch, and the last, which tests at all: training,
+    tests, all messages, the journal."""
     stage_cpu: tuple[float, ...]
     """CPU seconds of all processes in the same time."""
     tests: int
+    train_transit: tuple[float, ...]
+    """Seconds of each stage's training message and its reply, beside what the center itself took."""
     train_mb: tuple[float, ...]
     """Of each stage, to its center and back; 1 MB is 1e6 bytes."""
     tests_mb: tuple[float, ...]
@@ -43,7 +49,7 @@ class Measured(BaseModel):
 
     @property
     def growth(self) -> float:
-        """CPU time of the last stage over that of the second, both on the line through all stages."""
+        """CPU time of the last of these stages over that of the first, both on the line through all of them."""
         return line_ratio(self.stage_cpu)
 
 
@@ -62,12 +68,22 @@ def power(sizes: Sequence[int], values: Sequence[float]) -> float:
     return float(slope)
 
 
+def prepare(centers: Sequence[str], settings: Settings) -> None:
+    """Make the hospitals and prepare their volumes, which each of them does once, so that no stage pays for it."""
+    for center in centers:
+        site = simulated_site(center, settings)
+        hospital = open_hospital(site, cache_folder(settings.data.cache_dir), settings)
+        hospital.open((*hospital.training, *hospital.test))
+
+
 def measure(centers: int, output: Path, changes: Sequence[str]) -> Measured:
     """Run the first `centers` of the scenario, unless that was done, and say what it took. Raises `LaunchError`."""
     known = output / f"{centers}.json"
     if known.is_file():
         return Measured.model_validate_json(known.read_bytes())
-    names = load_settings(SCENARIO, changes, None).run.centers[:centers]
+    settings = load_settings(SCENARIO, changes, None)
+    names = settings.run.centers[:centers]
+    prepare(names, settings)
     run, log = output / str(centers), output / f"{centers}.log"
     command = [sys.executable, "-m", "scenarios.cli", "run", str(SCENARIO), "--output", str(run)]
     for change in [*changes, f"centers={','.join(names)}"]:
@@ -80,9 +96,10 @@ def measure(centers: int, output: Path, changes: Sequence[str]) -> Measured:
     stages: list[dict[str, Any]] = read_results(run)["stages"]
     measured = Measured(
         centers=centers,
-        stage_seconds=tuple(np.diff(ends).tolist()),
-        stage_cpu=tuple(np.diff(cpu).tolist()),
+        stage_seconds=tuple(np.diff(ends)[:-1].tolist()),
+        stage_cpu=tuple(np.diff(cpu)[:-1].tolist()),
         tests=sum(stage["tests_asked"] for stage in stages),
+        train_transit=tuple(stage["transit_seconds"] for stage in stages),
         train_mb=tuple((stage["sent_bytes"] + stage["received_bytes"]) / 1e6 for stage in stages),
         tests_mb=tuple((stage["tests_sent_bytes"] + stage["tests_received_bytes"]) / 1e6 for stage in stages),
         journal_mb=sum(path.stat().st_size for path in (run / JOURNAL).rglob("*") if path.is_file()) / 1e6,
@@ -95,7 +112,8 @@ def measure(centers: int, output: Path, changes: Sequence[str]) -> Measured:
 TOTALS: Mapping[str, Callable[[Measured], float]] = {
     "seconds a stage (mean)": lambda run: float(np.mean(run.stage_seconds)),
     "CPU seconds a stage (mean)": lambda run: float(np.mean(run.stage_cpu)),
-    "last stage over second, CPU": lambda run: run.growth,
+    "last such stage over first, CPU": lambda run: run.growth,
+    "seconds in transit, training (median)": lambda run: float(np.median(run.train_transit)),
     "tests": lambda run: run.tests,
     "MB of the largest training message pair": lambda run: max(run.train_mb),
     "MB to and from training, all stages": lambda run: sum(run.train_mb),
@@ -117,7 +135,7 @@ def table(runs: Sequence[Measured]) -> str:
     ]
     for name, of in figures.items():
         values = [of(run) for run in runs]
-        exponent = f"{power(sizes, values):.2f}" if len(sizes) > 1 and min(values) > 0 else ""
+        exponent = f"{power(sizes, values):.2f}" if len(sizes) > 1 and all(value > 0 for value in values) else ""
         lines.append(f"| {name} | " + " | ".join(f"{value:.4g}" for value in values) + f" | {exponent} |")
     return "\n".join(lines)
 

@@ -1,8 +1,22 @@
 """The replay memory: image-label crops of earlier centers, with where they came from.
 
-An exemplar is kept as the bytes that travel: the image as float16 and the soft label in
-steps of 1/255, the two byte planes of the image apart, deflated. Neither a header, nor a
-path, nor a date goes with it; the subject is a pseudonym that its hospital made.
+An exemplar is kept as the bytes that travel: the image as float16, its bits less those of the
+voxel before, and the soft label in steps of 1/255; the two byte planes of the image apart,
+deflated. That loses nothing of what the hospital itself trains on. Neither a header, nor a path,
+nor a date goes with it; the subject is a pseudonym that its hospital made.
+
+Seven crops of real patients at 1 mm, in bytes a voxel, image and label together:
+
+| image                                  | deflate 1 | deflate 6 | zstd 3 | zstd 19 | lzma 6 |
+|----------------------------------------|-----------|-----------|--------|---------|--------|
+| float16                                | 1.368     | 1.314     | 1.320  | 1.215   | 1.199  |
+| float16, differences                   | 1.250     | **1.177** | 1.200  | 1.106   | 1.086  |
+| steps of 1/64 (error 0.008), differences | 0.799   | 0.689     | 0.720  | 0.629   | 0.608  |
+| 8 bits of the range (error 0.021)      | 0.633     | 0.590     | 0.584  | 0.532   | 0.494  |
+
+Errors are the largest, in standard deviations of the brain. By `python -m tests.oracles.exemplar_encodings
+FOLDER...`. What keeps fewer bits would halve the memory; it is not done as long as no study has shown
+that it costs no Dice. Another packer saves too little (6 % at most) to be worth a dependency.
 """
 
 import hashlib
@@ -19,8 +33,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from shared.canonical import CenterName
 from shared.errors import MessageError
 
-COMPRESSION = 1
-"""Deflate's level. Image noise does not compress; what does is the air around the brain."""
+COMPRESSION = 6
+"""Deflate's level. It takes time once, at the hospital that makes the exemplar."""
+
+PACKED = b"\x02"
+"""Begins every payload: version of how it is packed. The first one began with deflate's own 0x78."""
 
 
 Edge = Annotated[int, Field(gt=0, le=1024)]
@@ -64,9 +81,12 @@ class Exemplar:
         """Pack a normalised image and its soft label in [0, 1], both of shape (D, H, W)."""
         if image.shape != label.shape or image.ndim != 3:
             raise ValueError(f"image {image.shape} and label {label.shape} must be one 3D shape")
-        planes = image.astype("<f2").ravel().view(np.uint8).reshape(-1, 2).T
+        bits = image.astype("<f2").view("<u2")
+        # Differences wrap around at 2^16, and their sums wrap back.
+        less = np.diff(bits, axis=-1, prepend=np.zeros_like(bits[..., :1]))
+        planes = less.ravel().view(np.uint8).reshape(-1, 2).T
         steps = np.rint(np.clip(label, 0, 1) * 255).astype(np.uint8)
-        packed = zlib.compress(planes.tobytes() + steps.tobytes(), COMPRESSION)
+        packed = PACKED + zlib.compress(planes.tobytes() + steps.tobytes(), COMPRESSION)
         payload = np.frombuffer(packed, dtype=np.uint8)
         depth, height, width = image.shape
         provenance = Provenance(
@@ -88,17 +108,20 @@ class Exemplar:
         packed = self.payload.tobytes()
         if hashlib.sha256(packed).hexdigest() != self.provenance.checksum:
             raise MessageError(f"{where} was changed on its way (its checksum differs): send it again")
+        if packed[:1] != PACKED:
+            raise MessageError(f"{where} was packed by another version of Wardround: run the same one at all centers")
         voxels = math.prod(self.provenance.shape)
         inflate = zlib.decompressobj()
         try:
-            raw = inflate.decompress(packed, 3 * voxels + 1)
+            raw = inflate.decompress(packed[1:], 3 * voxels + 1)
         except zlib.error:
             raw = b""
         if len(raw) != 3 * voxels:
             raise MessageError(f"{where} does not hold {voxels} voxels: its center must make it anew")
         low, high = np.frombuffer(raw, dtype=np.uint8, count=2 * voxels).reshape(2, -1)
         # Put together in 16-bit arithmetic: a tenth of the time of turning the planes byte by byte.
-        image = (high.astype("<u2") << 8 | low).astype("<u2", copy=False).view("<f2").reshape(self.provenance.shape)
+        less = (high.astype("<u2") << 8 | low).reshape(self.provenance.shape)
+        image = np.cumsum(less, axis=-1, dtype="<u2").view("<f2")
         label = np.frombuffer(raw, dtype=np.uint8, offset=2 * voxels).reshape(self.provenance.shape)
         return image.astype(np.float32), label.astype(np.float32) / np.float32(255)
 

@@ -1,5 +1,7 @@
 """The hospital's ClientApp from outside: what it answers, and what never leaves it."""
 
+import subprocess
+import sys
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,6 +36,7 @@ from shared.messages import (
 )
 from shared.network import Weights, initial_weights
 from shared.settings import Settings
+from tests.conftest import ROOT
 from tests.datasets import write_dataset
 from tests.fakes import FakeGrid
 from tests.scored import SCORES, SHARES
@@ -124,7 +127,16 @@ def given(reply: TrainReply) -> tuple[Exemplar, ...]:
 def everything_in(content: RecordDict) -> bytes:
     """The bytes that travel, and the exemplars' inflated."""
     payloads = [array.numpy().tobytes() for array in content.array_records.get("memory", {}).values()]
-    return b"".join([recorddict_to_proto(content).SerializeToString(), *map(zlib.decompress, payloads)])
+    return b"".join(
+        [recorddict_to_proto(content).SerializeToString(), *(zlib.decompress(payload[1:]) for payload in payloads)]
+    )
+
+
+def test_the_door_opens_without_torch() -> None:
+    """Flower's simulation loads the ClientApp before it starts Ray, and would wait for seconds of imports."""
+    code = "import client.app, sys; print(sorted({'torch', 'monai'} & sys.modules.keys()))"
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout == "[]\n"
 
 
 # Roll call

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from shared.errors import MessageError
-from shared.memory import Exemplar, Provenance, ReplayMemory, center_budget
+from shared.memory import PACKED, Exemplar, Provenance, ReplayMemory, center_budget
 
 shapes = st.tuples(*[st.integers(1, 5)] * 3)
 
@@ -83,7 +83,7 @@ def test_of_its_origin_an_exemplar_says_only_what_is_meant_to_leave() -> None:
 
 
 def test_the_payload_is_voxels_and_nothing_else() -> None:
-    raw = zlib.decompress(exemplar().payload.tobytes())
+    raw = zlib.decompress(exemplar().payload.tobytes()[1:])
     assert len(raw) == 2 * 3 * 4 * 3
 
 
@@ -113,13 +113,29 @@ def test_a_truncated_payload_is_refused(kept: int) -> None:
 @pytest.mark.parametrize("voxels", [0, 23, 25])
 def test_a_payload_of_another_size_than_its_shape_is_refused(voxels: int) -> None:
     with pytest.raises(MessageError, match="does not hold 24 voxels"):
-        with_payload(zlib.compress(bytes(3 * voxels))).decode()
+        with_payload(PACKED + zlib.compress(bytes(3 * voxels))).decode()
 
 
 def test_a_payload_that_is_cut_short_under_a_right_checksum_is_refused() -> None:
     noise = np.random.default_rng(0).integers(0, 256, 72, dtype=np.uint8).tobytes()
     with pytest.raises(MessageError, match="does not hold 24 voxels"):
-        with_payload(zlib.compress(noise)[:40]).decode()
+        with_payload(PACKED + zlib.compress(noise)[:40]).decode()
+
+
+def test_a_payload_of_another_version_is_named_as_that() -> None:
+    with pytest.raises(MessageError, match="packed by another version"):
+        with_payload(zlib.compress(bytes(72))).decode()
+
+
+@hypothesis(deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_any_half_precision_image_comes_back_bit_for_bit(seed: int) -> None:
+    """Negative zeros, the smallest and the largest numbers too, though differences of bits wrap around."""
+    bits = np.random.default_rng(seed).integers(0, 2**16, (3, 4, 5), dtype=np.uint16)
+    image = np.where(np.isfinite(bits.view(np.float16)), bits, 0x8000).astype(np.uint16).view(np.float16)
+    label = np.zeros(image.shape, np.float32)
+    made = Exemplar.encode(image.astype(np.float32), label, center="amu", subject="s", contrast="T2w", spacing=1.0)
+    assert made.decode()[0].astype(np.float16).tobytes() == image.tobytes()
 
 
 def test_a_payload_that_was_never_deflated_is_refused() -> None:
@@ -128,7 +144,7 @@ def test_a_payload_that_was_never_deflated_is_refused() -> None:
 
 
 def test_a_payload_that_inflates_beyond_its_shape_is_never_inflated() -> None:
-    bomb = with_payload(zlib.compress(bytes(30_000_000)))
+    bomb = with_payload(PACKED + zlib.compress(bytes(30_000_000)))
     tracemalloc.start()
     try:
         with pytest.raises(MessageError, match="does not hold 24 voxels"):

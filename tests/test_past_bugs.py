@@ -18,7 +18,7 @@ from server.journal import Journal
 from server.results import write_results
 from shared.durable import read_document, write_document
 from shared.errors import DamagedError, SettingsError, WardroundError
-from shared.memory import Exemplar
+from shared.memory import PACKED, Exemplar
 from shared.messages import unpack_train_reply
 from shared.places import check_fresh
 from shared.run_results import read_results
@@ -60,7 +60,7 @@ def test_array(array):
 
 
 def test_exemplar_that_cannot_be_decoded_poisons_the_memory():
-    packed = np.frombuffer(zlib.compress(b"short"), dtype=np.uint8)
+    packed = np.frombuffer(PACKED + zlib.compress(b"short"), dtype=np.uint8)
     about = crop().provenance.model_copy(update={"checksum": hashlib.sha256(packed.tobytes()).hexdigest()})
     with pytest.raises(WardroundError):
         inspect_reply(unpack_train_reply(reply(Exemplar(about, packed))), TASK, WEIGHTS, SETTINGS, CARD, simulated=True)

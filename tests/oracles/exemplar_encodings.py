@@ -3,9 +3,10 @@
     pip install zstandard
     python -m tests.oracles.exemplar_encodings BIDS-FOLDER... [--spacing 1]
 
-cuts one crop of 96 mm from every subject of the data sets as a hospital does, and prints a table:
-bytes a voxel, the largest error of the image in standard deviations of the brain, and bytes over those
-of today. What is lossy says so by its error. `exemplar_encodings.json` keeps the values of one run.
+cuts one crop of 96 mm from every image of the data sets as a hospital does, and prints a table: bytes a
+voxel, image and label together, and the largest error of the image in standard deviations of the brain.
+`exemplar_encodings.json` keeps the values of seven real images at 1 mm. shared/memory.py does what is
+here called "float16, differences" with deflate 6.
 """
 
 import argparse
@@ -24,7 +25,6 @@ from numpy.typing import NDArray
 from client.exemplars import crop
 from client.layouts import find_cases
 from client.volumes import open_volume
-from shared.memory import Exemplar
 
 Image = NDArray[np.float32]
 Pack = Callable[[bytes], bytes]
@@ -51,7 +51,7 @@ def planes(values: NDArray[Any]) -> bytes:
 
 
 def whole(image: Image) -> bytes:
-    """Half precision, both bytes apart: today's."""
+    """Half precision, both bytes apart."""
     return planes(image.astype("<f2"))
 
 
@@ -104,11 +104,7 @@ def crops(folders: list[Path], spacing: float, size: int) -> list[tuple[Image, I
 def table(cut: list[tuple[Image, Image]]) -> list[dict[str, float | str]]:
     """A row for each layout and packer."""
     voxels = sum(image.size for image, _ in cut)
-    now = sum(
-        Exemplar.encode(image, label, center="c", subject="s", contrast="FLAIR", spacing=1.0).payload.nbytes
-        for image, label in cut
-    )
-    rows: list[dict[str, float | str]] = [{"layout": "shared/memory.py", "bytes a voxel": now / voxels, "ratio": 1.0}]
+    rows: list[dict[str, float | str]] = []
     for layout, (lay, error) in LAYOUTS.items():
         for packer, pack in PACKERS.items():
             size = 0
@@ -119,7 +115,6 @@ def table(cut: list[tuple[Image, Image]]) -> list[dict[str, float | str]]:
                     "layout": layout,
                     "packer": packer,
                     "bytes a voxel": round(size / voxels, 4),
-                    "ratio": round(size / now, 4),
                     "largest error": round(max(error(image) for image, _ in cut), 5),
                 }
             )
