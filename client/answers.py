@@ -165,7 +165,8 @@ def _place(center: str, context: Context, settings: Settings, desk: Desk) -> Pla
 def _inspect(weights: Weights, memory: ReplayMemory, settings: Settings) -> None:
     """Raise `MessageError` where the coordinator sent what this run cannot have."""
     problem = model_problem(weights, initial_weights(settings.network, 0))
-    problem = problem or exemplars_problem(memory.exemplars, settings)
+    # An exemplar is decoded when it is drawn: to decode all of them here would cost with every center before.
+    problem = problem or exemplars_problem(memory.exemplars, settings, decoding=False)
     if not problem and memory.nbytes > settings.memory.memory_megabytes * 1e6:
         problem = f"a replay memory of {memory.nbytes} bytes, above memory-megabytes"
     _refuse(problem)

@@ -1,6 +1,7 @@
 """Testing a model on whole volumes, in each image's own grid."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -15,6 +16,12 @@ from shared.settings import Settings
 
 WINDOWS = 8
 """Windows that go through the network at once."""
+
+SCORING = 2
+"""Volumes that are compared at once."""
+
+WAITING = 4
+"""Volumes that were segmented and are not compared yet; more would only take memory."""
 
 
 def segment(network: LesionNet, image: Tensor, patch: int, window_overlap: float) -> Tensor:
@@ -39,13 +46,23 @@ def segment(network: LesionNet, image: Tensor, patch: int, window_overlap: float
 
 
 def evaluate(weights: Weights, volumes: Sequence[Volume], settings: Settings, device: torch.device) -> list[Scores]:
-    """Segment each volume and compare it with its truth, in the image's own grid."""
+    """Segment each volume and compare it with its truth, in the image's own grid.
+
+    While one is compared, which takes a single core, the next is segmented already.
+    """
     network = network_with(weights, settings.network, device).eval()
     options = settings.training
-    scores = []
-    for volume in volumes:
-        image = torch.from_numpy(np.asarray(volume.image, dtype=np.float32)).to(device)
-        soft = segment(network, image, options.patch_size, options.window_overlap)
-        truth = np.asarray(volume.truth, dtype=np.float32) / np.float32(255)
-        scores.append(score(volume.to_own_grid(soft), truth, volume.own_affine))
-    return scores
+    with ThreadPoolExecutor(SCORING) as scoring:
+        scores: list[Future[Scores]] = []
+        for volume in volumes:
+            image = torch.from_numpy(np.asarray(volume.image, dtype=np.float32)).to(device)
+            soft = segment(network, image, options.patch_size, options.window_overlap).cpu()
+            scores.append(scoring.submit(_score, volume, soft))
+            if len(scores) > WAITING:
+                scores[-WAITING].result()
+        return [one.result() for one in scores]
+
+
+def _score(volume: Volume, soft: Tensor) -> Scores:
+    truth = np.asarray(volume.truth, dtype=np.float32) / np.float32(255)
+    return score(volume.to_own_grid(soft), truth, volume.own_affine)

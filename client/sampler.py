@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 import torch
@@ -20,12 +20,19 @@ ROTATED = 0.1
 """Share of patches turned by a multiple of 90 degrees in the axial plane, as the paper does."""
 
 
+class Patches(Protocol):
+    """Whatever patches are taken from."""
+
+    def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """One patch of image and label, each (size, size, size)."""
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """A volume, or an exemplar, that patches are taken from."""
 
     image: Tensor
-    """(D, H, W), no edge shorter than a patch."""
+    """(D, H, W), no edge shorter than a patch; float16, as it is kept and travels."""
     label: Tensor
     """(D, H, W), uint8 in steps of 1/255."""
     lesion: NDArray[np.int64]
@@ -50,8 +57,7 @@ class Source:
     ) -> Self:
         image, label = pad_to(image, patch, float(image.min())), pad_to(label, patch, 0.0)
         lesion = np.flatnonzero(label >= 128)
-        tensor = torch.from_numpy(image).to(device, torch.float16 if device.type == "cuda" else torch.float32)
-        return cls(tensor, torch.from_numpy(label).to(device), lesion, air)
+        return cls(torch.from_numpy(image).to(device), torch.from_numpy(label).to(device), lesion, air)
 
     def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> tuple[Tensor, Tensor]:
         """One patch of image and label around a lesion voxel, or around any voxel of the head."""
@@ -61,11 +67,30 @@ class Source:
         else:
             for _ in range(TRIES):
                 center = tuple(random.integers(shape))
-                if self.image[center] > self.air:
+                if float(self.image[center]) > self.air:
                     break
         low = [min(max(int(c) - size // 2, 0), edge - size) for c, edge in zip(center, shape, strict=True)]
         box = tuple(slice(start, start + size) for start in low)
         return self.image[box], self.label[box]
+
+
+class Recalled:
+    """An exemplar as a source that is decoded when the first patch is taken from it, and then kept.
+
+    Of the memory of many centers a stage draws a few exemplars: decoding all would make it longer
+    with every center before it. Raises `MessageError` at the first patch where the exemplar cannot
+    be decoded.
+    """
+
+    def __init__(self, exemplar: Exemplar, patch: int, device: torch.device) -> None:
+        self._exemplar, self._patch, self._device = exemplar, patch, device
+        self._source: Source | None = None
+
+    def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """As `Source.patch`."""
+        if self._source is None:
+            self._source = Source.of_exemplar(self._exemplar, self._patch, self._device)
+        return self._source.patch(size, on_lesion, random)
 
 
 @dataclass(frozen=True)
@@ -89,7 +114,7 @@ class PatchSampler:
     """
 
     def __init__(
-        self, own: Sequence[Source], past: Sequence[Sequence[Source]], recipe: Recipe, random: np.random.Generator
+        self, own: Sequence[Patches], past: Sequence[Sequence[Patches]], recipe: Recipe, random: np.random.Generator
     ) -> None:
         self._recipe = recipe
         self._random = random
@@ -114,12 +139,12 @@ class PatchSampler:
         labels = torch.stack([label for _, label in pairs])[:, None].float().div_(255)
         return images, labels
 
-    def _next_own(self) -> Source:
+    def _next_own(self) -> Patches:
         if not self._pass:
             self._pass = self._random.permutation(len(self._own)).tolist()
         return self._own[self._pass.pop(0)]
 
-    def _next_past(self) -> Source:
+    def _next_past(self) -> Patches:
         if not self._round:
             self._round = self._random.permutation(len(self._past)).tolist()
         center = self._past[self._round.pop(0)]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
-from client.sampler import PatchSampler, Recipe, Source
+from client.sampler import Patches, PatchSampler, Recipe
 from client.steps import loss_of, scores_of
 from shared.errors import TrainingError
 from shared.network import LesionNet, Weights, network_with
@@ -32,8 +32,8 @@ class Penalty(Protocol):
 class Plan:
     """What a stage will do, known before it starts."""
 
-    own: tuple[Source, ...]
-    past: tuple[tuple[Source, ...], ...]
+    own: tuple[Patches, ...]
+    past: tuple[tuple[Patches, ...], ...]
     """Exemplars by center, drawn from in a fixed share; empty in `paper` mode."""
     recipe: Recipe
     steps: int
@@ -67,8 +67,8 @@ class Trained:
 
 
 def plan_stage(
-    own: Sequence[Source],
-    memory: Sequence[Sequence[Source]],
+    own: Sequence[Patches],
+    memory: Sequence[Sequence[Patches]],
     settings: Settings,
     steps_factor: int = 1,
     rounds: int = 1,

@@ -13,7 +13,7 @@ from client.distillation import distillation
 from client.exemplars import choose_exemplars
 from client.handover import Outlook, may_be_chosen, release_exemplars, subjects_of, wrap
 from client.hospital import Hospital
-from client.sampler import Source
+from client.sampler import Recalled, Source
 from client.site import Site
 from client.trainer import Checkpoints, Penalty, Progress, choose_device, plan_stage, train
 from client.volumes import Volume
@@ -63,9 +63,7 @@ def visit(
     device = choose_device(settings.training.device)
     patch = settings.training.patch_size
     own = [Source.of_volume(volume, patch, device) for _, good, _ in opened for _, volume in good]
-    past = [
-        [Source.of_exemplar(exemplar, patch, device) for exemplar in memory.of(center)] for center in memory.centers
-    ]
+    past = [[Recalled(exemplar, patch, device) for exemplar in memory.of(center)] for center in memory.centers]
     plan = plan_stage(own, past, settings, task.steps_factor, task.rounds, task.round)
     plan = replace(plan, penalty=HOLDS[task.retention](request, settings, device))
 

@@ -40,8 +40,11 @@ def importance_problem(importance: Weights | None, expected: Weights | None) -> 
     return f"an importance with negative values in {negative[0]}" if negative else problem
 
 
-def exemplars_problem(exemplars: Iterable[Exemplar], settings: Settings) -> str:
-    """What is wrong with the first exemplar that this run cannot have, or nothing."""
+def exemplars_problem(exemplars: Iterable[Exemplar], settings: Settings, decoding: bool = True) -> str:
+    """What is wrong with the first exemplar that this run cannot have, or nothing.
+
+    Without `decoding`, which takes most of the time, whoever decodes it finds out whether that can be done.
+    """
     size, spacing = settings.exemplar_voxels, settings.data.spacing
     for exemplar in exemplars:
         about, payload = exemplar.provenance, exemplar.payload
@@ -50,12 +53,13 @@ def exemplars_problem(exemplars: Iterable[Exemplar], settings: Settings) -> str:
             return f"{which} as {payload.dtype} of shape {payload.shape} instead of bytes"
         if hashlib.sha256(payload.tobytes()).hexdigest() != about.checksum:
             return f"{which}, which does not match its checksum"
-        try:
-            exemplar.decode()
-        except MessageError as error:
-            return f"{which}, which cannot be opened ({error})"
         if about.shape != (size,) * 3 or about.spacing != spacing:
             return f"{which} of {about.shape} voxels at {about.spacing:g} mm instead of {(size,) * 3} at {spacing:g} mm"
         if about.contrast not in settings.data.contrasts:
             return f"{which} with contrast {about.contrast}, which this run does not use"
+        try:
+            if decoding:
+                exemplar.decode()
+        except MessageError as error:
+            return f"{which}, which cannot be opened ({error})"
     return ""

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from shared.errors import MessageError, ResultsError
+from shared.instance_norm import InstanceNorm
 from shared.settings import NetworkSettings
 
 Weights = dict[str, Tensor]
@@ -48,6 +49,7 @@ class LesionNet(nn.Module):
             num_res_units=2,
             norm="instance",
         )
+        _replace_norms(self.unet)
         self.head = nn.Conv3d(TOP_CHANNELS, 1, kernel_size=1)
         if settings.activation == "sigmoid" and self.head.bias is not None:
             nn.init.constant_(self.head.bias, PRIOR)
@@ -55,6 +57,15 @@ class LesionNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         scores: Tensor = self.head(self.unet(image))
         return scores
+
+
+def _replace_norms(network: nn.Module) -> None:
+    """Put our instance normalisation, which has no parameters either, in the place of PyTorch's."""
+    for name, part in network.named_children():
+        if isinstance(part, nn.InstanceNorm3d):
+            setattr(network, name, InstanceNorm(part.num_features))
+        else:
+            _replace_norms(part)
 
 
 def soft_segmentation(scores: Tensor, activation: Literal["sigmoid", "normalised-relu"]) -> Tensor:

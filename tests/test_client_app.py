@@ -1,5 +1,6 @@
 """The hospital's ClientApp from outside: what it answers, and what never leaves it."""
 
+import hashlib
 import subprocess
 import sys
 import zlib
@@ -334,6 +335,17 @@ def test_a_changed_exemplar_is_refused(grid: FakeGrid) -> None:
     content = train_request(grid.run_config, center="ucsf", memory=memory)
     with pytest.raises(Refused, match=r"sent exemplar .* which does not match its checksum: refused"):
         unpack_train_reply(ask(grid, "train", content, 101))
+
+
+def test_an_exemplar_that_cannot_be_decoded_is_refused_when_it_is_drawn(grid: FakeGrid) -> None:
+    """Its checksum and what it claims are right, so that decoding alone tells."""
+    (sent, *_) = given(trained(grid))
+    payload = np.frombuffer(zlib.compress(b"too short"), dtype=np.uint8)
+    checksum = hashlib.sha256(payload.tobytes()).hexdigest()
+    wrong = Exemplar(sent.provenance.model_copy(update={"checksum": checksum}), payload)
+    request = train_request(grid.run_config, (PlainContribution((wrong,)),), stage=1, center="ucsf")
+    with pytest.raises(Refused, match=f"exemplar {checksum[:12]} of center milan does not hold"):
+        unpack_train_reply(ask(grid, "train", request, 101))
 
 
 def test_a_refusal_does_not_tell_where_the_data_lies(deployed: FakeGrid, tmp_path: Path) -> None:

@@ -107,3 +107,24 @@ def test_testing_twice_gives_the_same_scores_and_leaves_the_weights(
     before = {name: value.clone() for name, value in weights.items()}
     assert evaluate(weights, volumes, options, CPU) == evaluate(weights, volumes, options, CPU)
     assert all(torch.equal(weights[name], before[name]) for name in before)
+
+
+def test_scores_come_in_the_order_of_the_volumes_and_of_as_many_as_there_are(
+    run_config: dict[str, Any], volumes: list[Volume]
+) -> None:
+    options = Settings.from_run_config(run_config | {"patch-size": 16, "exemplar-mm": 96.0})
+    one, other = evaluate(biased(options, -9.0), volumes, options, CPU)
+    many = evaluate(biased(options, -9.0), volumes * 4, options, CPU)
+    assert many == [one, other] * 4
+
+
+def test_what_goes_wrong_in_a_comparison_is_raised(
+    run_config: dict[str, Any], volumes: list[Volume], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ArithmeticError("no score")
+
+    monkeypatch.setattr("client.evaluation.score", fail)
+    options = Settings.from_run_config(run_config)
+    with pytest.raises(ArithmeticError, match="no score"):
+        evaluate(initial_weights(options.network, 0), volumes, options, CPU)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from client.sampler import PatchSampler, Recipe, Source
+from client.sampler import PatchSampler, Recalled, Recipe, Source
 from client.volumes import Volume
 from shared.memory import Exemplar
 
@@ -242,3 +242,41 @@ def test_an_exemplar_is_a_source_like_its_volume() -> None:
     assert torch.equal(back.image, there.image) and torch.equal(back.label, there.label)
     np.testing.assert_array_equal(back.lesion, there.lesion)
     assert back.air == float(original.image.min())
+
+
+def recallable(seed: int = 0) -> Exemplar:
+    image = np.random.default_rng(seed).normal(size=(12, 12, 12)).astype(np.float32)
+    return Exemplar.encode(
+        image, (image > 1).astype(np.float32), center="milan", subject="0" * 16, contrast="FLAIR", spacing=1.0
+    )
+
+
+def test_a_recalled_exemplar_gives_the_patches_of_a_decoded_one() -> None:
+    exemplar = recallable()
+    there, recalled = Source.of_exemplar(exemplar, 8, CPU), Recalled(exemplar, 8, CPU)
+    for seed in range(8):
+        pairs = [one.patch(8, seed % 2 == 0, generator(seed)) for one in (there, recalled)]
+        assert all(torch.equal(a, b) for a, b in zip(*pairs, strict=True))
+
+
+def test_an_exemplar_is_decoded_when_it_is_drawn_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[str] = []
+    decode = Exemplar.decode
+    monkeypatch.setattr(Exemplar, "decode", lambda self: decoded.append(self.provenance.checksum) or decode(self))
+    exemplars = [recallable(seed) for seed in range(30)]
+    sampler = PatchSampler([source()], [[Recalled(e, 8, CPU) for e in exemplars]], recipe(4, replayed=2), generator())
+    assert decoded == [], "nothing before the first batch"
+    for _ in range(3):
+        sampler.batch()
+    assert 1 <= len(decoded) <= 6, "two a batch at most"
+    for _ in range(100):
+        sampler.batch()
+    assert len(decoded) == len(set(decoded)) == 30
+
+
+def test_a_source_is_kept_in_half_precision_and_loses_nothing_by_it() -> None:
+    numbers = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float16)
+    one = Source.of_volume(volume(numbers), 8, CPU)
+    assert one.image.dtype == torch.float16
+    images, _ = PatchSampler([one], [], recipe(1), generator()).batch()
+    assert sorted(images.flatten().tolist()) == sorted(numbers.astype(np.float32).ravel().tolist())

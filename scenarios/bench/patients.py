@@ -8,7 +8,7 @@ from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
-from client.app import Desk
+from client.answers import Desk
 from client.cases import Case
 from client.hospital import Hospital, open_hospital
 from client.node import simulated_site

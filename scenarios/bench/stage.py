@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from client.app import train_here
+from client.answers import train_here
 from client.cases import Case
 from client.volumes import Volume, pad_to
 from scenarios.bench.patients import Bedside, hushed
