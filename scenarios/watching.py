@@ -9,8 +9,8 @@ import subprocess
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,44 +52,71 @@ class Watched:
         return c0 + (c1 - c0) * (when - t0) / (t1 - t0)
 
 
+@contextmanager
+def watched(pid: int, seconds: float = SECONDS) -> Iterator[Watched]:
+    """What a process and all below it take while the block lasts; it grows as they are looked at.
+
+    Linux alone tells it: elsewhere nothing is seen.
+    """
+    seen, over = Watched(), threading.Event()
+    watcher = threading.Thread(target=_look_on, args=(pid, seen, over, seconds), daemon=True)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        over.set()
+        watcher.join()
+
+
 def watch(command: Sequence[str], log: Path) -> tuple[int, Watched]:
     """Run a command to its end, its output into `log`; returns its exit code and what all its processes took."""
-    watched, over = Watched(), threading.Event()
     with log.open("wb") as out:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
-        thread = threading.Thread(target=_look_on, args=(process.pid, watched, over))
-        thread.start()
         try:
-            code = process.wait()
+            with watched(process.pid) as seen:
+                code = process.wait()
         finally:
-            over.set()
-            thread.join()
             if process.poll() is None:
                 process.terminate()
                 process.wait()
-    return code, watched
+    return code, seen
 
 
-def _look_on(root: int, watched: Watched, over: threading.Event) -> None:
-    spent: dict[int, float] = {}
-    while not over.wait(SECONDS):
-        for pid in {root, *spent} | descendants({root, *spent}, parents_of_all()):
-            with suppress(OSError, ValueError, LookupError):
-                kind = _kind((_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-                peak = _peak_kb(pid) * 1024 / 1e6
-                watched.peak_mb[kind] = max(watched.peak_mb.get(kind, 0.0), peak)
-                spent[pid] = _cpu_seconds(pid)
-        watched.times.append(time.time())
-        watched.cpu.append(sum(spent.values()))
+def peak_here() -> float | None:
+    """Peak resident memory of this process, in units of 1e6 bytes; None where the system does not say."""
+    return peak_of("self")
 
 
-def _kind(command: str) -> str:
+def peak_of(pid: int | str, proc: Path = _PROC) -> float | None:
+    """Peak resident memory of a process, in units of 1e6 bytes; None where it is gone or nobody says."""
+    with suppress(OSError, ValueError):
+        for line in (proc / str(pid) / "status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024 / 1e6
+    return None
+
+
+def kind_of(command: str) -> str:
+    """What a process of a run is, by its command line."""
     return next((kind for word, kind in KINDS if word in command), "command")
 
 
-def _peak_kb(pid: int) -> int:
-    status = (_PROC / str(pid) / "status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0])
+def _look_on(root: int, seen: Watched, over: threading.Event, seconds: float) -> None:
+    spent: dict[int, float] = {}
+    while True:
+        # Remembered: the children of a process that ends lose their link to it.
+        for pid in {root, *spent} | descendants({root, *spent}, parents_of_all()):
+            with suppress(OSError, ValueError, LookupError):
+                command = (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+                peak = peak_of(pid)
+                if command and peak is not None:
+                    kind = kind_of(command)
+                    seen.peak_mb[kind] = max(seen.peak_mb.get(kind, 0.0), peak)
+                    spent[pid] = _cpu_seconds(pid)
+        seen.times.append(time.time())
+        seen.cpu.append(sum(spent.values()))
+        if over.wait(seconds):
+            return
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +25,6 @@ from scenarios.bench.paper_data import paper_loader
 from scenarios.bench.patients import Bedside
 from scenarios.bench.peak_share import PeakShare, measure_peak_share
 from scenarios.bench.replay_cost import ReplayCost
-from scenarios.bench.resident import KINDS, kind_of, peak_here, peak_of, watched
 from scenarios.bench.stage import StageTime, made_up_memory
 from scenarios.bench.stage_growth import StageGrowth, measure_stage_growth
 from scenarios.bench.turns import Turns, by_turns, timed
@@ -202,28 +200,6 @@ def test_the_paper_s_loader_gives_patches_of_every_volume() -> None:
 
 
 # Memory
-
-
-def test_a_process_is_called_what_it_is() -> None:
-    assert kind_of("ray::ClientAppActor.run") == "hospital"
-    assert kind_of("/usr/bin/python3 .venv/bin/flower-superlink --insecure --simulation") == "SuperLink"
-    assert kind_of("ray::IDLE") == "Ray's agents"
-    assert kind_of("/usr/bin/sleep 3") == "other"
-    assert len(set(KINDS.values())) == len(KINDS)
-
-
-def test_the_peak_is_what_the_kernel_says(tmp_path: Path) -> None:
-    (tmp_path / "7").mkdir()
-    (tmp_path / "7" / "status").write_text("Name:\tpython\nVmHWM:\t  2000 kB\nVmRSS:\t  1000 kB\n")
-    assert peak_of(7, tmp_path) == pytest.approx(2.048)
-    assert peak_of(8, tmp_path) is None
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells it")
-def test_a_process_is_watched_until_it_ends() -> None:
-    with watched(os.getpid(), seconds=0.01) as peaks:
-        assert peaks == {}
-    assert max(peaks.values()) == pytest.approx(peak_here(), rel=0.2)
 
 
 # Whole runs

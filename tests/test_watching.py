@@ -1,12 +1,13 @@
 """What the processes of a run take: read from the kernel while they live."""
 
+import os
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from scenarios.watching import Watched, watch
+from scenarios.watching import Watched, kind_of, peak_here, peak_of, watch, watched
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux alone keeps the peak")
 
@@ -53,3 +54,26 @@ def test_a_command_that_fails_says_so(tmp_path: Path) -> None:
 def test_cpu_time_between_two_looks_is_in_proportion() -> None:
     watched = Watched({}, [10.0, 20.0, 40.0], [0.0, 5.0, 25.0])
     assert [watched.cpu_at(when) for when in (10, 14, 20, 30, 40)] == [0, 2, 5, 15, 25]
+
+
+def test_a_process_is_called_what_it_is() -> None:
+    assert kind_of("ray::ClientAppActor.run") == "hospital"
+    assert kind_of("/usr/bin/python3 .venv/bin/flower-superlink --insecure --simulation") == "superlink"
+    assert kind_of("ray::IDLE") == "ray"
+    assert kind_of("/usr/bin/sleep 3") == "command"
+
+
+def test_the_peak_is_what_the_kernel_says(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "status").write_text("Name:\tpython\nVmHWM:\t  2000 kB\nVmRSS:\t  1000 kB\n")
+    assert peak_of(7, tmp_path) == pytest.approx(2.048)
+    assert peak_of(8, tmp_path) is None
+
+
+def test_a_process_is_watched_until_it_ends() -> None:
+    with watched(os.getpid(), seconds=0.01) as seen:
+        time.sleep(0.05)
+    assert max(seen.peak_mb.values()) == pytest.approx(peak_here(), rel=0.2)
+    looks = len(seen.times)
+    time.sleep(0.05)
+    assert len(seen.times) == looks

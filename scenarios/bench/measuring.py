@@ -14,9 +14,9 @@ from scenarios.bench.handoff import measure_handoff
 from scenarios.bench.machine import Machine, this_machine
 from scenarios.bench.peak_share import measure_peak_share
 from scenarios.bench.replay_cost import measure_replay_cost
-from scenarios.bench.resident import peak_here
 from scenarios.bench.stage_growth import measure_stage_growth
 from scenarios.plan import Value
+from scenarios.watching import peak_here
 
 MEASURES: Mapping[str, Callable[[Conditions], Measured]] = {
     "compute_share": measure_compute_share,

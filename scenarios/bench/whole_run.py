@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scenarios.bench.resident import watched
 from scenarios.launcher import toml_lines
+from scenarios.watching import watched
 from shared.errors import LaunchError
 from shared.run_results import read_results
 from shared.settings import Settings
@@ -58,7 +58,7 @@ def run_whole(settings: Settings, folder: Path, cpus: int, clock: Callable[[], f
         encoding="utf-8",
     ) as process:
         try:
-            with watched(process.pid) as peaks:
+            with watched(process.pid) as seen:
                 assert process.stdout is not None
                 for line in process.stdout:
                     heard.append(line.rstrip())
@@ -71,4 +71,4 @@ def run_whole(settings: Settings, folder: Path, cpus: int, clock: Callable[[], f
                 process.terminate()  # the command then ends all that it started
     if code != 0 or first is None:
         raise LaunchError("\n".join(["a run of the benchmark failed:", *heard[-SHOWN:]]))
-    return WholeRun(seconds, first - begun, read_results(folder / "run"), peaks)
+    return WholeRun(seconds, first - begun, read_results(folder / "run"), seen.peak_mb)
