@@ -13,13 +13,14 @@ from client.distillation import distillation
 from client.exemplars import choose_exemplars
 from client.handover import Outlook, may_be_chosen, release_exemplars, subjects_of, wrap
 from client.hospital import Hospital
+from client.recall import MOST, recall
 from client.sampler import Recalled, Source
 from client.site import Site
 from client.trainer import Checkpoints, Penalty, Progress, choose_device, plan_stage, train
 from client.volumes import Volume
 from shared.contribution import Contribution
 from shared.memory import Exemplar, ReplayMemory
-from shared.messages import Retention, TrainFigures, TrainReply, TrainRequest
+from shared.messages import Retention, TrainFigures, TrainReply, TrainRequest, TrainTask
 from shared.network import Weights
 from shared.progress import say
 from shared.seeds import derive_seed, generator
@@ -63,7 +64,7 @@ def visit(
     device = choose_device(settings.training.device)
     patch = settings.training.patch_size
     own = [Source.of_volume(volume, patch, device) for _, good, _ in opened for _, volume in good]
-    past = [[Recalled(exemplar, patch, device) for exemplar in memory.of(center)] for center in memory.centers]
+    past = [[Recalled(one, patch, device) for one in given] for given in recalled(memory, task, settings)]
     plan = plan_stage(own, past, settings, task.steps_factor, task.rounds, task.round)
     plan = replace(plan, penalty=HOLDS[task.retention](request, settings, device))
 
@@ -97,6 +98,12 @@ def visit(
         set_aside={subject: reason for _, _, problems in opened for subject, reason in problems.items()},
     )
     return TrainReply(trained.weights, contribution, figures, importance)
+
+
+def recalled(memory: ReplayMemory, task: TrainTask, settings: Settings) -> list[Sequence[Exemplar]]:
+    """By center, the exemplars that a stage trains on: in `paper` mode all of them, as the paper does."""
+    most = MOST if settings.memory.replay_mode == "balanced" else len(memory.exemplars)
+    return recall(memory, most, generator(settings.run.seed, "recall", task.stage, task.center))
 
 
 def contribute(

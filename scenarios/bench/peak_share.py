@@ -23,7 +23,7 @@ class _Size(NamedTuple):
     edges: tuple[int, ...]
 
 
-FULL = _Size(features=32, patch=64, batch=4, turns=9, edges=(1024, 1536, 2048, 3072))
+FULL = _Size(features=32, patch=64, batch=4, turns=5, edges=(1024, 1536, 2048, 3072))
 QUICK = _Size(features=2, patch=16, batch=1, turns=2, edges=(64, 96))
 
 
