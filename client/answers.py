@@ -187,8 +187,9 @@ def _settings(context: Context) -> Settings:
     try:
         return Settings.from_run_config(run_config)
     except SettingsError as error:
-        mend = "" if is_simulated(context) else "; does the coordinator run another version of Wardround?"
-        raise SettingsError(f"{error}{mend}") from None
+        if is_simulated(context):
+            raise
+        raise SettingsError(f"{error}; does the coordinator run another version of Wardround?") from None
 
 
 def _own(center: str, context: Context, settings: Settings) -> str:

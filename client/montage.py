@@ -49,7 +49,7 @@ def draw_views(shown: Sequence[tuple[View, str, bool]], path: Path) -> None:
     if not shown:
         figure.text(0.5, 0.5, "no image could be read", color=GOOD, ha="center")
     try:
-        path.write_bytes(_png(figure))
+        path.write_bytes(png(figure))
     except OSError as error:
         raise ResultsError(f"{path} cannot be written ({error.strerror}): choose another folder") from None
 
@@ -58,7 +58,7 @@ def draw_case(view: View) -> bytes:
     """The slices of one case as PNG, without title."""
     figure = Figure(figsize=(TILE[0], TILE[1] - 0.35), dpi=DOTS, facecolor=PAPER)
     _draw(figure, view, "", True)
-    return _png(figure)
+    return png(figure)
 
 
 def title(checked: Checked) -> str:
@@ -77,22 +77,35 @@ def title(checked: Checked) -> str:
 def _draw(tile: Figure | SubFigure, view: View, heading: str, ok: bool) -> None:
     top = 0.86 if heading else 0.99
     if heading:
-        tile.text(0.02, 0.97, _plain(heading), color=GOOD if ok else BAD, fontsize=9, va="top")
+        tile.text(0.02, 0.97, plain(heading), color=GOOD if ok else BAD, fontsize=9, va="top")
     width = 1 / len(view.slices)
     for place, one in enumerate(view.slices):
         axes = tile.add_axes((place * width + 0.004, 0.01, width - 0.008, top - 0.01))
-        _show(axes, one, view.aspect)
+        show_slice(axes, one, view.aspect)
+        _outline(axes, one)
         axes.text(0.99, 0.02, f"{one.level:.0%}", color=GOOD, fontsize=6, ha="right", transform=axes.transAxes)
         if place == 0 and view.upright:
-            for side, text, align in ((0.01, "R", "left"), (0.99, "L", "right")):
-                axes.text(side, 0.5, text, color=GOOD, fontsize=7, ha=align, transform=axes.transAxes)
+            mark_sides(axes)
 
 
-def _show(axes: Axes, one: Slice, aspect: float) -> None:
+def show_slice(axes: Axes, one: Slice, aspect: float) -> None:
+    """The image alone, in grey."""
     axes.set_axis_off()
-    # A damaged header may claim any voxel size; its picture must still be one.
-    aspect = float(np.clip(aspect, 0.1, 10))
-    axes.imshow(one.image, cmap="gray", vmin=0, vmax=255, aspect=aspect, interpolation="bilinear")
+    axes.imshow(one.image, cmap="gray", vmin=0, vmax=255, aspect=drawable(aspect), interpolation="bilinear")
+
+
+def drawable(aspect: float) -> float:
+    """A voxel's height over its width; a damaged header may claim any, and its picture must still be one."""
+    return float(np.clip(aspect, 0.1, 10))
+
+
+def mark_sides(axes: Axes) -> None:
+    """Say which side is the patient's right, seen from the feet."""
+    for side, text, align in ((0.01, "R", "left"), (0.99, "L", "right")):
+        axes.text(side, 0.5, text, color=GOOD, fontsize=7, ha=align, transform=axes.transAxes)
+
+
+def _outline(axes: Axes, one: Slice) -> None:
     # Contour lines cannot be drawn through a single row, and not around nothing.
     if min(one.lesion.shape) > 1 and one.lesion.any() and not one.lesion.all():
         # A frame of non-lesion closes outlines at the image's edge.
@@ -104,12 +117,13 @@ def _show(axes: Axes, one: Slice, aspect: float) -> None:
         axes.set_ylim(one.lesion.shape[0] - 0.5, -0.5)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text in which matplotlib finds no formula."""
     return text.replace("$", r"\$")
 
 
-def _png(figure: Figure) -> bytes:
+def png(figure: Figure) -> bytes:
+    """A figure as the bytes of a PNG."""
     # Straight to Agg: no window system, and no state shared with whoever else draws.
     stream = io.BytesIO()
     canvas: Any = FigureCanvasAgg(figure)

@@ -76,6 +76,12 @@ def tissue_maps(voxel: Triple) -> tuple[Array, Array, Array]:
     return gm, wm, brain
 
 
+def is_infratentorial(x: Any, y: Any, z: Any) -> Any:
+    """Whether MNI152 positions in mm lie in the cerebellum or the brain stem."""
+    temporal = (np.abs(x) > 24) & (y > -36)
+    return (z < -16) & (y < -8) & ~temporal
+
+
 def _on_field(load: Callable[..., Any]) -> Array:
     """Return a template at 1 mm on the field of view, zero where the template ends."""
     image = load(resolution=1)
@@ -122,8 +128,7 @@ def _places(gm: Array, wm: Array, depth: Array, ventricles: Array) -> dict[Place
     x, y, z = (points[..., axis] for axis in range(3))
     cortex = ndimage.distance_transform_edt(~((gm > 0.5) & (depth < 28) & (ventricles > 10)), sampling=COARSE)
 
-    temporal = (np.abs(x) > 24) & (y > -36)
-    below = (z < -16) & (y < -8) & ~temporal  # cerebellum and brain stem
+    below = is_infratentorial(x, y, z)
     white = (wm > 0.5) & ~below
     stem = np.exp(-((x / 10) ** 2 + ((y + 27) / 9) ** 2 + ((z + 32) / 14) ** 2))
     peduncles = np.exp(-(((np.abs(x) - 19) / 9) ** 2 + ((y + 54) / 12) ** 2 + ((z + 36) / 9) ** 2))

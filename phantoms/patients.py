@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 
 from phantoms.anatomy import Anatomy
+from phantoms.census import Found, find_lesions
 from phantoms.centers import CenterProfile
 from phantoms.grids import Array, Grid
 from phantoms.lesions import draw_lesions, paint_lesions
@@ -26,6 +26,8 @@ class Patient:
     label: Array
     affine: NDArray[np.float64]
     atrophy: float
+    lesions: tuple[Found, ...]
+    """Each separate lesion (label at least 0.5, joined at faces, edges or corners)."""
 
     @property
     def lesion_ml(self) -> float:
@@ -34,9 +36,8 @@ class Patient:
 
     @property
     def lesion_count(self) -> int:
-        """The number of separate lesions (label at least 0.5, joined at faces, edges or corners)."""
-        _, count = ndimage.label(self.label >= 0.5, structure=np.ones((3, 3, 3)))
-        return int(count)
+        """The number of separate lesions."""
+        return len(self.lesions)
 
     @property
     def brain_ml(self) -> float:
@@ -64,4 +65,5 @@ def make_patient(center: CenterProfile, subject: int, spacing: float, seed: int)
 
     contrast = center.contrast_of(subject)
     image = scan(center.protocols[contrast], tissues, lesions, grid, generator(seed, *words, "scanner"))
-    return Patient(contrast, image, lesions.fraction, grid.affine, anatomy.atrophy)
+    found = find_lesions(lesions.fraction, anatomy, tissues, grid)
+    return Patient(contrast, image, lesions.fraction, grid.affine, anatomy.atrophy, found)

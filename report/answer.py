@@ -157,9 +157,10 @@ def _warnings(compared: Sequence[Comparison]) -> tuple[str, ...]:
     if counts[-1] == 1:
         return ("One pair of runs has no spread: nothing can be said on how much would come out anew.",)
     least = ", ".join(f"{smallest_p(n):.3g} with n = {n}" for n in counts)
+    some = "" if all(one.too_few for one in compared) else "in some comparisons "
     return (
-        f"Too few runs to claim significance: the smallest two-sided p that a sign-flip test can give is {least}. "
-        f"At least {least_pairs()} pairs are needed for any p below {ALPHA}, and more after correction.",
+        f"Too few runs {some}to claim significance: the smallest two-sided p that a sign-flip test can give is "
+        f"{least}. At least {least_pairs()} pairs are needed for any p below {ALPHA}, and more after correction.",
     )
 
 

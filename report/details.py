@@ -1,6 +1,5 @@
 """What the runs' own results say beyond R: each test case's scores, and what went otherwise than planned."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from report.study import RunEntry, Study
 from shared.durable import read_document
 from shared.errors import DamagedError, ResultsError
 from shared.places import LAUNCH
+from shared.run_results import read_results
 
 SCORES = {
     "dice": "Dice",
@@ -68,20 +68,6 @@ def read_details(study: Study, folder: Path) -> Details:
         simulated.add(_simulated(folder / run.folder, results))
         notes += [f"{label(run)}: {note}" for note in _notes(results)]
     return Details(tuple(cases), tuple(dict.fromkeys(notes)), simulated.pop() if len(simulated) == 1 else None)
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """`results.json` of a run's folder. Raises `ResultsError`."""
-    path = folder / "results.json"
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ResultsError(f"{folder} holds no results.json: give the folder of a finished run or of a study") from None
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path} cannot be read ({error}): write it anew by 'wardround resume {folder}'") from None
-    if not isinstance(results, dict) or not {"method", "order", "seed", "R"} <= results.keys() or not results["order"]:
-        raise ResultsError(f"{path} holds no results of a run: write it anew by 'wardround resume {folder}'")
-    return results
 
 
 def _simulated(folder: Path, results: dict[str, Any]) -> bool | None:

@@ -187,7 +187,7 @@ def cost_table(study: Study) -> Table | None:
         name="costs",
         title="Cost of a run",
         caption="Mean ± standard deviation over runs, on the machine of the study, which may have done other work. "
-        "Moved: models and replay memories between server and hospitals, reckoned from their sizes; "
+        "Moved: contents of all messages between server and hospitals, as the server counted them; "
         "pooled training would move the images themselves, and has no such figure.",
         columns=("", *(heading for heading, *_ in kinds)),
         rows=tuple(rows),

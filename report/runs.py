@@ -5,10 +5,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from report.details import read_results
+from report.bytes_moved import bytes_moved
 from report.looks import look_of
 from report.study import ANY_ORDER, ORDER_FREE, Costs, RunEntry, Study, run_entry
 from shared.errors import ResultsError
+from shared.places import RESULTS
+from shared.run_results import MEND, read_results
 
 
 def study_of_runs(folders: Sequence[Path], now: datetime) -> Study:
@@ -49,14 +51,13 @@ def _entry(folder: Path, results: dict[str, Any], names: dict[tuple[str, ...], s
             # An extended run's earlier stages were another run's.
             seconds=None if extends or not attempts else sum(map(_lasted, attempts)),
             training_seconds=sum(stage["training_seconds"] for stage in results["stages"]),
+            bytes_moved=None if extends else bytes_moved(results),
         )
         name = ANY_ORDER if method in ORDER_FREE else names[order]
         return run_entry(method, results["seed"], name, order, results["R"], costs)
     except (KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ResultsError(
-            f"{folder / 'results.json'} is damaged ({reason}): write it anew by 'wardround resume {folder}'"
-        ) from None
+        raise ResultsError(f"{folder / RESULTS} is damaged ({reason}): {MEND}") from None
 
 
 def _lasted(attempt: dict[str, Any]) -> float:

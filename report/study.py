@@ -67,7 +67,7 @@ class RunEntry(Entry):
     """Wall time of the whole command, all its attempts together."""
     training_seconds: float | None = None
     bytes_moved: int | None = None
-    """Models and exemplars to and from hospitals, reckoned from their sizes, not measured on a wire."""
+    """Contents of the messages to and from hospitals, as the server counted them."""
     peak_mb: float | None = None
     """Most memory of all the run's processes together (proportional set size), sampled; 1 MB = 1e6 bytes."""
 

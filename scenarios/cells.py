@@ -20,7 +20,7 @@ from scenarios.launcher import toml_lines
 from scenarios.study_plan import Cell
 from shared.durable import read_document, write_document, write_whole
 from shared.errors import DamagedError, ResultsError
-from shared.places import LAUNCH, has_begun, is_folder
+from shared.places import LAUNCH, RESULTS, has_begun, is_folder
 
 CELLS, RUNS, LOGS = "cells", "runs", "logs"
 
@@ -87,7 +87,7 @@ class CellFolder:
     @property
     def state(self) -> Literal["new", "begun", "finished"]:
         """What is there of the run."""
-        if (self.run / "results.json").is_file():
+        if (self.run / RESULTS).is_file():
             return "finished"
         begun = is_folder(self.run) and ((self.run / LAUNCH).is_file() or has_begun(self.run))
         return "begun" if begun else "new"

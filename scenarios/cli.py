@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scenarios import compare_cli, coordinator_cli, join_cli, model_cli
+from scenarios import bench_cli, compare_cli, coordinator_cli, join_cli, model_cli, realism_cli, simulate_cli
 from scenarios.coordinator import CONNECTION, Coordinator
 from scenarios.hospital_cli import hospital
 from scenarios.how_launched import HowLaunched
 from scenarios.launcher import Launch, launch
-from scenarios.outcome import describe, read_results
+from scenarios.outcome import describe
 from scenarios.plan import app_folder, load_settings
 from scenarios.remote import run_on
 from scenarios.report_cli import report
 from server.tracking import check_tracking
 from shared.errors import CenterError, LaunchError, ResultsError, SettingsError, WardroundError
-from shared.places import JOURNAL, check_fresh, claimed, results_folder
+from shared.places import JOURNAL, RESULTS, check_fresh, claimed, results_folder
 from shared.progress import MARK
+from shared.run_results import read_results
 from shared.settings import Settings
 
 # What brings in torch and Flower takes seconds, which --help and other commands need not wait for.
@@ -30,12 +31,6 @@ STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-for command in (join_cli.init, join_cli.join, join_cli.unit):
-    hospital.command()(command)
-cli.command()(compare_cli.compare)
-cli.command()(report)
-cli.add_typer(hospital, name="hospital")
-cli.add_typer(coordinator_cli.coordinator, name="coordinator")
 
 Change = Annotated[
     list[str] | None, typer.Option("-c", metavar="KEY=VALUE", help="Change one key of the run-config; repeatable.")
@@ -214,12 +209,12 @@ def _follow(folder: Path, settings: Settings, launched: HowLaunched, verbose: bo
         hint = "" if "wardround resume" in str(error) else _how_to_resume(folder)
         raise LaunchError(f"{error}{hint}") from None
     if _written(folder) == written:
-        raise ResultsError(f"the run ended, but {folder / 'results.json'} was not written: look at its log")
+        raise ResultsError(f"the run ended, but {folder / RESULTS} was not written: look at its log")
 
 
 def _written(folder: Path) -> Any:
     """Changes when results are written."""
-    path = folder / "results.json"
+    path = folder / RESULTS
     return path.stat().st_ino if path.is_file() else None
 
 
@@ -245,8 +240,15 @@ def _gpus() -> float:
     return 1.0 if torch.cuda.is_available() else 0.0
 
 
-for use in (model_cli.segment, model_cli.export):
-    cli.command()(use)
+for command in (
+    *(compare_cli.compare, report, model_cli.segment, model_cli.export),
+    *(simulate_cli.simulate, realism_cli.realism, bench_cli.bench),
+):
+    cli.command()(command)
+for own in (join_cli.init, join_cli.join, join_cli.unit):
+    hospital.command()(own)
+cli.add_typer(hospital, name="hospital")
+cli.add_typer(coordinator_cli.coordinator, name="coordinator")
 
 
 def main() -> None:

@@ -19,7 +19,6 @@ from client.node import phantom_settings, simulated_site
 from client.trainer import choose_device
 from client.volumes import Volume
 from phantoms import hospital_folder
-from report.details import read_results
 from report.evidence import runs_of, sequential_methods
 from report.looks import in_order
 from report.overlays import Example, Examples
@@ -27,10 +26,9 @@ from report.study import RunEntry, Study
 from scenarios.plan import default_run_config
 from shared.errors import DataError, WardroundError
 from shared.network import LesionNet, load_model
-from shared.places import cache_folder
+from shared.places import MODEL, cache_folder
+from shared.run_results import read_results
 from shared.settings import RunConfig, Settings
-
-MODEL = "model.safetensors"
 
 MOST = 4
 """Images shown."""

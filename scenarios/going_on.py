@@ -13,7 +13,7 @@ from server.course import plan_course
 from server.entries import Parent
 from server.journal import FOLDER, Journal
 from shared.errors import ResultsError, SettingsError
-from shared.places import absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
+from shared.places import RESULTS, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
 from shared.settings import Settings
 
 NOTHING = "writing the results"
@@ -55,7 +55,7 @@ def plan_resume(folder: Path, changes: list[str]) -> Continuation:
     settings = changed_settings(config, changes)
     journal.check_settings(settings)
     remains = journal.where(plan_course(journal.order, settings.run))
-    if remains == NOTHING and (folder / "results.json").is_file():
+    if remains == NOTHING and (folder / RESULTS).is_file():
         remains = ""
     launched = launched or HowLaunched(run_config=settings.to_run_config())
     return Continuation(folder, settings, launched, remains, tuple(journal.damaged))
@@ -161,5 +161,5 @@ def _existing(folder: Path) -> Path:
 
 def _check_finished(journal: Journal, folder: Path) -> None:
     remains = journal.where(plan_course(journal.order, _settings(journal).run))
-    if remains != NOTHING or not (folder / "results.json").is_file():
+    if remains != NOTHING or not (folder / RESULTS).is_file():
         raise ResultsError(f"the run in {folder} is not finished ({remains}): first wardround resume {folder}")

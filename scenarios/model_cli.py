@@ -9,6 +9,7 @@ import typer
 from client.naming import counted
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.places import private_output
+from shared.settings import DEVICE
 
 if TYPE_CHECKING:
     import torch
@@ -51,7 +52,7 @@ def segment(
 
     # All that can be wrong with the request is said before anything is read.
     jobs = plan_jobs(images, output, mask)
-    opened, where = open_model(model), _device(device)
+    opened, where = open_model(model), device_named(device)
     private_output(output)
     opened.network.to(where)
     failed = _follow(opened, jobs, where)
@@ -83,10 +84,11 @@ def export(
     typer.echo("              --bundle_root . --dataset_dir IMAGES --output_dir OUT")
 
 
-def _device(name: str) -> "torch.device":
+def device_named(name: str) -> "torch.device":
+    """The device that `--device` names. Raises `SettingsError` where it is not here."""
     from client.trainer import choose_device
 
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+    if not re.fullmatch(DEVICE, name):
         raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:N")
     device = choose_device(name)
     import torch

@@ -1,29 +1,12 @@
 """The end of a run, as a person reads it at the terminal."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from shared.errors import ResultsError
+from shared.places import MODEL, RESULTS
 
 NOT_ASKED = "."
 """In place of a score that the run did not ask for."""
-
-MEND = "delete it, and 'wardround resume' writes it again"
-
-
-def read_results(folder: Path) -> dict[str, Any]:
-    """`results.json` of a run. Raises `ResultsError` where it is missing or damaged."""
-    path = folder / "results.json"
-    try:
-        results = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be read ({error.strerror}): did the run finish?") from None
-    except (ValueError, RecursionError) as error:
-        raise ResultsError(f"{path} is damaged ({error}): {MEND}") from None
-    if not isinstance(results, dict) or not results.keys() >= {"order", "R", "acc", "bwt", "missing", "stages"}:
-        raise ResultsError(f"{path} is damaged (it is not what a run writes): {MEND}")
-    return results
 
 
 def describe(results: dict[str, Any], folder: Path) -> str:
@@ -53,7 +36,7 @@ def describe(results: dict[str, Any], folder: Path) -> str:
     training = sum(stage["training_seconds"] for stage in results["stages"])
     computing = sum(stage["compute_seconds"] for stage in results["stages"])
     lines.append(f"time {training:.0f} s training, {computing / training:.0%} of it in forward, backward and step")
-    lines += ["", f"results {folder / 'results.json'}", f"model   {folder / 'model.safetensors'}"]
+    lines += ["", f"results {folder / RESULTS}", f"model   {folder / MODEL}"]
     return "\n".join(lines)
 
 

@@ -1,18 +1,15 @@
 """A picture of a soft segmentation: slices of the image, and below them the same with the lesions laid over."""
 
-import io
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from client.montage import GOOD, PAPER, drawable, mark_sides, plain, png, show_slice
 from client.slices import Slice, View
 
-PAPER, INK, FAINT = "#101010", "#e8e8e8", "#9a9a9a"
+FAINT = "#9a9a9a"
 
 DOTS = 130
 """An inch."""
@@ -39,29 +36,22 @@ def draw_overlay(view: View, title: str, footer: str) -> bytes:
         for row in (0, 1):
             left, bottom = place / columns, (FOOT + (1 - row) * height) / size[1]
             axes = figure.add_axes((left + 0.004, bottom + 0.004, 1 / columns - 0.008, height / size[1] - 0.008))
-            _show(axes, one, view.aspect, overlaid=row == 1)
+            show_slice(axes, one, view.aspect)
+            if row == 1:
+                _lay_over(axes, one, view.aspect)
             if place == 0 and view.upright:
-                for side, text, align in ((0.02, "R", "left"), (0.98, "L", "right")):
-                    axes.text(side, 0.5, text, color=INK, fontsize=8, ha=align, transform=axes.transAxes)
-    figure.text(0.012, 1 - 0.12 / size[1], _plain(title), color=INK, fontsize=9, va="top")
+                mark_sides(axes)
+    figure.text(0.012, 1 - 0.12 / size[1], plain(title), color=GOOD, fontsize=9, va="top")
     _scale(figure, size)
-    figure.text(0.988, 0.16 / size[1], _plain(footer), color=FAINT, fontsize=7.5, ha="right", va="bottom")
-    stream = io.BytesIO()
-    canvas: Any = FigureCanvasAgg(figure)
-    canvas.print_png(stream)
-    return stream.getvalue()
+    figure.text(0.988, 0.16 / size[1], plain(footer), color=FAINT, fontsize=7.5, ha="right", va="bottom")
+    return png(figure)
 
 
-def _show(axes: Axes, one: Slice, aspect: float, overlaid: bool) -> None:
-    axes.set_axis_off()
-    # A header may claim any voxel size; its picture must still be one.
-    aspect = float(np.clip(aspect, 0.1, 10))
-    axes.imshow(one.image, cmap="gray", vmin=0, vmax=255, aspect=aspect, interpolation="bilinear")
-    if overlaid:
-        colours = SOFT(one.label.clip(0, 1))
-        # Below a tenth it would tint the whole brain; from there on it covers more the surer it is.
-        colours[..., 3] = np.where(one.label < 0.1, 0, 0.35 + 0.5 * one.label.clip(0, 1))
-        axes.imshow(colours, aspect=aspect, interpolation="nearest")
+def _lay_over(axes: Axes, one: Slice, aspect: float) -> None:
+    colours = SOFT(one.label.clip(0, 1))
+    # Below a tenth it would tint the whole brain; from there on it covers more the surer it is.
+    colours[..., 3] = np.where(one.label < 0.1, 0, 0.35 + 0.5 * one.label.clip(0, 1))
+    axes.imshow(colours, aspect=drawable(aspect), interpolation="nearest")
 
 
 def _scale(figure: Figure, size: tuple[float, float]) -> None:
@@ -70,8 +60,3 @@ def _scale(figure: Figure, size: tuple[float, float]) -> None:
     bar.outline.set_visible(False)
     axes.tick_params(colors=FAINT, labelsize=7, length=2, pad=2)
     axes.set_xticklabels(["0", "0.5", "1"])
-
-
-def _plain(text: str) -> str:
-    """Text in which matplotlib finds no formula."""
-    return text.replace("$", r"\$")

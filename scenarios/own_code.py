@@ -29,9 +29,10 @@ def guarded(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     Raises `LaunchError` where it cannot be written or run from, or where this Flower would not ask there.
     """
     check_flower()
+    private_folder(folder, "folder")
     path = os.pathsep.join([str(folder), environment.get("PATH", os.defpath)])
     for name in (RUNS, *REFUSED):
-        _write(private_folder(folder, "folder") / name, name)
+        _write(folder / name, name)
         if shutil.which(name, path=path) != str(folder / name):
             # Flower would pass it over, and run what the coordinator sent.
             raise LaunchError(

@@ -17,11 +17,11 @@ from pydantic import BaseModel, ConfigDict
 
 from client.hospital import open_hospital
 from client.node import simulated_site
-from scenarios.outcome import read_results
 from scenarios.plan import load_settings
 from scenarios.watching import watch
 from shared.errors import LaunchError, WardroundError
 from shared.places import JOURNAL, cache_folder
+from shared.run_results import read_results
 from shared.settings import Settings
 
 SCENARIO = Path("scenarios/sixtyfour.toml")

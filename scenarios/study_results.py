@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from report.bytes_moved import bytes_moved
 from report.study import Costs, Missing, RunEntry, Study, run_entry
 from scenarios.cells import RUNS, CellFolder
-from scenarios.outcome import MEND, read_results
 from scenarios.study_plan import Cell, StudyPlan
 from shared.errors import ResultsError
+from shared.places import RESULTS
+from shared.run_results import MEND, read_results
 from shared.settings import CIRCUMSTANCES
 
 NOT_YET = "not run yet"
@@ -34,7 +36,7 @@ def collect(folder: Path, plan: StudyPlan, failed: Mapping[str, str]) -> Study:
                         versions[name].append(version)
                 continue
             except (LookupError, TypeError, AttributeError, ValueError) as error:
-                reason = f"{place.run / 'results.json'} is damaged ({type(error).__name__}: {error}): {MEND}"
+                reason = f"{place.run / RESULTS} is damaged ({type(error).__name__}: {error}): {MEND}"
             except ResultsError as error:
                 reason = str(error)
         missing.append(Missing(method=cell.method, seed=cell.seed, order_name=cell.order_name, reason=reason))
@@ -73,33 +75,7 @@ def _entry(place: CellFolder, cell: Cell, results: dict[str, Any]) -> RunEntry:
         not_asked=results["not_asked"],
         seconds=record.seconds,
         training_seconds=sum(stage["training_seconds"] for stage in results["stages"]),
-        bytes_moved=bytes_moved(results, _size(place.run / "model.safetensors")),
+        bytes_moved=bytes_moved(results),
         peak_mb=record.peak_mb,
     )
     return run_entry(cell.method, cell.seed, cell.order_name, results["order"], results["R"], costs)
-
-
-def bytes_moved(results: Mapping[str, Any], model_bytes: int | None) -> int | None:
-    """Bytes of models and exemplars to and from the hospitals, reckoned from the size of a model file.
-
-    For each training the model goes to a center and comes back, with what travels beside it; then
-    it goes to every center that is to test it. None for pooled training, which would have to move the
-    images themselves.
-    """
-    if results["method"] == "pooled" or model_bytes is None:
-        return None
-    stages: list[dict[str, Any]] = results["stages"]
-    trainings = sum(sum(len(part["centers"]) for part in stage.get("rounds", ())) or 1 for stage in stages)
-    tests = len(results["R"]) * len(results["order"]) - int(results["not_asked"])
-    # The memory so far goes there, and what is added comes back: together, the memory after the stage.
-    memory = sum(int(stage["memory_bytes"]) for stage in stages)
-    # The importance of the parameters (ewc) comes back whole from each stage, and goes to the next.
-    importance = [int(stage.get("importance_bytes", 0)) for stage in stages]
-    return (2 * trainings + tests) * model_bytes + memory + sum(importance) + sum(importance[:-1])
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None

@@ -17,7 +17,8 @@ from server.entries import Attempt, StageRecord
 from server.journal import Journal
 from shared.durable import write_whole
 from shared.errors import ResultsError
-from shared.model_file import MODEL, model_bytes
+from shared.model_file import model_bytes
+from shared.places import MODEL, RESULTS
 from shared.settings import Settings
 from shared.transfer import (
     backward_transfer,
@@ -49,7 +50,7 @@ def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], j
             _write_model(stage, folder / "models" / f"{record.stage.center}.safetensors", settings)
         _write_model(journal.model_file(records[-1].stage.index), folder / MODEL, settings)
         write_whole(folder / "matrix.csv", table.getvalue().encode())
-        write_whole(folder / "results.json", (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+        write_whole(folder / RESULTS, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
     except OSError as error:
         reason = error.strerror or error
         raise ResultsError(f"results cannot be written to {folder} ({reason}): free or choose another disk") from None

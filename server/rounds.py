@@ -15,33 +15,20 @@ from flwr.serverapp.strategy import FedAvg
 from server.course import Stage
 from server.dispatch import Count, Failure, exchange
 from server.inspection import figures_problem, inspect_reply
-from server.journal import Journal
-from server.roster import Roster
 from server.strategy import Visits
-from server.tracking import OFF, Tracking
 from shared.archive import KeptVisit
 from shared.errors import CenterError, MessageError
 from shared.messages import TrainFigures, TrainReply, TrainRequest, TrainTask, pack_train_request, unpack_train_reply
 from shared.progress import say
-from shared.settings import Settings
 
 
 class Rounds(Visits):
     """Train at all centers, average, and go on; test at all of them after the last round."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        roster: Roster,
-        course: tuple[Stage, ...],
-        journal: Journal,
-        tracking: Tracking = OFF,
-    ) -> None:
-        super().__init__(settings, roster, course, journal, tracking)
-        self._averaging = FedAvg()
-        self._requests: dict[str, TrainRequest] = {}
-        self._parts: dict[str, KeptVisit] = {}
-        self._failures: list[str] = []
+    _requests: dict[str, TrainRequest]
+    _parts: dict[str, KeptVisit]
+    _failures: list[str]
+    _averaging = FedAvg()
 
     def _train(self, grid: Grid, round_: int, stage: Stage, arrays: ArrayRecord) -> ArrayRecord:
         begun = time.monotonic()

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from shared.errors import ResultsError
 from shared.network import METADATA, Described, Inference, LesionNet, load_described
+from shared.places import MODEL
 from shared.settings import Settings
-
-MODEL = "model.safetensors"
-"""In a results folder: the final model."""
 
 
 @dataclass(frozen=True)

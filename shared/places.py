@@ -12,6 +12,12 @@ from shared.durable import NEW
 from shared.errors import ResultsError
 from shared.settings import RunSettings
 
+RESULTS = "results.json"
+"""In a results folder: what the run found (server/results.py)."""
+
+MODEL = "model.safetensors"
+"""In a results folder: the final model (shared/model_file.py)."""
+
 LAUNCH = "launch.json"
 """In a results folder: how the command line started the run."""
 

@@ -137,6 +137,10 @@ class NetworkSettings(Group):
     activation: Literal["sigmoid", "normalised-relu"]
 
 
+DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
+"""What a device is called."""
+
+
 class TrainingSettings(Group):
     """One stage of training at one center."""
 
@@ -159,7 +163,7 @@ class TrainingSettings(Group):
     decay_factor: float = Field(gt=0, le=1)
     window_overlap: float = Field(ge=0, lt=1)
     """Overlap of neighbouring windows at inference."""
-    device: str = Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field(pattern=DEVICE)
     checkpoint_seconds: float = Field(ge=0)
     """Seconds of training after which a hospital keeps a checkpoint; what a crash costs at most."""
 

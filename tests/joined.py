@@ -20,10 +20,10 @@ from client.pseudonyms import pseudonym, pseudonym_key
 from client.site import Site
 from client.withdrawals import Withdrawals
 from client.withdrawing import withdraw
-from scenarios.outcome import read_results
 from shared.clock import Clock, utc_now
 from shared.identity import Keys, Pin
 from shared.messages import TrainRequest, pack_train_request, unpack_train_request
+from shared.run_results import read_results
 from tests.datasets import write_dataset
 from tests.fakes import FakeGrid
 

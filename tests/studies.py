@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from report.bytes_moved import COUNTED
 from report.study import ANY_ORDER, ORDER_FREE, Costs, RunEntry, Study, run_entry
 
 CENTERS = ("here", "there")
@@ -61,10 +62,12 @@ def write_run(folder: Path, run: RunEntry, tests: int = 2, **changes: Any) -> No
         "order": run.order,
         "seed": run.seed,
         "R": run.R,
+        "acc": run.acc,
+        "bwt": run.bwt,
+        "missing": [],
         "settings": {"order": "descending", "data-dir": "", "steps": 3, "seed": run.seed, "method": run.method},
         "versions": {"python": "3.11"},
-        "stages": [{"training_seconds": 1.5} for _ in run.R],
-        "missing": [],
+        "stages": [{"training_seconds": 1.5} | dict(zip(COUNTED, (1, 2, 3, 4), strict=True)) for _ in run.R],
         "history": {"extends": None, "attempts": [], "interruptions": []},
         "test_scores": [
             {"stage": i, "center": center, "subject": f"{center}-{n}", "contrast": "FLAIR", "dice": cell, "recall": 0.5}

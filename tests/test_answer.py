@@ -67,6 +67,13 @@ def test_three_pairs_decide_nothing_whatever_they_hold(pooled: list[float], lean
     assert "At least 6 pairs" in found.warnings[0]
 
 
+def test_too_few_pairs_in_one_comparison_say_nothing_of_the_other() -> None:
+    found = answered(study_of({"replay": EIGHT, "finetune": moved(-0.05), "pooled": EIGHT[:3]}))
+    assert found.warnings[0].startswith("Too few runs in some comparisons to claim significance:")
+    alone = answered(study_of({"replay": EIGHT[:3], "pooled": EIGHT[:3]}))
+    assert alone.warnings[0].startswith("Too few runs to claim significance:")
+
+
 def test_one_pair_has_no_spread() -> None:
     found = answered(study_of({"replay": [0.6], "finetune": [0.5]}, {"replay": [0.01], "finetune": [-0.2]}))
     assert found.headline == (

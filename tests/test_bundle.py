@@ -16,8 +16,9 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from scenarios.bundle import export_bundle
 from scenarios.segmentation import STEP, plan_jobs, segment_image
 from shared.errors import ResultsError, SettingsError
-from shared.model_file import MODEL, model_bytes, open_model
+from shared.model_file import model_bytes, open_model
 from shared.network import Weights, initial_weights
+from shared.places import MODEL
 from shared.settings import Settings
 from tests.datasets import grid, patient
 from tests.test_cli import call

@@ -175,6 +175,27 @@ def test_a_real_study_is_cut_off_and_goes_on_to_the_results_of_lone_runs(undistu
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
+def test_a_real_run_that_fails_is_named_and_the_others_are_summed_up(tmp_path: Path) -> None:
+    """A weight beyond float32 makes the loss no number at the second center, in the ewc run alone."""
+    words = ["--methods", "ewc,finetune", "--seeds", "1", "--scenario", SMOKE, "-c", "ewc-weight=1e39"]
+    folder = tmp_path / "study"
+    study = Watched(WARDROUND, "compare", *words, "--jobs", "1", "--output", folder, log=tmp_path / "log")
+    assert study.end(500) == 1, study.tail()
+    found = read_study(folder)
+    assert [run.method for run in found.runs] == ["finetune"]
+    (missing,) = found.missing
+    assert missing.method == "ewc"
+    assert "the loss became" in missing.reason and "center" in missing.reason
+    page = (folder / "report.html").read_text()
+    assert "the loss became" in page and "1 of 2 planned runs are missing" in page
+
+    again = Watched(WARDROUND, "compare", "--output", folder, log=tmp_path / "again")
+    assert again.end(500) == 1, again.tail()
+    assert "1 of 2 runs to do" in again.tail(), "only the failed run is tried again"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_study_whose_command_is_killed_leaves_nothing_running(tmp_path: Path) -> None:
     words = ["--methods", "finetune", "--seeds", "1", "--scenario", SMOKE, "-c", "steps=5000"]
     study = Watched(WARDROUND, "compare", *words, "--output", tmp_path / "study", log=tmp_path / "log")

@@ -335,6 +335,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from server.journal import Journal
+from shared.archive import NO_TRANSIT, Moved
 from shared.settings import Settings
 from tests.test_journal import scores_of, visit_of
 

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from shared.errors import ResultsError
-from shared.model_file import MODEL, model_bytes, open_model
+from shared.model_file import model_bytes, open_model
 from shared.network import METADATA, Inference, initial_weights, load_model, save_model
+from shared.places import MODEL
 from shared.settings import Settings
 
 

@@ -11,7 +11,7 @@ from flwr.app import Array
 
 from scenarios.going_on import plan_resume
 from scenarios.hospitals import prepare_hospitals
-from scenarios.outcome import describe, read_results
+from scenarios.outcome import describe
 from server.course import plan_course
 from server.inspection import inspect_reply
 from server.journal import Journal
@@ -21,6 +21,7 @@ from shared.errors import DamagedError, SettingsError, WardroundError
 from shared.memory import PACKED, Exemplar
 from shared.messages import unpack_train_reply
 from shared.places import check_fresh
+from shared.run_results import read_results
 from shared.settings import Settings
 from tests import test_going_on
 from tests.test_going_on import extension

@@ -78,6 +78,7 @@ def test_runs_become_a_study(tmp_path: Path) -> None:
     assert [run.acc for run in study.runs] == pytest.approx([0.61, 0.52, 0.63])
     assert study.settings == {"order": "descending", "data-dir": "", "steps": 3, "seed": 0}
     assert study.runs[0].training_seconds == 3.0
+    assert [run.bytes_moved for run in study.runs] == [2 * 10, 2 * 10, None]
     assert study.title == "3 runs of replay, fine-tuning, training on pooled data"
 
 
@@ -91,7 +92,8 @@ def test_attempts_together_are_the_time_of_a_run(tmp_path: Path) -> None:
     for folder, extends in (("whole", None), ("extended", {"run": "other"})):
         write_run(tmp_path / folder, make_run("replay", 0, 0.6), history={"attempts": attempts, "extends": extends})
     assert study_of_runs([tmp_path / "whole"], NOW).runs[0].seconds == 90.0
-    assert study_of_runs([tmp_path / "extended"], NOW).runs[0].seconds is None
+    (extended,) = study_of_runs([tmp_path / "extended"], NOW).runs
+    assert (extended.seconds, extended.bytes_moved) == (None, None)
 
 
 def test_orders_that_differ_are_told_apart(tmp_path: Path) -> None:
@@ -114,15 +116,27 @@ def test_runs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         study_of_runs([tmp_path / "a", tmp_path / "other"], NOW)
 
 
+WHOLE = {
+    "method": "replay",
+    "order": ["a"],
+    "seed": 0,
+    "R": [[0.5]],
+    "acc": 0.5,
+    "bwt": None,
+    "missing": [],
+    "stages": [],
+}
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("{", "cannot be read"),
-        ("[]", "holds no results of a run"),
-        (json.dumps({"method": "replay", "order": ["a"], "seed": 0, "R": [["x"]], "stages": []}), "is damaged"),
-        (json.dumps({"method": "replay", "order": ["a"], "seed": 0, "R": [[0.5, 0.5]], "stages": []}), "is damaged"),
-        (json.dumps({"method": "replay", "order": ["a"], "seed": 0, "R": [[0.5]]}), "is damaged"),
-        (json.dumps({"method": "replay", "order": None, "seed": 0, "R": [[0.5]]}), "holds no results"),
+        ("{", "is damaged"),
+        ("[]", "is damaged"),
+        (json.dumps(WHOLE | {"R": [["x"]]}), "is damaged"),
+        (json.dumps(WHOLE | {"R": [[0.5, 0.5]]}), "is damaged"),
+        (json.dumps({key: value for key, value in WHOLE.items() if key != "stages"}), "is damaged"),
+        (json.dumps(WHOLE | {"order": None}), "is damaged"),
     ],
 )
 def test_damaged_results_are_named_with_what_to_do(tmp_path: Path, text: str, expected: str) -> None:

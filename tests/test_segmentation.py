@@ -17,8 +17,9 @@ from torch import Tensor
 from client.lesions import find_lesions
 from scenarios.segmentation import SUMMARY, Job, Segmented, add_to_summary, plan_jobs, segment_image
 from shared.errors import DataError, SettingsError
-from shared.model_file import MODEL, Model, model_bytes
+from shared.model_file import Model, model_bytes
 from shared.network import Inference, initial_weights
+from shared.places import MODEL
 from shared.settings import Settings
 from tests.datasets import grid, patient, write_image
 from tests.test_cli import call

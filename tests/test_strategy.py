@@ -133,7 +133,8 @@ class Journey:
     def records(self) -> list[StageRecord]:
         """The stages that were tested to their end, as the journal on disk has them."""
         journal = Journal.open(self.folder)
-        return [record for record in journal.records(self.course) if not journal.untested(record.stage)]
+        records = journal.records(self.course)
+        return [record for record in records if record.stage.tested and not journal.untested(record.stage)]
 
     def weights(self, index: int) -> Weights:
         return Journal.open(self.folder).weights(index)

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from report.bytes_moved import COUNTED
 from scenarios.cell_process import Ending, Task
 from scenarios.cells import Attempt, CellFolder, CellRecord
 from scenarios.study_plan import Cell, StudyPlan, Wish, new_plan
-from scenarios.study_results import NOT_YET, bytes_moved, collect
+from scenarios.study_results import NOT_YET, collect
 from scenarios.study_work import Progress, StudyWork, seconds_left, seconds_of_methods
 from shared.clock import utc_now
 from tests.conftest import ROOT
@@ -88,14 +89,16 @@ class Heard:
 
 def write_results(run: Path, cell: Cell, **changes: Any) -> None:
     rows = 1 if cell.method == "pooled" else 3
-    stage = {"training_seconds": 10.0, "compute_seconds": 8.0, "memory_bytes": 100}
+    stage = {"training_seconds": 10.0, "compute_seconds": 8.0, **dict.fromkeys(COUNTED, 1000)}
     results = {
         "method": cell.method,
+        "seed": cell.seed,
         "order": CENTERS,
         "R": [[0.5, 0.25, 0.0]] * rows,
         "acc": 0.25,
         "bwt": None,
         "missing": [],
+        "not_asked": 0,
         "stages": [stage] * rows,
         "settings": cell.settings.to_run_config(),
         "versions": {"torch": "2"},
@@ -236,7 +239,7 @@ def test_the_study_holds_what_the_runs_found(tmp_path: Path, plan: StudyPlan) ->
     assert (replay.acc, replay.bwt) == (0.25, 0.0)
     assert replay.folder == "runs/replay-descending-seed0" and (tmp_path / replay.folder).is_dir()
     assert (replay.seconds, replay.training_seconds, replay.peak_mb) == (60.0, 30.0, 2000.0)
-    assert replay.bytes_moved == 3 * 2 * 1000 + 3 * 3 * 1000 + 3 * 100
+    assert replay.bytes_moved == 3 * 4 * 1000
     assert study.runs[0].bytes_moved is None, "pooled training would move the images"
     assert study.settings["steps"] == 8 and "seed" not in study.settings
     assert study.versions == {"torch": "2"}
@@ -268,34 +271,6 @@ def test_versions_that_differ_are_both_named(tmp_path: Path, plan: StudyPlan) ->
     cell = plan.cells()[-1]
     write_results(CellFolder(tmp_path, cell.name).run, cell, versions={"torch": "3"})
     assert collect(tmp_path, plan, {}).versions == {"torch": "2 and 3"}
-
-
-def test_bytes_of_a_sequential_run_by_hand() -> None:
-    """Two centers: a model of 10 bytes there and back twice, tested at both twice, crops of 3 and then 3 + 4 bytes."""
-    results = {
-        "method": "replay",
-        "order": ["a", "b"],
-        "R": [[0.0, 0.0], [0.0, 0.0]],
-        "stages": [{"memory_bytes": 3}, {"memory_bytes": 7}],
-    }
-    there_and_back, tests, crops = 2 * 2 * 10, 2 * 2 * 10, 3 + (3 + 4)
-    assert bytes_moved(results, 10) == there_and_back + tests + crops
-    assert bytes_moved(results, None) is None
-
-
-def test_bytes_of_averaged_models_by_hand() -> None:
-    """Two rounds over three centers: six times there and back, and one test at each."""
-    rounds = [{"centers": {"a": {}, "b": {}, "c": {}}}] * 2
-    stage = {"memory_bytes": 0, "importance_bytes": 0, "rounds": rounds}
-    results = {"method": "fedavg", "order": ["a", "b", "c"], "R": [[0.0] * 3], "stages": [stage]}
-    assert bytes_moved(results, 10) == 6 * 2 * 10 + 3 * 10
-
-
-def test_bytes_of_what_travels_beside_a_model_by_hand() -> None:
-    """Two centers; an importance of 4 bytes comes back from the first, goes to the second and comes back again."""
-    stages = [{"memory_bytes": 0, "importance_bytes": 4, "rounds": []}] * 2
-    results = {"method": "ewc", "order": ["a", "b"], "R": [[0.0] * 2] * 2, "stages": stages}
-    assert bytes_moved(results, 10) == 2 * 2 * 10 + 2 * 2 * 10 + 4 + 4 + 4
 
 
 # How long it takes

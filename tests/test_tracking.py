@@ -13,11 +13,11 @@ from flwr.app import Error
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from scenarios.outcome import read_results
 from server.journal import Journal
 from server.results import summarise
 from server.tracking import SINKS, Tracking, check_tracking, seen_centers, stage_figures, tracked
 from shared.errors import CenterError, SettingsError
+from shared.run_results import read_results
 from shared.settings import CIRCUMSTANCES, Settings
 from tests.conftest import ROOT, Configured
 from tests.test_rounds import rounds

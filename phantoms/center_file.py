@@ -1,0 +1,144 @@
+"""Hospitals that a person describes in a TOML file, checked key by key before anything is made."""
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from phantoms.centers import CenterProfile
+from phantoms.scanners import Contrast, Protocol
+from shared.canonical import CENTER_PATTERN
+from shared.errors import SettingsError
+
+MOST_SUBJECTS = 100_000
+AXES = ("RL", "AP", "SI")
+
+
+def _directions(value: str) -> str:
+    """Check the three letters that say where stored voxels run."""
+    if len(value) != 3 or any(not set(pair) & set(value) for pair in AXES):
+        raise ValueError("should be one letter each of R or L, A or P, S or I, such as LPS")
+    return value
+
+
+class _Table(BaseModel):
+    """Tables hold kebab-case keys, and none that is unknown."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        strict=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        alias_generator=lambda name: name.replace("_", "-"),
+        populate_by_name=False,
+    )
+
+
+class ProtocolTable(_Table):
+    """How a contrast is made; phantoms/scanners.py says what each key means."""
+
+    gm: float = Field(gt=0, le=10)
+    csf: float = Field(ge=0, le=10)
+    lesion: float = Field(gt=0, le=10)
+    noise: float = Field(ge=0, le=1)
+    bias: float = Field(ge=0, le=1)
+    blur: float = Field(ge=0, le=5)
+    level: float = Field(ge=10, le=5000)
+    gamma: float = Field(default=1.0, gt=0.2, le=5)
+    halo: float = Field(default=0.12, ge=0, le=1)
+
+
+class CenterTable(_Table):
+    """One hospital; phantoms/centers.py says what each key means."""
+
+    title: str = Field(default="", max_length=60)
+    subjects: int = Field(ge=1, le=MOST_SUBJECTS)
+    lesion_ml: float = Field(gt=0, le=60)
+    lesion_spread: float = Field(ge=0, le=2)
+    slice_ratio: float = Field(default=1.0, ge=1, le=10)
+    orientation: Annotated[str, AfterValidator(_directions)] = "RAS"
+    flair: ProtocolTable | None = Field(default=None, alias="FLAIR")
+    t2w: ProtocolTable | None = Field(default=None, alias="T2w")
+
+    def profile(self, name: str) -> CenterProfile:
+        """Return the center that the table describes. Raises `ValueError` where it has no contrast."""
+        tables: Mapping[Contrast, ProtocolTable | None] = {"FLAIR": self.flair, "T2w": self.t2w}
+        protocols = {contrast: Protocol(**table.model_dump()) for contrast, table in tables.items() if table}
+        if not protocols:
+            raise ValueError(f"has no contrast: add a table [centers.{name}.FLAIR], [centers.{name}.T2w] or both")
+        return CenterProfile(
+            name=name,
+            title=self.title or name,
+            subjects=self.subjects,
+            protocols=protocols,
+            load=self.lesion_ml,
+            spread=self.lesion_spread,
+            slice_ratio=self.slice_ratio,
+            orientation=self.orientation,
+        )
+
+
+class CenterFile(_Table):
+    """The whole file."""
+
+    centers: dict[str, CenterTable] = Field(min_length=1)
+
+
+def read_centers(path: Path) -> tuple[CenterProfile, ...]:
+    """Return the centers of a TOML file, in its order.
+
+    Raises `SettingsError`, which names the file and each wrong table and key, with what is allowed.
+    """
+    try:
+        with path.open("rb") as file:
+            content = tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"centers file {path} cannot be read ({error.strerror}): give a TOML file") from None
+    except (ValueError, RecursionError) as error:
+        raise SettingsError(f"centers file {path} is not TOML ({error}): begin a hospital by [centers.name]") from None
+    try:
+        described = CenterFile.model_validate(content)
+    except ValidationError as error:
+        raise SettingsError(f"centers file {path}: {'; '.join(map(_sentence, error.errors()))}") from None
+    profiles = []
+    for name, table in described.centers.items():
+        if not re.fullmatch(CENTER_PATTERN, name):
+            raise SettingsError(f"centers file {path}: [centers.{name}]: name it by letters, digits, - and _")
+        try:
+            profiles.append(table.profile(name))
+        except ValueError as error:
+            raise SettingsError(f"centers file {path}: [centers.{name}] {error}") from None
+    return tuple(profiles)
+
+
+def _sentence(entry: Any) -> str:
+    """Say one error as `[table] key = value: what is allowed`."""
+    *tables, key = entry["loc"]
+    table = f"[{'.'.join(map(str, tables))}] " if tables else ""
+    kind = _table_at(tables)
+    if entry["type"] == "extra_forbidden":
+        return f"{table}{key} is no key there; known are {', '.join(kind.model_json_schema()['properties'])}"
+    if entry["type"] == "missing":
+        return f"{table}{key} is missing: {_allowed(kind, str(key))}"
+    message = entry["msg"].removeprefix("Value error, ")
+    value = "" if isinstance(entry["input"], dict) else f" = {entry['input']!r}"
+    return f"{table}{key}{value}: {_allowed(kind, str(key)) or message[0].lower() + message[1:]}"
+
+
+def _table_at(tables: list[Any]) -> type[_Table]:
+    """Return what describes the table of these names: the file, a center or one of its contrasts."""
+    return (CenterFile, CenterFile, CenterTable, ProtocolTable)[min(len(tables), 3)]
+
+
+def _allowed(kind: type[_Table], key: str) -> str:
+    """Return the range of a number's key in words; nothing for other keys."""
+    schema = kind.model_json_schema()["properties"].get(key, {})
+    if schema.get("type") not in ("number", "integer"):
+        return ""
+    noun = "a whole number" if schema["type"] == "integer" else "a number"
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    start = f"above {low:g} up to" if "exclusiveMinimum" in schema else f"from {low:g} to"
+    return f"give {noun} {start} {schema['maximum']:g}"

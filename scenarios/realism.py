@@ -1,0 +1,156 @@
+"""How well a model does on patients that it never learnt from: Dice and lesion-wise F1, case by case.
+
+A network that was trained on simulated hospitals alone, and is applied to real ones as it is, says what those
+simulations are worth (Billot et al., Medical Image Analysis 86:102789, 2023, judge theirs in this way). Images
+are prepared as for training and segmenting (client/volumes.py), and scored as in a run (client/metrics.py).
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+import torch
+
+from client.cases import Case
+from client.evaluation import segment
+from client.layouts import take_inventory
+from client.metrics import score
+from client.naming import CONTRASTS, counted, stem
+from client.skull import is_whole_head
+from client.volumes import prepare, read_volume
+from shared.durable import write_whole
+from shared.errors import DataError, ResultsError
+from shared.model_file import Model
+from shared.scores import Scores
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One image that was segmented and compared with its label."""
+
+    id: str
+    """The image's name without contrast, such as `sub-07` or `sub-07_ses-01`."""
+    contrast: str
+    scores: Scores
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Realism:
+    """What a folder of cases gave."""
+
+    judged: tuple[Judged, ...]
+    skipped: tuple[str, ...]
+    """Why each image that is not among them is not, in words that name it."""
+
+    @property
+    def mean_dice(self) -> float:
+        """Over all images."""
+        return fmean(one.scores.dice for one in self.judged)
+
+    def means(self) -> dict[str, tuple[int, float, float]]:
+        """Images, mean Dice and mean lesion-wise F1 of each contrast."""
+        parts = {c: [one.scores for one in self.judged if one.contrast == c] for c in CONTRASTS}
+        return {
+            contrast: (len(part), fmean(s.dice for s in part), fmean(s.lesion_f1 for s in part))
+            for contrast, part in parts.items()
+            if part
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """What `--json` writes."""
+        return {
+            "cases": [
+                {
+                    "id": one.id,
+                    "contrast": one.contrast,
+                    "dice": one.scores.dice,
+                    "lesion_f1": one.scores.lesion_f1,
+                }
+                for one in self.judged
+            ],
+            "mean_dice": self.mean_dice,
+            "skipped": list(self.skipped),
+        }
+
+
+def judge(model: Model, folder: Path, device: torch.device, hear: Callable[[Judged], None]) -> Realism:
+    """Segment every labelled image of a data folder and compare; `hear` is told of each as it is done.
+
+    The model's network is on `device` already. An image without label, or that cannot be used, is skipped with
+    its reason. Raises `DataError` where no image is left.
+    """
+    inventory = take_inventory(folder, CONTRASTS)
+    skipped = [remark.text for remark in inventory.remarks if remark.problem]
+    judged = []
+    for case in inventory.cases:
+        try:
+            one = _judge(model, case, device)
+        except DataError as error:
+            skipped.append(str(error))
+            continue
+        judged.append(one)
+        hear(one)
+    if not judged:
+        reason = "; ".join(skipped) if skipped else inventory.naming
+        raise DataError(f"data folder {folder} has no labelled image that could be judged: {reason}")
+    return Realism(tuple(judged), tuple(skipped))
+
+
+def _judge(model: Model, case: Case, device: torch.device) -> Judged:
+    volume = prepare(case, model.inference.spacing)
+    image = torch.from_numpy(np.asarray(volume.image, dtype=np.float32)).to(device)
+    soft = segment(model.network, image, model.inference.patch_size, model.inference.window_overlap)
+    truth = np.asarray(volume.truth, dtype=np.float32) / np.float32(255)
+    found = score(volume.to_own_grid(soft), truth, volume.own_affine)
+    return Judged(stem(case.image.name).removesuffix(f"_{case.contrast}"), case.contrast, found, _warnings(model, case))
+
+
+def _warnings(model: Model, case: Case) -> tuple[str, ...]:
+    said = []
+    if case.contrast not in model.inference.contrasts:
+        said.append(f"is {case.contrast}, and the model knows {' and '.join(model.inference.contrasts)}")
+    if is_whole_head(*read_volume(case.image)):
+        said.append("shows skull and scalp, and the model knows skull-stripped brains")
+    return tuple(said)
+
+
+WIDTH = 24
+"""Of a table's first column; a longer name moves what follows."""
+
+HEADING = f"{'case':<{WIDTH}}  contrast   Dice  lesion F1"
+
+
+def line_of(one: Judged) -> str:
+    """One image's line below `HEADING`."""
+    return _line(one.id, one.contrast, f"{one.scores.dice:.3f}      {one.scores.lesion_f1:.3f}")
+
+
+def means_of(realism: Realism) -> list[str]:
+    """The table's end: the means of each contrast, and the mean Dice of all."""
+    rows = [
+        _line(f"mean of {counted(images, 'image')}", contrast, f"{dice:.3f}      {f1:.3f}")
+        for contrast, (images, dice, f1) in realism.means().items()
+    ]
+    return [*rows, _line("mean of all", "", f"{realism.mean_dice:.3f}")]
+
+
+def _line(first: str, contrast: str, rest: str) -> str:
+    return f"{first:<{WIDTH}}  {contrast:<8}  {rest}"
+
+
+def write_json(realism: Realism, path: Path) -> None:
+    """Write what was found. Raises `ResultsError` where the disk refuses."""
+    try:
+        write_whole(path, (json.dumps(realism.to_json(), indent=2) + "\n").encode())
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be written ({error.strerror}): choose another place") from None
+
+
+def notes(judged: Sequence[Judged]) -> list[str]:
+    """The warnings, each with its image."""
+    return [f"{one.id} {one.contrast} {text}" for one in judged for text in one.warnings]

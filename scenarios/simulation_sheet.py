@@ -1,0 +1,25 @@
+"""A picture of a simulated center: slices of its first subjects, with the lesions' outline."""
+
+from pathlib import Path
+
+from client.layouts import find_cases
+from client.lesions import lesion_count, lesion_ml
+from client.montage import draw_views
+from client.naming import CONTRASTS, counted
+from client.slices import slices_of
+from client.volumes import read_volume
+
+SHOWN = 12
+"""Subjects on a sheet at most."""
+
+
+def draw_sheet(center: Path, picture: Path) -> None:
+    """Write the contact sheet of a center's folder. Raises `DataError` or `ResultsError`."""
+    views = []
+    for case in find_cases(center, CONTRASTS)[:SHOWN]:
+        image, affine = read_volume(case.image)
+        label, _ = read_volume(case.label)
+        lesions = counted(lesion_count(label), "lesion")
+        title = f"{case.subject}  ·  {case.contrast}  ·  {lesion_ml(label, affine):.1f} ml in {lesions}"
+        views.append((slices_of(image, affine, label), title, True))
+    draw_views(views, picture)
