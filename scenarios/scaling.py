@@ -39,8 +39,9 @@ class Measured(BaseModel):
     stage_cpu: tuple[float, ...]
     """CPU seconds of all processes in the same time."""
     tests: int
-    train_transit: tuple[float, ...]
-    """Seconds of each stage's training message and its reply, beside what the center itself took."""
+    beside_computing: tuple[float, ...]
+    """Seconds of each of these stages' training that were not spent in forward, backward and step: messages, unpacking,
+    reading, decoding the memory. What is computed is the same in each stage."""
     train_mb: tuple[float, ...]
     """Of each stage, to its center and back; 1 MB is 1e6 bytes."""
     tests_mb: tuple[float, ...]
@@ -49,8 +50,8 @@ class Measured(BaseModel):
 
     @property
     def growth(self) -> float:
-        """CPU time of the last of these stages over that of the first, both on the line through all of them."""
-        return line_ratio(self.stage_cpu)
+        """Time beside computing of the last of these stages over the first, both on the line through all of them."""
+        return line_ratio(self.beside_computing)
 
 
 def line_ratio(values: Sequence[float]) -> float:
@@ -99,7 +100,9 @@ def measure(centers: int, output: Path, changes: Sequence[str]) -> Measured:
         stage_seconds=tuple(np.diff(ends)[:-1].tolist()),
         stage_cpu=tuple(np.diff(cpu)[:-1].tolist()),
         tests=sum(stage["tests_asked"] for stage in stages),
-        train_transit=tuple(stage["transit_seconds"] for stage in stages),
+        beside_computing=tuple(
+            stage["transit_seconds"] + stage["training_seconds"] - stage["compute_seconds"] for stage in stages[1:-1]
+        ),
         train_mb=tuple((stage["sent_bytes"] + stage["received_bytes"]) / 1e6 for stage in stages),
         tests_mb=tuple((stage["tests_sent_bytes"] + stage["tests_received_bytes"]) / 1e6 for stage in stages),
         journal_mb=sum(path.stat().st_size for path in (run / JOURNAL).rglob("*") if path.is_file()) / 1e6,
@@ -112,8 +115,8 @@ def measure(centers: int, output: Path, changes: Sequence[str]) -> Measured:
 TOTALS: Mapping[str, Callable[[Measured], float]] = {
     "seconds a stage (mean)": lambda run: float(np.mean(run.stage_seconds)),
     "CPU seconds a stage (mean)": lambda run: float(np.mean(run.stage_cpu)),
-    "last such stage over first, CPU": lambda run: run.growth,
-    "seconds in transit, training (median)": lambda run: float(np.median(run.train_transit)),
+    "seconds of it beside computing, in training (median)": lambda run: float(np.median(run.beside_computing)),
+    "the same, last stage over first": lambda run: run.growth,
     "tests": lambda run: run.tests,
     "MB of the largest training message pair": lambda run: max(run.train_mb),
     "MB to and from training, all stages": lambda run: sum(run.train_mb),

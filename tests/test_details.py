@@ -4,7 +4,7 @@ from pathlib import Path
 
 from report.caveats import caveats
 from report.details import Details, read_details
-from report.study import Study, run_entry
+from report.study import Costs, Study, run_entry
 from shared.durable import write_document
 from shared.places import LAUNCH
 from tests.studies import CENTERS, make_run, make_study, write_run
@@ -94,3 +94,10 @@ def test_caveats_claim_nothing_of_what_is_not_known() -> None:
 def test_a_missing_cell_is_a_caveat() -> None:
     run = run_entry("replay", 0, "descending", CENTERS, [[0.6, None], [0.5, 0.7]])
     assert any("without a score" in one for one in caveats(make_study([run]), Details((), (), None)))
+
+
+def test_cells_that_were_not_asked_for_are_counted_and_are_no_gaps() -> None:
+    run = run_entry("replay", 0, "descending", CENTERS, [[0.6, None], [0.5, 0.7]], Costs(not_asked=1))
+    said = caveats(make_study([run]), Details((), (), None))
+    assert any("1 of 4 cells of R were not asked for" in one for one in said)
+    assert not any("without a score" in one for one in said)

@@ -18,7 +18,7 @@ from report.forest import draw_forest
 from report.heatmaps import average, draw_heatmaps
 from report.looks import LOOKS, look_of
 from report.overlays import Example, Examples, draw_overlays
-from report.study import Study, run_entry
+from report.study import Costs, Study, run_entry
 from report.subjects import HALF, draw_subjects, swarm
 from tests.studies import make_run, make_study, study_of
 
@@ -137,6 +137,14 @@ def test_curves_leave_out_a_cell_without_a_score() -> None:
     picture = draw_curves(make_study([run]))
     assert picture is not None
     assert picture.sheet.rows[0][3] == pytest.approx(0.6)
+
+
+def test_curves_and_heat_maps_say_what_was_not_asked_for() -> None:
+    r = [[0.6, None], [0.5, 0.7]]
+    study = make_study([run_entry("replay", 0, "descending", ("here", "there"), r, Costs(not_asked=1))])
+    curves, heatmaps = draw_curves(study), draw_heatmaps(study)
+    assert curves is not None and "a sample of the others" in curves.caption
+    assert heatmaps is not None and "(1 cells were not asked for)" in heatmaps.caption
 
 
 def test_without_a_sequential_method_there_are_no_curves_or_heat_maps() -> None:

@@ -15,8 +15,8 @@ def measured(centers: int) -> Measured:
     return Measured(
         centers=centers,
         stage_seconds=(4.0,) * (centers - 2),
-        stage_cpu=tuple(2.0 + 0.1 * stage for stage in range(centers - 2)),
-        train_transit=(0.25,) * centers,
+        stage_cpu=(2.5,) * (centers - 2),
+        beside_computing=tuple(2.0 + 0.1 * stage for stage in range(centers - 2)),
         tests=3 * (centers - 1) + centers,
         train_mb=tuple(0.5 + stage for stage in range(centers)),
         tests_mb=(1.5,) * centers,
@@ -48,7 +48,7 @@ def test_the_table_has_a_line_for_each_figure_with_its_power() -> None:
     assert lines["seconds a stage (mean)"] == ["4", "4", "0.00"]
     assert lines["tests"] == ["13", "29", "1.16"]
     assert lines["MB of the largest training message pair"][:2] == ["3.5", "7.5"]
-    assert lines["last such stage over first, CPU"][:2] == ["nan", "1.25"]
+    assert lines["the same, last stage over first"][:2] == ["nan", "1.25"]
     assert lines["peak MB, coordinator"] == ["400", "800", "1.00"]
 
 
