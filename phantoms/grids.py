@@ -62,11 +62,13 @@ class SmoothField:
 
     def __call__(self, axes: Axes) -> Array:
         """Return the values at the points of a box, shape (len(x), len(y), len(z))."""
-        values = self._noise
-        for number, (axis, origin) in enumerate(zip(axes, FIELD_ORIGIN, strict=True)):
-            first, t = _cells(axis, origin - self._reach, self._reach)
+        cells = [_cells(a, o - self._reach, self._reach) for a, o in zip(axes, FIELD_ORIGIN, strict=True)]
+        # Of a small box only the control points about it matter.
+        near = tuple(slice(int(first.min()) - 1, int(first.max()) + 3) for first, _ in cells)
+        values = self._noise[near]
+        for number, ((first, t), side) in enumerate(zip(cells, near, strict=True)):
             basis = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3])
-            values = _mix(values, number, first - 1, basis / np.sqrt((basis**2).sum(axis=0)))
+            values = _mix(values, number, first - 1 - side.start, basis / np.sqrt((basis**2).sum(axis=0)))
         return values
 
 
@@ -83,11 +85,16 @@ class Lattice:
 
     def read(self, values: Array, axes: Axes) -> Array:
         """Return values, known at the lattice's points (last three axes), at the points of a box."""
+        cells = []
         for number, (axis, origin) in enumerate(zip(axes, FIELD_ORIGIN, strict=True)):
             first, t = _cells(axis, origin, self.step)
-            last = values.shape[number - 3] - 2
-            t = np.clip(t + first - first.clip(0, last), 0, 1)  # beyond the lattice its rim goes on
-            values = _mix(values, number - 3, first.clip(0, last), np.stack([1 - t, t]))
+            inside = first.clip(0, values.shape[number - 3] - 2)
+            cells.append((inside, np.clip(t + first - inside, 0, 1)))  # beyond the lattice its rim goes on
+        # Of a small box only the points about it matter.
+        near = tuple(slice(int(first.min()), int(first.max()) + 2) for first, _ in cells)
+        values = values[..., near[0], near[1], near[2]]
+        for number, ((first, t), side) in enumerate(zip(cells, near, strict=True)):
+            values = _mix(values, number - 3, first - side.start, np.stack([1 - t, t]))
         return values
 
 
