@@ -2,10 +2,7 @@
 
 The four regions are those of the McDonald criteria (Thompson et al. 2018); lesion volumes are roughly
 log-normal, many small and few large; periventricular ones stretch away from the ventricle (Dawson's
-fingers), and where many lie close together they run into each other. Most lesions are subcortical, most of
-the volume is periventricular (Pongratz et al., NeuroImage: Clinical 37:103311, 2023); at 19 ml a patient one lesion
-has 0.17 ml on average (Lesjak et al., Neuroinformatics 16:51-63, 2018). What counts is 3 mm long or more (Filippi et
-al., Brain 142:1858-1875, 2019).
+fingers), and where many lie close together they run into each other.
 """
 
 from dataclasses import dataclass
@@ -16,18 +13,11 @@ from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 from phantoms.anatomy import Anatomy, Tissues
 from phantoms.atlas import COARSE, Place, load_atlas
 from phantoms.grids import FIELD_ORIGIN, Array, Grid, SmoothField
-from phantoms.relaxation import LESION
 
 EDGE = 1.4
 """Width in mm over which a lesion fades into its surroundings."""
 LARGEST = 9.0
 """ml of the largest single lesion."""
-SMALLEST = 0.014
-"""ml of a ball of 3 mm."""
-SPREAD = 1.25
-"""Standard deviation of the logarithm of a lesion's volume."""
-RIM = 3.0
-"""mm around a lesion in which white matter is changed, too, but not counted: dirty-appearing white matter."""
 YIELD = 1.12
 """Label volume per drawn volume (measured): irregular outlines add, overlap and spared tissue take away."""
 
@@ -46,10 +36,10 @@ class Kind:
 
 
 KINDS = (
-    Kind("periventricular", 0.30, 2.6, (1.35, 0.95, 0.78)),
-    Kind("juxtacortical", 0.20, 0.7, (0.8, 1.25, 1.0)),
-    Kind("deep", 0.42, 0.8, (1.0, 1.0, 1.0)),
-    Kind("infratentorial", 0.08, 0.7, (0.9, 1.05, 1.05)),
+    Kind("periventricular", 0.42, 1.7, (1.35, 0.95, 0.78)),
+    Kind("juxtacortical", 0.22, 0.7, (0.8, 1.25, 1.0)),
+    Kind("deep", 0.28, 0.8, (1.0, 1.0, 1.0)),
+    Kind("infratentorial", 0.08, 0.6, (0.9, 1.05, 1.05)),
 )
 
 
@@ -71,11 +61,7 @@ class LesionMaps:
     fraction: Array
     """The part of each voxel that is lesion, 0 to 1: the soft label."""
     strength: Array
-    """The same times how far each lesion lies on the way from white matter to the most damaged tissue."""
-    rim: Array
-    """How much the tissue around lesions is changed, 0 to 1."""
-    label: Array
-    """The fractions as a rater outlined them: `fraction`, where none is simulated."""
+    """The same times each lesion's own brightness beside the others, 0.7 to 1.2."""
 
 
 def draw_lesions(rng: np.random.Generator, millilitres: float) -> list[Lesion]:
@@ -83,37 +69,25 @@ def draw_lesions(rng: np.random.Generator, millilitres: float) -> list[Lesion]:
     lesions: list[Lesion] = []
     left = millilitres / YIELD
     shares = np.cumsum([kind.share for kind in KINDS])
-    # Who has many lesions has larger ones, too. The mean of a log-normal is its median times exp(spread^2 / 2).
-    mean = sum(kind.share * kind.size for kind in KINDS)
-    typical = 0.17 / mean / np.exp(SPREAD**2 / 2) * (millilitres / 19) ** 0.3
+    typical = 0.10 * (millilitres / 8) ** 0.3  # who has many lesions has larger ones too
     while left > 0:
         kind = KINDS[int(np.searchsorted(shares, rng.uniform(0, shares[-1] - 1e-9)))]
-        volume = float(
-            np.clip(typical * kind.size * rng.lognormal(0, SPREAD), SMALLEST, min(LARGEST, 0.4 * millilitres))
-        )
-        lesions.append(_draw_lesion(rng, kind, min(volume, max(left, SMALLEST))))
+        volume = float(np.clip(typical * kind.size * rng.lognormal(0, 1.1), 0.025, min(LARGEST, 0.4 * millilitres)))
+        lesions.append(_draw_lesion(rng, kind, min(volume, max(left, 0.025))))
         left -= volume
     return lesions
 
 
 def paint_lesions(
-    lesions: list[Lesion],
-    rng: np.random.Generator,
-    anatomy: Anatomy,
-    tissues: Tissues,
-    grid: Grid,
-    rater: float = 0.0,
+    lesions: list[Lesion], rng: np.random.Generator, anatomy: Anatomy, tissues: Tissues, grid: Grid
 ) -> LesionMaps:
-    """Return the lesions' volume fractions: sampled finely in each voxel, irregular, none in fluid.
-
-    `rater` is the standard deviation in mm by which a rater's outline of each lesion is too wide or too narrow.
-    """
+    """Return the lesions' volume fractions: sampled finely in each voxel, irregular, none in fluid."""
     outline = SmoothField(rng, 7.0)
     split = max(1, round(float(np.prod(grid.voxel)) ** (1 / 3)))
     fraction = np.zeros(grid.shape, dtype=np.float32)
-    strength, rim, outlined = (np.zeros(grid.shape, dtype=np.float32) for _ in range(3))
+    strength = np.zeros(grid.shape, dtype=np.float32)
     for lesion in lesions:
-        reach = 1.6 * float(lesion.half_axes.max()) + RIM + 1.0  # the warp changes sizes slightly
+        reach = 1.6 * float(lesion.half_axes.max()) + EDGE + 1.0  # the warp changes sizes slightly
         first = (anatomy.world_point(lesion.middle) - np.asarray(FIELD_ORIGIN)) / grid.voxel
         margin = reach / np.asarray(grid.voxel)
         start = np.floor(first - margin).astype(int).clip(0)
@@ -126,28 +100,16 @@ def paint_lesions(
         inward = (1 - radius) * float(np.prod(lesion.half_axes)) ** (1 / 3)
         inside = np.clip(0.5 + inward / EDGE, 0, 1)
         nx, ny, nz = stop - start
-
-        def of_voxels(values: Array, shape: tuple[int, ...] = (nx, split, ny, split, nz, split)) -> Array:
-            return np.asarray(values.reshape(shape).mean(axis=(1, 3, 5)))
-
-        part = of_voxels(inside)
+        part = inside.reshape(nx, split, ny, split, nz, split).mean(axis=(1, 3, 5))
 
         box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
         fraction[box] = np.maximum(fraction[box], part)
         strength[box] = np.maximum(strength[box], part * lesion.strength)
-        rim[box] = np.maximum(rim[box], of_voxels(np.clip(1 + inward / RIM, 0, 1)))
-        if rater:
-            off = float(rng.normal(0, rater))
-            outlined[box] = np.maximum(outlined[box], of_voxels(np.clip(0.5 + (inward + off) / EDGE, 0, 1)))
 
     # Lesions spare fluid, and cortex in part; they take the grey matter beside ventricles.
-    box = tissues.box
-    cortex = tissues.gm[box] * (1 - np.exp(-tissues.ventricle_distance[box] / 8))
-    allowed = np.zeros(grid.shape, dtype=np.float32)
-    allowed[box] = np.clip(1 - tissues.csf[box] - 0.5 * cortex, 0, 1) * tissues.brain[box]
-    fraction *= allowed
-    strength *= allowed
-    return LesionMaps(fraction, strength, rim, outlined * allowed if rater else fraction)
+    cortex = tissues.gm * (1 - np.exp(-tissues.ventricle_distance / 8))
+    allowed = np.clip(1 - tissues.csf - 0.5 * cortex, 0, 1) * tissues.brain
+    return LesionMaps(fraction * allowed, strength * allowed)
 
 
 def _draw_lesion(rng: np.random.Generator, kind: Kind, volume: float) -> Lesion:
@@ -166,5 +128,5 @@ def _draw_lesion(rng: np.random.Generator, kind: Kind, volume: float) -> Lesion:
         middle=middle.astype(np.float32),
         half_axes=half_axes.astype(np.float32),
         directions=directions.T.astype(np.float32),
-        strength=float(rng.uniform(*LESION)),
+        strength=float(rng.uniform(0.7, 1.2)),
     )
