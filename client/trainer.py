@@ -172,9 +172,10 @@ def train(
         computing += time.perf_counter() - begun
         scheduler.step()
         if not math.isfinite(losses[-1]):
+            weight = ", or the weight of what holds the model (distillation-weight, ewc-weight)" if plan.penalty else ""
             raise TrainingError(
                 f"the loss became {losses[-1]} at step {step} of {plan.steps}: lower learning-rate "
-                f"({options.learning_rate:g})"
+                f"({options.learning_rate:g}){weight}"
             )
         if checkpoints and step < plan.steps and checkpoints.due():
             checkpoints.save(
