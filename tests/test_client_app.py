@@ -19,7 +19,7 @@ from client.app import app
 from client.bids import find_cases
 from client.hospital import split
 from shared.contribution import Contribution, PlainContribution
-from shared.memory import Exemplar
+from shared.memory import PACKED, Exemplar
 from shared.messages import (
     EvaluateRequest,
     EvaluateTask,
@@ -340,7 +340,7 @@ def test_a_changed_exemplar_is_refused(grid: FakeGrid) -> None:
 def test_an_exemplar_that_cannot_be_decoded_is_refused_when_it_is_drawn(grid: FakeGrid) -> None:
     """Its checksum and what it claims are right, so that decoding alone tells."""
     (sent, *_) = given(trained(grid))
-    payload = np.frombuffer(zlib.compress(b"too short"), dtype=np.uint8)
+    payload = np.frombuffer(PACKED + zlib.compress(b"too short"), dtype=np.uint8)
     checksum = hashlib.sha256(payload.tobytes()).hexdigest()
     wrong = Exemplar(sent.provenance.model_copy(update={"checksum": checksum}), payload)
     request = train_request(grid.run_config, (PlainContribution((wrong,)),), stage=1, center="ucsf")
