@@ -25,13 +25,13 @@ TARGETS = {
     "launcher": (f"{WARDROUND} ",),
     "everything": ("",),
 }
-TIMES = re.compile(r"(_seconds|^history|^output-dir|^resume)$")
+COSTS = re.compile(r"(_seconds|sent_bytes|received_bytes|^history|^output-dir|^resume)$")
 
 
 def comparable(value: Any) -> Any:
-    """Results without what two runs cannot share: times, folder, and the history of interruptions."""
+    """Results without what two runs cannot share: times, messages, folder, and the history of interruptions."""
     if isinstance(value, dict):
-        return {key: comparable(part) for key, part in value.items() if not TIMES.search(key)}
+        return {key: comparable(part) for key, part in value.items() if not COSTS.search(key)}
     return [comparable(part) for part in value] if isinstance(value, list) else value
 
 
