@@ -40,16 +40,19 @@ def find_lesions(label: Array, anatomy: Anatomy, tissues: Tissues, grid: Grid) -
     names = np.arange(1, count + 1)
     distance = tissues.ventricle_distance[box]
     voxels = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
-    nearest = ndimage.minimum(distance, numbers, names)
-    cortex = ndimage.maximum(np.where(distance > AWAY, tissues.gm[box], 0), numbers, names)
+    inside = numbers > 0
+    which, far, grey = numbers[inside] - 1, distance[inside], tissues.gm[box][inside]
+    nearest, cortex = np.full(count, np.inf), np.zeros(count)
+    np.minimum.at(nearest, which, far)
+    np.maximum.at(cortex, which, np.where(far > AWAY, grey, 0))
     middles = np.reshape(ndimage.center_of_mass(lesion[box], numbers, names), (count, 3))
     middles = (middles + [side.start for side in box]) @ grid.affine[:3, :3].T + grid.affine[:3, 3]
     voxel_ml = float(np.prod(grid.voxel)) / 1000
     found = []
-    for size, near, grey, middle in zip(voxels, nearest, cortex, middles, strict=True):
+    for size, near, most, middle in zip(voxels, nearest, cortex, middles, strict=True):
         x, y, z = (np.asarray([part], dtype=np.float32) for part in middle)
         below = bool(is_infratentorial(*anatomy.template_points((x, y, z)).ravel()))
-        found.append(Found(_place(below, float(near), float(grey)), int(size) * voxel_ml))
+        found.append(Found(_place(below, float(near), float(most)), int(size) * voxel_ml))
     return tuple(found)
 
 
