@@ -47,9 +47,8 @@ class Source:
     @classmethod
     def of_exemplar(cls, exemplar: Exemplar, patch: int, device: torch.device) -> Self:
         """An exemplar of the replay memory as a source."""
-        image, label = exemplar.decode()
-        steps = np.rint(label * 255).astype(np.uint8)
-        return cls._padded(image.astype(np.float16), steps, float(image.min()), patch, device)
+        image, label = exemplar.unpack()
+        return cls._padded(image, label, float(image.min()), patch, device)
 
     @classmethod
     def _padded(

@@ -261,8 +261,8 @@ def test_a_recalled_exemplar_gives_the_patches_of_a_decoded_one() -> None:
 
 def test_an_exemplar_is_decoded_when_it_is_drawn_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
-    decode = Exemplar.decode
-    monkeypatch.setattr(Exemplar, "decode", lambda self: decoded.append(self.provenance.checksum) or decode(self))
+    unpack = Exemplar.unpack
+    monkeypatch.setattr(Exemplar, "unpack", lambda self: decoded.append(self.provenance.checksum) or unpack(self))
     exemplars = [recallable(seed) for seed in range(30)]
     sampler = PatchSampler([source()], [[Recalled(e, 8, CPU) for e in exemplars]], recipe(4, replayed=2), generator())
     assert decoded == [], "nothing before the first batch"
