@@ -9,7 +9,6 @@ trained by each center alone, or by all at once. They run once a seed, under the
 random numbers, and so give other bits, but not another experiment.)
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 
 from shared.durable import write_whole
 from shared.errors import ResultsError
+from shared.json_file import read_results_file
 from shared.transfer import accuracy, backward_transfer, learning_accuracy
 
 FORMAT: Final = 1
@@ -224,16 +224,8 @@ def write_study(folder: Path, study: Study) -> Path:
 def read_study(folder: Path) -> Study:
     """The study in a folder. Raises `ResultsError` where there is none, or it is damaged or of another format."""
     path = folder / STUDY
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ResultsError(f"{folder} holds no {STUDY}: give the folder that 'wardround compare' wrote") from None
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be read ({error.strerror}): see to its permissions") from None
-    except (ValueError, RecursionError) as error:
-        raise ResultsError(f"{path} is damaged ({error}): {_MEND}") from None
-    if not isinstance(content, dict) or "format" not in content:
-        raise ResultsError(f"{path} is damaged (it is not what a study writes): {_MEND}")
+    give = "the folder that 'wardround compare' wrote"
+    content = read_results_file(path, "a study", {"format"}, give, _MEND)
     if content["format"] != FORMAT:
         raise ResultsError(
             f"{path} has format {content['format']!r}, but this Wardround reads {FORMAT}: use the one that wrote it"

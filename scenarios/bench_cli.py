@@ -1,15 +1,13 @@
 """The command `wardround bench`."""
 
-import json
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from scenarios.bench.catalogue import FIGURES, NAMES, choose
-from shared.durable import write_whole
-from shared.errors import ResultsError
+from shared.json_file import write_json
 from shared.places import writable_folder
 
 if TYPE_CHECKING:
@@ -47,18 +45,11 @@ def bench(
                 f"{figure.name} {done.figures[figure.name].value:.3f}: {done.figures[figure.name].detail}", flush=True
             )
             if to is not None:
-                _write(to, done.to_json())
+                write_json(to, done.to_json())
             if number < len(figures):
                 print(f"measuring {figures[number].name}", flush=True)
     if done is not None:
         _show(done)
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    try:
-        write_whole(path, (json.dumps(document, indent=2, allow_nan=False) + "\n").encode())
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be written ({error.strerror or error}): give another --json") from None
 
 
 def _show(done: "Benchmark") -> None:

@@ -24,7 +24,8 @@ def realism(
     label are named and skipped. Nothing in FOLDER is changed.
     """
     from scenarios.model_cli import device_named
-    from scenarios.realism import HEADING, judge, line_of, means_of, notes, write_json
+    from scenarios.realism import HEADING, judge, line_of, means_of, notes
+    from shared.json_file import write_json
     from shared.model_file import open_model
 
     if json_file is not None and not json_file.parent.is_dir():
@@ -39,4 +40,4 @@ def realism(
     for reason in found.skipped:
         typer.echo(f"skipped: {reason}")
     if json_file is not None:
-        write_json(found, json_file)
+        write_json(json_file, found.to_json())
