@@ -45,6 +45,14 @@ def segment(network: LesionNet, image: Tensor, patch: int, window_overlap: float
         return soft_segmentation(scores, network.settings.activation)[0, 0]
 
 
+def segment_volume(
+    network: LesionNet, volume: Volume, patch: int, window_overlap: float, device: torch.device
+) -> Tensor:
+    """The soft segmentation of a volume on its prepared grid, (D, H, W); the network is on `device` already."""
+    image = torch.from_numpy(np.asarray(volume.image, dtype=np.float32)).to(device)
+    return segment(network, image, patch, window_overlap).cpu()
+
+
 def evaluate(weights: Weights, volumes: Sequence[Volume], settings: Settings, device: torch.device) -> list[Scores]:
     """Segment each volume and compare it with its truth, in the image's own grid.
 
@@ -55,14 +63,14 @@ def evaluate(weights: Weights, volumes: Sequence[Volume], settings: Settings, de
     with ThreadPoolExecutor(SCORING) as scoring:
         scores: list[Future[Scores]] = []
         for volume in volumes:
-            image = torch.from_numpy(np.asarray(volume.image, dtype=np.float32)).to(device)
-            soft = segment(network, image, options.patch_size, options.window_overlap).cpu()
-            scores.append(scoring.submit(_score, volume, soft))
+            soft = segment_volume(network, volume, options.patch_size, options.window_overlap, device)
+            scores.append(scoring.submit(compare, volume, soft))
             if len(scores) > WAITING:
                 scores[-WAITING].result()
         return [one.result() for one in scores]
 
 
-def _score(volume: Volume, soft: Tensor) -> Scores:
+def compare(volume: Volume, soft: Tensor) -> Scores:
+    """A soft segmentation on the prepared grid against a volume's truth, in the image's own grid."""
     truth = np.asarray(volume.truth, dtype=np.float32) / np.float32(255)
     return score(volume.to_own_grid(soft), truth, volume.own_affine)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from client.evaluation import segment
+from client.evaluation import segment_volume
 from client.hospital import Hospital, open_hospital
 from client.node import phantom_settings, simulated_site
 from client.trainer import choose_device
@@ -129,9 +129,8 @@ def _example(center: str, settings: Settings, models: Sequence[_Model], device: 
     if not all(key in model.scores for model in models):
         raise DataError("its test images here are not those that the runs were tested on")
     level = int(np.asarray(volume.label, dtype=np.int64).sum(axis=(0, 1)).argmax())
-    image = torch.from_numpy(np.asarray(volume.image, dtype=np.float32)).to(device)
-    options = settings.training
-    soft = {m.method: segment(m.network, image, options.patch_size, options.window_overlap).cpu() for m in models}
+    patch, overlap = settings.training.patch_size, settings.training.window_overlap
+    soft = {m.method: segment_volume(m.network, volume, patch, overlap, device) for m in models}
     return Example(
         center=center,
         subject=key[1],

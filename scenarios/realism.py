@@ -5,25 +5,21 @@ simulations are worth (Billot et al., Medical Image Analysis 86:102789, 2023, ju
 are prepared as for training and segmenting (client/volumes.py), and scored as in a run (client/metrics.py).
 """
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-import numpy as np
 import torch
 
 from client.cases import Case
-from client.evaluation import segment
+from client.evaluation import compare, segment_volume
 from client.layouts import take_inventory
-from client.metrics import score
 from client.naming import CONTRASTS, counted, stem
 from client.skull import is_whole_head
 from client.volumes import prepare, read_volume
-from shared.durable import write_whole
-from shared.errors import DataError, ResultsError
+from shared.errors import DataError
 from shared.model_file import Model
 from shared.scores import Scores
 
@@ -103,10 +99,8 @@ def judge(model: Model, folder: Path, device: torch.device, hear: Callable[[Judg
 
 def _judge(model: Model, case: Case, device: torch.device) -> Judged:
     volume = prepare(case, model.inference.spacing)
-    image = torch.from_numpy(np.asarray(volume.image, dtype=np.float32)).to(device)
-    soft = segment(model.network, image, model.inference.patch_size, model.inference.window_overlap)
-    truth = np.asarray(volume.truth, dtype=np.float32) / np.float32(255)
-    found = score(volume.to_own_grid(soft), truth, volume.own_affine)
+    soft = segment_volume(model.network, volume, model.inference.patch_size, model.inference.window_overlap, device)
+    found = compare(volume, soft)
     return Judged(stem(case.image.name).removesuffix(f"_{case.contrast}"), case.contrast, found, _warnings(model, case))
 
 
@@ -141,14 +135,6 @@ def means_of(realism: Realism) -> list[str]:
 
 def _line(first: str, contrast: str, rest: str) -> str:
     return f"{first:<{WIDTH}}  {contrast:<8}  {rest}"
-
-
-def write_json(realism: Realism, path: Path) -> None:
-    """Write what was found. Raises `ResultsError` where the disk refuses."""
-    try:
-        write_whole(path, (json.dumps(realism.to_json(), indent=2) + "\n").encode())
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be written ({error.strerror}): choose another place") from None
 
 
 def notes(judged: Sequence[Judged]) -> list[str]:
