@@ -15,7 +15,7 @@ from phantoms.settings import PhantomSettings
 
 def subject_count(center: str, settings: PhantomSettings) -> int:
     """Return how many subjects a simulated center has. Raises `SettingsError` for an unknown center."""
-    return max(settings.minimum_subjects, round(profile(center).subjects * settings.scale))
+    return settings.subjects(profile(center).subjects)
 
 
 def hospital_folder(center: str, settings: PhantomSettings, root: Path) -> Path:

@@ -34,6 +34,10 @@ class PhantomSettings:
         for name in ("spacing", "scale"):  # 2 and 2.0 are one setting, hence one digest
             object.__setattr__(self, name, float(getattr(self, name)))
 
+    def subjects(self, number: int) -> int:
+        """Return how many subjects a center has that has this number in the paper."""
+        return max(self.minimum_subjects, round(number * self.scale))
+
     def digest(self) -> str:
         """Return the short name of this set: another setting, or version of the code, gives another."""
         text = json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True)

@@ -50,7 +50,7 @@ class Simulation:
 
     def subjects(self, center: CenterProfile) -> int:
         """How many a center has."""
-        return max(self.settings.minimum_subjects, round(center.subjects * self.settings.scale))
+        return self.settings.subjects(center.subjects)
 
     @property
     def all_subjects(self) -> int:
