@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from phantoms.centers import CenterProfile
 from phantoms.scanners import Contrast, Protocol
 from shared.canonical import CENTER_PATTERN
 from shared.errors import SettingsError
+from shared.kebab import KebabTable
 
 MOST_SUBJECTS = 100_000
 AXES = ("RL", "AP", "SI")
@@ -24,20 +25,7 @@ def _directions(value: str) -> str:
     return value
 
 
-class _Table(BaseModel):
-    """Tables hold kebab-case keys, and none that is unknown."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        strict=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        alias_generator=lambda name: name.replace("_", "-"),
-        populate_by_name=False,
-    )
-
-
-class ProtocolTable(_Table):
+class ProtocolTable(KebabTable):
     """How a contrast is made; phantoms/scanners.py says what each key means."""
 
     gm: float = Field(gt=0, le=10)
@@ -51,7 +39,7 @@ class ProtocolTable(_Table):
     halo: float = Field(default=0.12, ge=0, le=1)
 
 
-class CenterTable(_Table):
+class CenterTable(KebabTable):
     """One hospital; phantoms/centers.py says what each key means."""
 
     title: str = Field(default="", max_length=60)
@@ -81,7 +69,7 @@ class CenterTable(_Table):
         )
 
 
-class CenterFile(_Table):
+class CenterFile(KebabTable):
     """The whole file."""
 
     centers: dict[str, CenterTable] = Field(min_length=1)
@@ -128,12 +116,12 @@ def _sentence(entry: Any) -> str:
     return f"{table}{key}{value}: {_allowed(kind, str(key)) or message[0].lower() + message[1:]}"
 
 
-def _table_at(tables: list[Any]) -> type[_Table]:
+def _table_at(tables: list[Any]) -> type[KebabTable]:
     """Return what describes the table of these names: the file, a center or one of its contrasts."""
     return (CenterFile, CenterFile, CenterTable, ProtocolTable)[min(len(tables), 3)]
 
 
-def _allowed(kind: type[_Table], key: str) -> str:
+def _allowed(kind: type[KebabTable], key: str) -> str:
     """Return the range of a number's key in words; nothing for other keys."""
     schema = kind.model_json_schema()["properties"].get(key, {})
     if schema.get("type") not in ("number", "integer"):

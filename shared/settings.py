@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -23,6 +22,7 @@ from pydantic import (
 
 from shared.canonical import CENTER_PATTERN
 from shared.errors import SettingsError
+from shared.kebab import KebabTable
 
 RunConfig = Mapping[str, str | int | float | bool]
 
@@ -40,17 +40,10 @@ Words = Annotated[
 """A list of words; run-config writes it as one comma-separated string."""
 
 
-class Group(BaseModel):
-    """Some keys of the run-config that belong together."""
+class Group(KebabTable):
+    """Some keys of the run-config that belong together; code may write them as Python's names, too."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        strict=True,
-        extra="forbid",
-        allow_inf_nan=False,
-        alias_generator=lambda name: name.replace("_", "-"),
-        populate_by_name=True,
-    )
+    model_config = ConfigDict(populate_by_name=True)
 
 
 Method = Literal["single", "finetune", "replay", "pooled", "fedavg", "lwf", "ewc"]
