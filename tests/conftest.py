@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared.places import MODEL
 from shared.settings import Settings
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
@@ -56,6 +57,18 @@ def run_config() -> dict[str, Any]:
         config: dict[str, Any] = tomllib.load(file)["tool"]["flwr"]["app"]["config"]
     with (ROOT / "scenarios" / "smoke.toml").open("rb") as file:
         return config | tomllib.load(file)
+
+
+@pytest.fixture
+def untrained(tmp_path: Path, run_config: dict[str, Any]) -> Path:
+    """The folder `run` of a finished run, with an untrained model."""
+    from shared.model_file import model_bytes
+    from shared.network import initial_weights
+
+    settings, folder = Settings.from_run_config(run_config), tmp_path / "run"
+    folder.mkdir()
+    (folder / MODEL).write_bytes(model_bytes(initial_weights(settings.network, 0), settings))
+    return folder
 
 
 @pytest.fixture

@@ -10,10 +10,7 @@ import torch
 
 from scenarios.realism import Judged, Realism, judge, line_of, means_of
 from shared.errors import DataError
-from shared.model_file import MODEL, model_bytes
-from shared.network import initial_weights
 from shared.scores import Scores
-from shared.settings import Settings
 from tests.datasets import grid, patient, write_dataset, write_image
 from tests.test_cli import call
 from tests.test_segmentation import bright
@@ -28,15 +25,6 @@ def scored(dice: float, f1: float) -> Scores:
 
 def judged_by(model: Any, folder: Path) -> Realism:
     return judge(model, folder, CPU, lambda one: None)
-
-
-@pytest.fixture
-def run(tmp_path: Path, run_config: dict[str, Any]) -> Path:
-    """A run's folder with an untrained model."""
-    options = Settings.from_run_config(run_config)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / MODEL).write_bytes(model_bytes(initial_weights(options.network, 0), options))
-    return tmp_path / "run"
 
 
 def test_each_labelled_image_is_scored_in_its_own_grid(tmp_path: Path) -> None:
@@ -108,11 +96,13 @@ def test_an_image_of_a_contrast_that_the_model_does_not_know_is_warned_of(tmp_pa
 
 
 def test_the_command_prints_a_table_and_writes_json(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_dataset(tmp_path / "data", ["sub-1", "sub-2"])
     written = tmp_path / "scores.json"
-    monkeypatch.setattr("sys.argv", ["wardround", "realism", str(run), "--data", str(folder), "--json", str(written)])
+    monkeypatch.setattr(
+        "sys.argv", ["wardround", "realism", str(untrained), "--data", str(folder), "--json", str(written)]
+    )
     from scenarios.cli import main
 
     with pytest.raises(SystemExit) as end:
@@ -136,7 +126,7 @@ def test_the_command_prints_a_table_and_writes_json(
     ],
 )
 def test_a_wrong_request_ends_with_one_line(
-    run: Path,
+    untrained: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

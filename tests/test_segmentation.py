@@ -17,10 +17,8 @@ from torch import Tensor
 from client.lesions import find_lesions
 from scenarios.segmentation import SUMMARY, Job, Segmented, add_to_summary, plan_jobs, segment_image
 from shared.errors import DataError, SettingsError
-from shared.model_file import Model, model_bytes
-from shared.network import Inference, initial_weights
-from shared.places import MODEL
-from shared.settings import Settings
+from shared.model_file import Model
+from shared.network import Inference
 from tests.datasets import grid, patient, write_image
 from tests.test_cli import call
 from tests.test_skull import FLAIR, head
@@ -216,31 +214,22 @@ def test_an_image_that_cannot_be_segmented_is_named(tmp_path: Path, array: NDArr
 # The command
 
 
-@pytest.fixture
-def run(tmp_path: Path, run_config: dict[str, Any]) -> Path:
-    """A run's folder with an untrained model."""
-    options = Settings.from_run_config(run_config)
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / MODEL).write_bytes(model_bytes(initial_weights(options.network, 0), options))
-    return tmp_path / "run"
-
-
 def test_a_bad_image_is_named_and_the_others_go_on(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shape, affine = grid((3.0, 3.0, 3.0))
     good = [write_image(tmp_path / f"{n}.nii.gz", patient(shape, affine, n)[0], affine) for n in range(2)]
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"not an image")
     words = [str(path) for path in (good[0], bad, tmp_path / "none.nii", good[1])]
-    code, said = call(monkeypatch, capsys, "segment", str(run), *words, "--output", str(tmp_path / "out"))
+    code, said = call(monkeypatch, capsys, "segment", str(untrained), *words, "--output", str(tmp_path / "out"))
     assert code == 1
     assert "2 of 4 images could not be segmented" in said and str(bad) in said and "none.nii" in said
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *(f"{n}_{what}" for n in range(2) for what in ("lesion.nii.gz", "lesions.csv", "lesion.png")),
         SUMMARY,
     }
-    assert call(monkeypatch, capsys, "segment", str(run), words[0], "--output", str(tmp_path / "2")) == (0, "")
+    assert call(monkeypatch, capsys, "segment", str(untrained), words[0], "--output", str(tmp_path / "2")) == (0, "")
 
 
 @pytest.mark.parametrize(
@@ -252,7 +241,7 @@ def test_a_bad_image_is_named_and_the_others_go_on(
     ],
 )
 def test_a_wrong_request_ends_before_anything_is_made(
-    run: Path,
+    untrained: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -261,7 +250,7 @@ def test_a_wrong_request_ends_before_anything_is_made(
 ) -> None:
     shape, affine = grid((3.0, 3.0, 3.0))
     image = write_image(tmp_path / "a.nii.gz", patient(shape, affine)[0], affine)
-    model = changed.pop("model", str(run))
+    model = changed.pop("model", str(untrained))
     words = ["segment", model, str(image), "--output", str(tmp_path / "out")]
     code, told = call(monkeypatch, capsys, *words, *(word for pair in changed.items() for word in pair))
     assert code == 1 and said in told and len(told.splitlines()) == 1
@@ -270,14 +259,14 @@ def test_a_wrong_request_ends_before_anything_is_made(
 
 def test_real_patients_are_segmented_on_their_grids(
     real_hospitals: Path,
-    run: Path,
+    untrained: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     images = sorted(real_hospitals.glob("*/sub-*/anat/*_FLAIR.nii.gz"))
     assert len(images) == 5
-    words = ["segment", str(run), *map(str, images), "--mask", "--output", str(tmp_path / "out")]
+    words = ["segment", str(untrained), *map(str, images), "--mask", "--output", str(tmp_path / "out")]
     assert call(monkeypatch, capsys, *words) == (0, "")
     for job in (Job(i, *[tmp_path / "out" / i.name.replace(".nii", "_lesion.nii")] * 4) for i in images):
         original, soft = nibabel.load(job.image), nibabel.load(job.soft)
