@@ -66,7 +66,8 @@ def _box_sums(array: FloatArray, size: int) -> FloatArray:
     """The sum over every cube of `size` voxels an edge, by differences of running sums."""
     sums = array.astype(np.float64)
     for axis in range(3):
-        running = np.cumsum(np.insert(sums, 0, 0, axis=axis), axis=axis)
-        edge = running.shape[axis]
-        sums = running.take(range(size, edge), axis) - running.take(range(edge - size), axis)
+        running = np.moveaxis(np.cumsum(sums, axis=axis), axis, 0)
+        sums = running[size - 1 :].copy()
+        sums[1:] -= running[:-size]
+        sums = np.moveaxis(sums, 0, axis)
     return sums.astype(np.float32)

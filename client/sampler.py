@@ -48,13 +48,13 @@ class Source:
     def of_exemplar(cls, exemplar: Exemplar, patch: int, device: torch.device) -> Self:
         """An exemplar of the replay memory as a source."""
         image, label = exemplar.unpack()
-        return cls._padded(image, label, float(image.min()), patch, device)
+        return cls._padded(image, label, _least(image), patch, device)
 
     @classmethod
     def _padded(
         cls, image: NDArray[np.float16], label: NDArray[np.uint8], air: float, patch: int, device: torch.device
     ) -> Self:
-        image, label = pad_to(image, patch, float(image.min())), pad_to(label, patch, 0.0)
+        image, label = pad_to(image, patch, _least(image)), pad_to(label, patch, 0.0)
         lesion = np.flatnonzero(label >= 128)
         return cls(torch.from_numpy(image).to(device), torch.from_numpy(label).to(device), lesion, air)
 
@@ -165,5 +165,14 @@ def _turned(pair: tuple[Tensor, Tensor], random: np.random.Generator) -> tuple[T
     """The same random flips and quarter turn for an image and its label."""
     axes = [axis for axis in range(3) if random.random() < 0.5]
     turns = int(random.integers(1, 4)) if random.random() < ROTATED else 0
-    image, label = (torch.rot90(part.flip(axes), turns, (0, 1)) for part in pair)
+    image, label = pair
+    if axes:
+        image, label = image.flip(axes), label.flip(axes)
+    if turns:
+        image, label = (torch.rot90(part, turns, (0, 1)) for part in (image, label))
     return image, label
+
+
+def _least(image: NDArray[np.float16]) -> float:
+    """The least value; NumPy takes twenty times as long for it in half precision."""
+    return float(torch.from_numpy(image).amin())

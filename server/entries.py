@@ -10,7 +10,7 @@ from server.course import Stage
 from shared.archive import Moved, Transit
 from shared.messages import CenterCard, TestFigures, TrainFigures
 
-FORMAT = 5
+FORMAT = 6
 """Version of the journal."""
 
 

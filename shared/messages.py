@@ -22,7 +22,7 @@ from shared.errors import MessageError
 from shared.network import Weights
 from shared.scores import MeanScores, Scores
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of this format."""
 
 

@@ -3,10 +3,10 @@
 import hashlib
 import json
 import shutil
-import zlib
 
 import numpy as np
 import pytest
+import zstandard
 from flwr.app import Array
 
 from scenarios.going_on import plan_resume
@@ -60,7 +60,7 @@ def test_array(array):
 
 
 def test_exemplar_that_cannot_be_decoded_poisons_the_memory():
-    packed = np.frombuffer(PACKED + zlib.compress(b"short"), dtype=np.uint8)
+    packed = np.frombuffer(PACKED + zstandard.compress(b"short"), dtype=np.uint8)
     about = crop().provenance.model_copy(update={"checksum": hashlib.sha256(packed.tobytes()).hexdigest()})
     with pytest.raises(WardroundError):
         inspect_reply(unpack_train_reply(reply(Exemplar(about, packed))), TASK, WEIGHTS, SETTINGS, CARD, simulated=True)
