@@ -26,7 +26,7 @@ from client.sampler import PatchSampler, Recipe, Source
 from client.steps import loss_of, scores_of
 from shared.messages import TrainRequest
 from shared.network import LesionNet, Weights, network_with
-from shared.settings import Settings
+from shared.settings import Loss, Settings
 
 BATCHES = 16
 """Batches of patches that a center's importance is measured on: a fifteenth of a default stage."""
@@ -69,17 +69,19 @@ def importance_here(
     """How much the loss on a center's own patches depends on each parameter; the seed draws the patches."""
     network = network_with(weights, settings.network, device).train()
     sampler = PatchSampler(own, (), replace(recipe, replayed=0), np.random.default_rng(seed))
-    return mean_squared_gradients(network, (sampler.batch() for _ in range(BATCHES)))
+    return mean_squared_gradients(network, (sampler.batch() for _ in range(BATCHES)), settings.training.loss)
 
 
-def mean_squared_gradients(network: LesionNet, batches: Iterable[tuple[Tensor, Tensor]]) -> Weights:
+def mean_squared_gradients(
+    network: LesionNet, batches: Iterable[tuple[Tensor, Tensor]], kind: Loss = "dice"
+) -> Weights:
     """The squared gradient of each patch's loss, by parameter, averaged over the patches of all batches."""
     parameters = dict(network.named_parameters())
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
     patches = 0
     for images, labels in batches:
         for k in range(len(images)):
-            loss = loss_of(network, scores_of(network, images[k : k + 1]), labels[k : k + 1])
+            loss = loss_of(network, scores_of(network, images[k : k + 1]), labels[k : k + 1], kind)
             gradients = torch.autograd.grad(loss, list(parameters.values()))
             for name, gradient in zip(parameters, gradients, strict=True):
                 total[name] += gradient.square()

@@ -3,8 +3,10 @@
 import torch
 from monai.losses.dice import DiceLoss
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from shared.network import LesionNet, soft_segmentation
+from shared.settings import Loss
 
 # Over the batch as a whole, and smoothed by 1, so that a patch without lesion is defined.
 _dice = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
@@ -17,7 +19,7 @@ def scores_of(network: LesionNet, images: Tensor) -> Tensor:
     return scores.float()
 
 
-def loss_of(network: LesionNet, scores: Tensor, labels: Tensor) -> Tensor:
-    """The Dice loss of the network's scores against soft labels, both (B, 1, D, H, W)."""
+def loss_of(network: LesionNet, scores: Tensor, labels: Tensor, kind: Loss = "dice") -> Tensor:
+    """The loss of the network's scores against soft labels, both (B, 1, D, H, W)."""
     loss: Tensor = _dice(soft_segmentation(scores, network.settings.activation), labels)
-    return loss
+    return loss + binary_cross_entropy_with_logits(scores, labels) if kind == "dice-ce" else loss

@@ -162,7 +162,7 @@ def train(
         images, labels = sampler.batch()
         begun = time.perf_counter()
         scores = scores_of(network, images)
-        loss = loss_of(network, scores, labels)
+        loss = loss_of(network, scores, labels, options.loss)
         if plan.penalty:
             loss = loss + plan.penalty(network, images, scores)
         optimizer.zero_grad(set_to_none=True)

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, ValidationError
 
 from phantoms.centers import CenterProfile
+from phantoms.relaxation import Sequence, Strength
 from phantoms.scanners import Contrast, Protocol
 from shared.canonical import CENTER_PATTERN
 from shared.errors import SettingsError
@@ -28,15 +29,25 @@ def _directions(value: str) -> str:
 class ProtocolTable(KebabTable):
     """How a contrast is made; phantoms/scanners.py says what each key means."""
 
-    gm: float = Field(gt=0, le=10)
-    csf: float = Field(ge=0, le=10)
-    lesion: float = Field(gt=0, le=10)
+    field: Strength
+    tr: float = Field(ge=500, le=30_000)
+    te: float = Field(ge=5, le=500)
+    ti: float | None = Field(default=None, ge=500, le=5000)
+    prep: float = Field(default=0.0, ge=0, le=500)
     noise: float = Field(ge=0, le=1)
     bias: float = Field(ge=0, le=1)
     blur: float = Field(ge=0, le=5)
     level: float = Field(ge=10, le=5000)
-    gamma: float = Field(default=1.0, gt=0.2, le=5)
-    halo: float = Field(default=0.12, ge=0, le=1)
+    clip: float = Field(default=10.0, ge=1, le=100)
+    flow: float = Field(default=0.0, ge=0, le=3)
+    ghosting: float = Field(default=0.1, ge=0, le=1)
+
+    def protocol(self, contrast: Contrast) -> Protocol:
+        """Return what the table describes. Raises `ValueError` where the sequence is not one of this contrast."""
+        if (self.ti is not None) != (contrast == "FLAIR"):
+            raise ValueError("ti is missing: FLAIR has an inversion" if self.ti is None else "ti is for FLAIR alone")
+        rest = self.model_dump(exclude={"field", "tr", "te", "ti", "prep"})
+        return Protocol(Sequence(self.field, self.tr, self.te, self.ti, self.prep), **rest)
 
 
 class CenterTable(KebabTable):
@@ -48,13 +59,21 @@ class CenterTable(KebabTable):
     lesion_spread: float = Field(ge=0, le=2)
     slice_ratio: float = Field(default=1.0, ge=1, le=10)
     orientation: Annotated[str, AfterValidator(_directions)] = "RAS"
+    lesion_free: float = Field(default=0.02, ge=0, le=1)
+    rater: float = Field(default=0.0, ge=0, le=3)
     flair: ProtocolTable | None = Field(default=None, alias="FLAIR")
     t2w: ProtocolTable | None = Field(default=None, alias="T2w")
 
     def profile(self, name: str) -> CenterProfile:
         """Return the center that the table describes. Raises `ValueError` where it has no contrast."""
         tables: Mapping[Contrast, ProtocolTable | None] = {"FLAIR": self.flair, "T2w": self.t2w}
-        protocols = {contrast: Protocol(**table.model_dump()) for contrast, table in tables.items() if table}
+        protocols = {}
+        for contrast, table in tables.items():
+            if table is not None:
+                try:
+                    protocols[contrast] = table.protocol(contrast)
+                except ValueError as error:
+                    raise ValueError(f"{contrast}: {error}") from None
         if not protocols:
             raise ValueError(f"has no contrast: add a table [centers.{name}.FLAIR], [centers.{name}.T2w] or both")
         return CenterProfile(
@@ -66,6 +85,8 @@ class CenterTable(KebabTable):
             spread=self.lesion_spread,
             slice_ratio=self.slice_ratio,
             orientation=self.orientation,
+            lesion_free=self.lesion_free,
+            rater=self.rater,
         )
 
 

@@ -1,7 +1,7 @@
 """The eight centers of Karthik et al. 2022, each with a signature of its own, and as many more as are asked for.
 
-Names, numbers of subjects and contrasts are the paper's. Scanner signatures and lesion loads are invented:
-they differ as hospitals do, and say nothing about the real ones.
+Names, numbers of subjects and contrasts are the paper's. Which hospital has which of the published sequences, its
+noise, shading and lesion loads are invented: they differ as hospitals do, and say nothing about the real ones.
 """
 
 import re
@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from phantoms.relaxation import Sequence
 from phantoms.scanners import Contrast, Protocol
 from shared.errors import SettingsError
 
@@ -31,6 +32,10 @@ class CenterProfile:
     """Thickness of a slice, in in-plane voxel sizes."""
     orientation: str = "RAS"
     """Directions in which the stored voxels run."""
+    lesion_free: float = 0.02
+    """Share of the patients in whom no lesion is seen."""
+    rater: float = 0.0
+    """Standard deviation in mm by which the label of each lesion is too wide or too narrow."""
 
     @property
     def contrasts(self) -> tuple[Contrast, ...]:
@@ -42,12 +47,20 @@ class CenterProfile:
         return self.contrasts[(subject - 1) % len(self.contrasts)]
 
 
+# Sequences of the kind that is published for MS, such as Commowick et al., NeuroImage 244:118589, 2021 (MSSEG 2016),
+# Carass et al., NeuroImage 148:77-102, 2017 (ISBI 2015) and the FLAIR of MRBrainS (3 T; 11000, 125, 2800), within the
+# ranges of the MAGNIMS-CMSC-NAIMS protocol (Wattjes et al., Lancet Neurology 20:653-670, 2021). None is claimed to be
+# one scanner's to the millisecond. TE of the 3D ones is the contrast-equivalent (phantoms/relaxation.py).
 _PROFILES = (
     CenterProfile(
         name="bwh",
         title="BWH",
         subjects=80,
-        protocols={"FLAIR": Protocol(1.20, 0.24, 1.62, noise=0.045, bias=0.05, blur=0.5, level=420)},
+        protocols={
+            "FLAIR": Protocol(
+                Sequence("3T", 9000, 100, 2355, prep=170), noise=0.045, bias=0.08, blur=0.5, level=420, flow=0.8
+            ),
+        },
         load=9.0,
         spread=0.75,
     ),
@@ -56,8 +69,8 @@ _PROFILES = (
         title="Karo",
         subjects=51,
         protocols={
-            "FLAIR": Protocol(1.17, 0.30, 1.52, noise=0.050, bias=0.06, blur=0.6, level=250),
-            "T2w": Protocol(1.30, 2.55, 2.05, noise=0.050, bias=0.06, blur=0.6, level=310),
+            "FLAIR": Protocol(Sequence("1.5T", 9000, 108, 2500), noise=0.050, bias=0.06, blur=0.6, level=250, flow=0.6),
+            "T2w": Protocol(Sequence("1.5T", 5000, 98), noise=0.050, bias=0.06, blur=0.6, level=310),
         },
         load=8.0,
         spread=0.70,
@@ -66,7 +79,11 @@ _PROFILES = (
         name="rennes",
         title="Rennes",
         subjects=51,
-        protocols={"FLAIR": Protocol(1.28, 0.18, 1.75, noise=0.040, bias=0.10, blur=0.4, level=150, gamma=0.9)},
+        protocols={
+            "FLAIR": Protocol(
+                Sequence("3T", 5000, 90, 1800, prep=170), noise=0.040, bias=0.12, blur=0.4, level=150, flow=0.2
+            ),
+        },
         load=6.0,
         spread=0.80,
         slice_ratio=1.5,
@@ -75,7 +92,7 @@ _PROFILES = (
         name="milan",
         title="Milan",
         subjects=47,
-        protocols={"T2w": Protocol(1.35, 2.85, 2.30, noise=0.040, bias=0.07, blur=0.5, level=520)},
+        protocols={"T2w": Protocol(Sequence("3T", 4177, 80), noise=0.040, bias=0.10, blur=0.5, level=520, clip=3.0)},
         load=10.0,
         spread=0.70,
         slice_ratio=1.5,
@@ -85,7 +102,9 @@ _PROFILES = (
         name="nih",
         title="NIH",
         subjects=28,
-        protocols={"FLAIR": Protocol(1.15, 0.35, 1.55, noise=0.035, bias=0.12, blur=0.4, level=900, halo=0.18)},
+        protocols={
+            "FLAIR": Protocol(Sequence("3T", 11000, 125, 2800), noise=0.035, bias=0.14, blur=0.4, level=900, flow=0.9),
+        },
         load=11.0,
         spread=0.80,
     ),
@@ -93,7 +112,9 @@ _PROFILES = (
         name="montp",
         title="Montp",
         subjects=13,
-        protocols={"FLAIR": Protocol(1.25, 0.15, 1.60, noise=0.055, bias=0.04, blur=0.8, level=80, halo=0.08)},
+        protocols={
+            "FLAIR": Protocol(Sequence("1.5T", 8000, 120, 2200), noise=0.055, bias=0.05, blur=0.8, level=80, flow=0.5),
+        },
         load=7.0,
         spread=0.70,
         slice_ratio=2.0,
@@ -103,7 +124,11 @@ _PROFILES = (
         name="ucsf",
         title="UCSF",
         subjects=12,
-        protocols={"FLAIR": Protocol(1.22, 0.28, 1.85, noise=0.080, bias=0.05, blur=0.3, level=1200, gamma=1.15)},
+        protocols={
+            "FLAIR": Protocol(
+                Sequence("3T", 5400, 110, 1800, prep=125), noise=0.080, bias=0.08, blur=0.3, level=1200, clip=2.2
+            ),
+        },
         load=5.0,
         spread=0.75,
     ),
@@ -111,7 +136,9 @@ _PROFILES = (
         name="amu",
         title="AMU",
         subjects=8,
-        protocols={"FLAIR": Protocol(1.12, 0.45, 1.45, noise=0.045, bias=0.08, blur=0.9, level=330, gamma=0.85)},
+        protocols={
+            "FLAIR": Protocol(Sequence("1.5T", 5000, 110, 1800), noise=0.045, bias=0.08, blur=0.9, level=330, flow=0.3),
+        },
         load=13.0,
         spread=0.60,
     ),

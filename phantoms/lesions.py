@@ -2,7 +2,10 @@
 
 The four regions are those of the McDonald criteria (Thompson et al. 2018); lesion volumes are roughly
 log-normal, many small and few large; periventricular ones stretch away from the ventricle (Dawson's
-fingers), and where many lie close together they run into each other.
+fingers), and where many lie close together they run into each other. Most lesions are subcortical, most of
+the volume is periventricular (Pongratz et al., NeuroImage: Clinical 37:103311, 2023); at 19 ml a patient one lesion
+has 0.17 ml on average (Lesjak et al., Neuroinformatics 16:51-63, 2018). What counts is 3 mm long or more (Filippi et
+al., Brain 142:1858-1875, 2019).
 """
 
 from dataclasses import dataclass
@@ -13,11 +16,18 @@ from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 from phantoms.anatomy import Anatomy, Tissues
 from phantoms.atlas import COARSE, Place, load_atlas
 from phantoms.grids import FIELD_ORIGIN, Array, Grid, SmoothField
+from phantoms.relaxation import LESION_T1, LESION_T2
 
-EDGE = 1.4
-"""Width in mm over which a lesion fades into its surroundings."""
+EDGES = (1.0, 3.0)
+"""Least and greatest width in mm over which a lesion fades into its surroundings."""
 LARGEST = 9.0
 """ml of the largest single lesion."""
+SMALLEST = 0.014
+"""ml of a ball of 3 mm."""
+SPREAD = 1.25
+"""Standard deviation of the logarithm of a lesion's volume."""
+RIM = 3.0
+"""mm around a lesion in which white matter is changed, too, but not counted: dirty-appearing white matter."""
 YIELD = 1.12
 """Label volume per drawn volume (measured): irregular outlines add, overlap and spared tissue take away."""
 
@@ -36,22 +46,26 @@ class Kind:
 
 
 KINDS = (
-    Kind("periventricular", 0.42, 1.7, (1.35, 0.95, 0.78)),
-    Kind("juxtacortical", 0.22, 0.7, (0.8, 1.25, 1.0)),
-    Kind("deep", 0.28, 0.8, (1.0, 1.0, 1.0)),
-    Kind("infratentorial", 0.08, 0.6, (0.9, 1.05, 1.05)),
+    Kind("periventricular", 0.30, 2.6, (1.35, 0.95, 0.78)),
+    Kind("juxtacortical", 0.20, 0.7, (0.8, 1.25, 1.0)),
+    Kind("deep", 0.42, 0.8, (1.0, 1.0, 1.0)),
+    Kind("infratentorial", 0.08, 0.7, (0.9, 1.05, 1.05)),
 )
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """One ellipsoid in MNI152 space: middle (3,), half axes in mm (3,), directions (3, 3), brightness."""
+    """One ellipsoid in MNI152 space: middle (3,), half axes in mm (3,), directions (3, 3), and what it is made of."""
 
     kind: Kind
     middle: Array
     half_axes: Array
     directions: Array
-    strength: float
+    t2: float
+    """How far its T2 lies on the way from white matter to the most damaged tissue."""
+    t1: float
+    edge: float
+    """Width in mm over which it fades."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +74,14 @@ class LesionMaps:
 
     fraction: Array
     """The part of each voxel that is lesion, 0 to 1: the soft label."""
-    strength: Array
-    """The same times each lesion's own brightness beside the others, 0.7 to 1.2."""
+    t2: Array
+    """The same times how far each lesion's T2 lies on the way from white matter to the most damaged tissue."""
+    t1: Array
+    """The same of T1."""
+    rim: Array
+    """How much the tissue around lesions is changed, 0 to 1."""
+    label: Array
+    """The fractions as a rater outlined them: `fraction`, where none is simulated."""
 
 
 def draw_lesions(rng: np.random.Generator, millilitres: float) -> list[Lesion]:
@@ -69,25 +89,37 @@ def draw_lesions(rng: np.random.Generator, millilitres: float) -> list[Lesion]:
     lesions: list[Lesion] = []
     left = millilitres / YIELD
     shares = np.cumsum([kind.share for kind in KINDS])
-    typical = 0.10 * (millilitres / 8) ** 0.3  # who has many lesions has larger ones too
+    # Who has many lesions has larger ones, too. The mean of a log-normal is its median times exp(spread^2 / 2).
+    mean = sum(kind.share * kind.size for kind in KINDS)
+    typical = 0.17 / mean / np.exp(SPREAD**2 / 2) * (millilitres / 19) ** 0.3
     while left > 0:
         kind = KINDS[int(np.searchsorted(shares, rng.uniform(0, shares[-1] - 1e-9)))]
-        volume = float(np.clip(typical * kind.size * rng.lognormal(0, 1.1), 0.025, min(LARGEST, 0.4 * millilitres)))
-        lesions.append(_draw_lesion(rng, kind, min(volume, max(left, 0.025))))
+        volume = float(
+            np.clip(typical * kind.size * rng.lognormal(0, SPREAD), SMALLEST, min(LARGEST, 0.4 * millilitres))
+        )
+        lesions.append(_draw_lesion(rng, kind, min(volume, max(left, SMALLEST))))
         left -= volume
     return lesions
 
 
 def paint_lesions(
-    lesions: list[Lesion], rng: np.random.Generator, anatomy: Anatomy, tissues: Tissues, grid: Grid
+    lesions: list[Lesion],
+    rng: np.random.Generator,
+    anatomy: Anatomy,
+    tissues: Tissues,
+    grid: Grid,
+    rater: float = 0.0,
 ) -> LesionMaps:
-    """Return the lesions' volume fractions: sampled finely in each voxel, irregular, none in fluid."""
+    """Return the lesions' volume fractions: sampled finely in each voxel, irregular, none in fluid.
+
+    `rater` is the standard deviation in mm by which a rater's outline of each lesion is too wide or too narrow.
+    """
     outline = SmoothField(rng, 7.0)
     split = max(1, round(float(np.prod(grid.voxel)) ** (1 / 3)))
     fraction = np.zeros(grid.shape, dtype=np.float32)
-    strength = np.zeros(grid.shape, dtype=np.float32)
+    t2, t1, rim, outlined = (np.zeros(grid.shape, dtype=np.float32) for _ in range(4))
     for lesion in lesions:
-        reach = 1.6 * float(lesion.half_axes.max()) + EDGE + 1.0  # the warp changes sizes slightly
+        reach = 1.6 * float(lesion.half_axes.max()) + RIM + 1.0  # the warp changes sizes slightly
         first = (anatomy.world_point(lesion.middle) - np.asarray(FIELD_ORIGIN)) / grid.voxel
         margin = reach / np.asarray(grid.voxel)
         start = np.floor(first - margin).astype(int).clip(0)
@@ -98,18 +130,32 @@ def paint_lesions(
         along = np.einsum("ij,jxyz->ixyz", lesion.directions, offset) / lesion.half_axes.reshape(3, 1, 1, 1)
         radius = np.sqrt((along**2).sum(axis=0)) * (1 + 0.22 * np.clip(outline(axes), -2, 2))
         inward = (1 - radius) * float(np.prod(lesion.half_axes)) ** (1 / 3)
-        inside = np.clip(0.5 + inward / EDGE, 0, 1)
+        inside = np.clip(0.5 + inward / lesion.edge, 0, 1)
         nx, ny, nz = stop - start
-        part = inside.reshape(nx, split, ny, split, nz, split).mean(axis=(1, 3, 5))
+
+        def of_voxels(values: Array, shape: tuple[int, ...] = (nx, split, ny, split, nz, split)) -> Array:
+            return np.asarray(values.reshape(shape).mean(axis=(1, 3, 5)))
+
+        part = of_voxels(inside)
 
         box = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
         fraction[box] = np.maximum(fraction[box], part)
-        strength[box] = np.maximum(strength[box], part * lesion.strength)
+        t2[box] = np.maximum(t2[box], part * lesion.t2)
+        t1[box] = np.maximum(t1[box], part * lesion.t1)
+        rim[box] = np.maximum(rim[box], of_voxels(np.clip(1 + inward / RIM, 0, 1)))
+        if rater:
+            off = float(rng.normal(0, rater))
+            outlined[box] = np.maximum(outlined[box], of_voxels(np.clip(0.5 + (inward + off) / lesion.edge, 0, 1)))
 
     # Lesions spare fluid, and cortex in part; they take the grey matter beside ventricles.
-    cortex = tissues.gm * (1 - np.exp(-tissues.ventricle_distance / 8))
-    allowed = np.clip(1 - tissues.csf - 0.5 * cortex, 0, 1) * tissues.brain
-    return LesionMaps(fraction * allowed, strength * allowed)
+    box = tissues.box
+    cortex = tissues.gm[box] * (1 - np.exp(-tissues.ventricle_distance[box] / 8))
+    allowed = np.zeros(grid.shape, dtype=np.float32)
+    allowed[box] = np.clip(1 - tissues.csf[box] - 0.5 * cortex, 0, 1) * tissues.brain[box]
+    fraction *= allowed
+    t2 *= allowed
+    t1 *= allowed
+    return LesionMaps(fraction, t2, t1, rim, outlined * allowed if rater else fraction)
 
 
 def _draw_lesion(rng: np.random.Generator, kind: Kind, volume: float) -> Lesion:
@@ -128,5 +174,7 @@ def _draw_lesion(rng: np.random.Generator, kind: Kind, volume: float) -> Lesion:
         middle=middle.astype(np.float32),
         half_axes=half_axes.astype(np.float32),
         directions=directions.T.astype(np.float32),
-        strength=float(rng.uniform(0.7, 1.2)),
+        t2=float(rng.uniform(*LESION_T2)),
+        t1=float(rng.uniform(*LESION_T1)),
+        edge=float(rng.uniform(*EDGES)),
     )

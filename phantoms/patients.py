@@ -61,9 +61,10 @@ def make_patient(center: CenterProfile, subject: int, spacing: float, seed: int)
 
     rng = generator(seed, *words, "lesions")
     load = float(np.clip(rng.lognormal(np.log(center.load), center.spread), *LOADS))
-    lesions = paint_lesions(draw_lesions(rng, load), rng, anatomy, tissues, grid)
+    drawn = [] if rng.random() < center.lesion_free else draw_lesions(rng, load)
+    lesions = paint_lesions(drawn, rng, anatomy, tissues, grid, center.rater)
 
     contrast = center.contrast_of(subject)
     image = scan(center.protocols[contrast], tissues, lesions, grid, generator(seed, *words, "scanner"))
-    found = find_lesions(lesions.fraction, anatomy, tissues, grid)
-    return Patient(contrast, image, lesions.fraction, grid.affine, anatomy.atrophy, found)
+    found = find_lesions(lesions.label, anatomy, tissues, grid)
+    return Patient(contrast, image, lesions.label, grid.affine, anatomy.atrophy, found)

@@ -134,8 +134,15 @@ DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
 """What a device is called."""
 
 
+Loss = Literal["dice", "dice-ce"]
+"""`dice-ce`: Dice plus the mean cross-entropy of the voxels, which still pulls where Dice no longer does, because the
+network finds no lesion at all in a kind of image (Isensee et al. 2021, nnU-Net)."""
+
+
 class TrainingSettings(Group):
     """One stage of training at one center."""
+
+    loss: Loss
 
     steps: int = Field(ge=0)
     """Optimiser steps of a stage; 0: count by `epochs` over the center's volumes."""
@@ -238,6 +245,15 @@ class Settings(Group):
     training: TrainingSettings
     retention: RetentionSettings
     memory: MemorySettings
+
+    @model_validator(mode="after")
+    def _loss_has_probabilities(self) -> Self:
+        if self.training.loss == "dice-ce" and self.network.activation != "sigmoid":
+            raise ValueError(
+                f"loss = 'dice-ce' needs probabilities, which activation = {self.network.activation!r} does not give: "
+                "set activation = 'sigmoid', or loss = 'dice'"
+            )
+        return self
 
     @model_validator(mode="after")
     def _carries_the_whole_model(self) -> Self:

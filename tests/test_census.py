@@ -31,7 +31,9 @@ def blob(label: Array, x: float, y: float, z: float) -> tuple[int, int, int]:
 def nothing() -> Tissues:
     """White matter everywhere, ventricles far away."""
     full = np.ones(GRID.shape, dtype=np.float32)
-    return Tissues(0 * full, full, 0 * full, 50 * full, full > 0)
+    box = (slice(None),) * 3
+    none = 0 * full
+    return Tissues(none, full, none, 50 * full, full > 0, none, none, none, none, box)
 
 
 def test_a_lesion_is_counted_once_with_its_volume(nothing: Tissues) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from phantoms import CenterProfile
 from phantoms.center_file import read_centers
+from phantoms.relaxation import Sequence
 from phantoms.scanners import Protocol
 from shared.errors import SettingsError
 from tests.conftest import ROOT
@@ -19,9 +20,10 @@ lesion-spread = 0.5
 slice-ratio = 2.0
 orientation = "LPS"
 [centers.here.FLAIR]
-gm = 1.2
-csf = 0.3
-lesion = 1.6
+field = "3T"
+tr = 9000
+te = 120
+ti = 2500
 noise = 0.05
 bias = 0.1
 blur = 0.5
@@ -37,7 +39,7 @@ def read(tmp_path: Path, text: str) -> tuple[CenterProfile, ...]:
 
 def test_the_file_becomes_the_center_that_it_describes(tmp_path: Path) -> None:
     (center,) = read(tmp_path, GOOD)
-    flair = Protocol(gm=1.2, csf=0.3, lesion=1.6, noise=0.05, bias=0.1, blur=0.5, level=300)
+    flair = Protocol(Sequence("3T", tr=9000, te=120, ti=2500), noise=0.05, bias=0.1, blur=0.5, level=300)
     assert center == CenterProfile(
         "here", "here", 3, {"FLAIR": flair}, load=5.0, spread=0.5, slice_ratio=2.0, orientation="LPS"
     )
@@ -58,7 +60,15 @@ def test_the_example_has_both_kinds_of_hospital() -> None:
         ("lesion-ml = 5.0", "lesion-ml = 0", "[centers.here] lesion-ml = 0: give a number above 0 up to 60"),
         ("lesion-ml = 5.0", "lesion-ml = nan", "[centers.here] lesion-ml = nan: give a number above 0 up to 60"),
         ("noise = 0.05", "noise = 2", "[centers.here.FLAIR] noise = 2: give a number from 0 to 1"),
-        ("noise = 0.05", "nois = 0.05", "[centers.here.FLAIR] nois is no key there; known are gm, csf, lesion, noise"),
+        ('"3T"', '"7T"', "[centers.here.FLAIR] field = '7T': input should be '1.5T' or '3T'"),
+        ("te = 120", "te = 1", "[centers.here.FLAIR] te = 1: give a number from 5 to 500"),
+        ("ti = 2500\n", "", "[centers.here] FLAIR: ti is missing: FLAIR has an inversion"),
+        ("FLAIR", "T2w", "[centers.here] T2w: ti is for FLAIR alone"),
+        (
+            "noise = 0.05",
+            "nois = 0.05",
+            "[centers.here.FLAIR] nois is no key there; known are field, tr, te, ti",
+        ),
         ("centers.here.FLAIR", "centers.here.T1w", "[centers.here] T1w is no key there"),
         ('"LPS"', '"LPR"', "[centers.here] orientation = 'LPR': should be one letter each of R or L"),
         ("centers.here", 'centers."over there"', "[centers.over there]: name it by letters, digits, - and _"),
