@@ -1,5 +1,6 @@
 """One patient's brain: the MNI152 tissue maps, deformed anew for each patient."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,20 +70,22 @@ class Anatomy:
         """Return the MNI152 position of the points of a box, shape (3, len(x), len(y), len(z)), in mm."""
         return self._lattice.read(self._map, axes)
 
-    def world_point(self, template: Array) -> Array:
-        """Return the world position of an MNI152 position, to a fraction of a mm."""
-        point = template
+    def world_points(self, template: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the world positions of MNI152 positions, both (3, points) in mm, to a fraction of a mm."""
+        points = template
         for _ in range(5):  # the warp is gentle: what is missed shrinks with every step
-            x, y, z = point[:, None]
-            point = point + template - self.template_points((x, y, z)).reshape(3)
-        return point
+            points = points + template - self._lattice.at(self._map, points)
+        return points
 
     def tissues(self, grid: Grid) -> Tissues:
         """Return the tissue fractions on a grid."""
-        points = self.template_points(grid.axes()) - ORIGIN.reshape(3, 1, 1, 1)
+        start, stop = self._around(grid)
+        points = self.template_points(grid.axes(start, stop)) - ORIGIN.reshape(3, 1, 1, 1)
         gm_map, wm_map, brain_map = tissue_maps(grid.voxel)
-        brain = ndimage.map_coordinates(brain_map, points, order=1) > self._strip
-        points = points[:, brain]  # a quarter of all: the rest need not be looked up
+        inside = ndimage.map_coordinates(brain_map, points, order=1) > self._strip
+        points = points[:, inside]  # half of the box: the rest need not be looked up
+        brain = np.zeros(grid.shape, dtype=bool)
+        brain[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = inside
         x, y, z = points + ORIGIN.reshape(3, 1)
         gm, wm = (ndimage.map_coordinates(m, points, order=1) for m in (gm_map, wm_map))
         distance = ndimage.map_coordinates(load_atlas().ventricle_distance, points / COARSE, order=1, mode="nearest")
@@ -106,6 +109,18 @@ class Anatomy:
             flow=whole(_ball(x, y + 12, z, 4, 12, 8) + _ball(x, y + 46, z + 33, 8, 8, 9)),
             box=box,
         )
+
+    def _around(self, grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return first and last voxel (one beyond it) of a box that holds the brain, with room at its rim."""
+        brain = load_atlas().brain
+        nearest = np.rint(self._map - ORIGIN.reshape(3, 1, 1, 1)).astype(int)
+        x, y, z = (part.clip(0, size - 1) for part, size in zip(nearest, brain.shape, strict=True))
+        knots, room = _box(brain[x, y, z] > 0), 2 * self._lattice.step
+        low = [side.start * self._lattice.step - room for side in knots]
+        high = [(side.stop - 1) * self._lattice.step + room for side in knots]
+        start = (max(math.floor(a / voxel), 0) for a, voxel in zip(low, grid.voxel, strict=True))
+        stop = (min(math.ceil(b / voxel), size) for b, voxel, size in zip(high, grid.voxel, grid.shape, strict=True))
+        return tuple(start), tuple(stop)
 
     def _folded(
         self, gm: Array, wm: Array, grid: Grid, box: tuple[slice, slice, slice], brain: NDArray[np.bool_]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 
 Array = NDArray[np.float32]
 Axes = tuple[Array, Array, Array]
@@ -96,6 +97,11 @@ class Lattice:
         for number, ((first, t), side) in enumerate(zip(cells, near, strict=True)):
             values = _mix(values, number - 3, first - side.start, np.stack([1 - t, t]))
         return values
+
+    def at(self, values: Array, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return values, as `read` takes them, at single points (3, n) in mm; shape (..., n)."""
+        index = (points - np.asarray(FIELD_ORIGIN).reshape(3, 1)) / self.step
+        return np.stack([ndimage.map_coordinates(v, index, np.float64, order=1, mode="nearest") for v in values])
 
 
 def _cells(axis: Array, origin: float, step: float) -> tuple[NDArray[np.intp], Array]:

@@ -8,7 +8,8 @@ has 0.17 ml on average (Lesjak et al., Neuroinformatics 16:51-63, 2018). What co
 al., Brain 142:1858-1875, 2019).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
@@ -99,7 +100,7 @@ def draw_lesions(rng: np.random.Generator, millilitres: float) -> list[Lesion]:
         )
         lesions.append(_draw_lesion(rng, kind, min(volume, max(left, SMALLEST))))
         left -= volume
-    return lesions
+    return _pointed(lesions)
 
 
 def paint_lesions(
@@ -118,9 +119,10 @@ def paint_lesions(
     split = max(1, round(float(np.prod(grid.voxel)) ** (1 / 3)))
     fraction = np.zeros(grid.shape, dtype=np.float32)
     t2, t1, rim, outlined = (np.zeros(grid.shape, dtype=np.float32) for _ in range(4))
-    for lesion in lesions:
+    middles = np.array([lesion.middle for lesion in lesions], dtype=np.float64).reshape(-1, 3)
+    placed = (anatomy.world_points(middles.T).T - np.asarray(FIELD_ORIGIN)) / grid.voxel
+    for lesion, first in zip(lesions, placed, strict=True):
         reach = 1.6 * float(lesion.half_axes.max()) + RIM + 1.0  # the warp changes sizes slightly
-        first = (anatomy.world_point(lesion.middle) - np.asarray(FIELD_ORIGIN)) / grid.voxel
         margin = reach / np.asarray(grid.voxel)
         start = np.floor(first - margin).astype(int).clip(0)
         stop = np.ceil(first + margin).astype(int).clip(start + 1, np.asarray(grid.shape))
@@ -165,16 +167,30 @@ def _draw_lesion(rng: np.random.Generator, kind: Kind, volume: float) -> Lesion:
     stretch = np.asarray(kind.stretch) * np.exp(rng.normal(0, 0.15, 3))
     half_axes = stretch * (volume * 1000 / (4 / 3 * np.pi * np.prod(stretch))) ** (1 / 3)
 
-    index = (middle - np.asarray(FIELD_ORIGIN)).reshape(3, 1) / COARSE
-    away = [ndimage.map_coordinates(d, index, order=1, mode="nearest")[0] for d in atlas.ventricle_direction]
-    frame = np.column_stack([np.asarray(away) + rng.normal(0, 0.2, 3), rng.standard_normal((3, 2))])
-    directions, _ = np.linalg.qr(frame)  # the first direction stays, the others turn to right angles
+    # The first direction is still a deviation from the way out of the ventricle: `_pointed` looks that up.
+    frame: Any = np.column_stack([rng.normal(0, 0.2, 3), rng.standard_normal((3, 2))])
     return Lesion(
         kind=kind,
-        middle=middle.astype(np.float32),
+        middle=middle,
         half_axes=half_axes.astype(np.float32),
-        directions=directions.T.astype(np.float32),
+        directions=frame,
         t2=float(rng.uniform(*LESION_T2)),
         t1=float(rng.uniform(*LESION_T1)),
         edge=float(rng.uniform(*EDGES)),
     )
+
+
+def _pointed(drawn: list[Lesion]) -> list[Lesion]:
+    """Return lesions that stretch away from the ventricle, all looked up at once."""
+    if not drawn:
+        return []
+    index = (np.stack([lesion.middle for lesion in drawn], axis=1) - np.asarray(FIELD_ORIGIN).reshape(3, 1)) / COARSE
+    fields = load_atlas().ventricle_direction
+    away = np.stack([ndimage.map_coordinates(field, index, order=1, mode="nearest") for field in fields], axis=1)
+    pointed = []
+    for lesion, way in zip(drawn, away, strict=True):
+        frame = lesion.directions + np.column_stack([way, np.zeros((3, 2))])
+        directions, _ = np.linalg.qr(frame)  # the first direction stays, the others turn to right angles
+        middle, turned = lesion.middle.astype(np.float32), directions.T.astype(np.float32)
+        pointed.append(replace(lesion, middle=middle, directions=turned))
+    return pointed
