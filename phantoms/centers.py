@@ -92,7 +92,7 @@ _PROFILES = (
         name="milan",
         title="Milan",
         subjects=47,
-        protocols={"T2w": Protocol(Sequence("3T", 4177, 80), noise=0.040, bias=0.10, blur=0.5, level=520, clip=3.0)},
+        protocols={"T2w": Protocol(Sequence("3T", 4500, 100), noise=0.040, bias=0.10, blur=0.5, level=520, clip=3.0)},
         load=10.0,
         spread=0.70,
         slice_ratio=1.5,

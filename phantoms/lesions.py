@@ -169,13 +169,14 @@ def _draw_lesion(rng: np.random.Generator, kind: Kind, volume: float) -> Lesion:
 
     # The first direction is still a deviation from the way out of the ventricle: `_pointed` looks that up.
     frame: Any = np.column_stack([rng.normal(0, 0.2, 3), rng.standard_normal((3, 2))])
+    t2 = LESION_T2[0] + (LESION_T2[1] - LESION_T2[0]) * float(rng.beta(1.3, 2.2))
     return Lesion(
         kind=kind,
         middle=middle,
         half_axes=half_axes.astype(np.float32),
         directions=frame,
-        t2=float(rng.uniform(*LESION_T2)),
-        t1=float(rng.uniform(*LESION_T1)),
+        t2=t2,
+        t1=t2 + float(rng.uniform(*LESION_T1)),
         edge=float(rng.uniform(*EDGES)),
     )
 

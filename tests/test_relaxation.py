@@ -41,7 +41,8 @@ def test_a_mixture_lies_between() -> None:
 
 def test_flair_of_every_center_has_dark_fluid_and_lesions_brighter_than_white_matter() -> None:
     """Where T1 is long and T2 short a lesion is hardly seen in FLAIR; most are brighter than cortex."""
-    t2, t1 = (shares.ravel() for shares in np.meshgrid(np.linspace(*LESION_T2, 20), np.linspace(*LESION_T1, 20)))
+    t2, beyond = (shares.ravel() for shares in np.meshgrid(np.linspace(*LESION_T2, 20), np.linspace(*LESION_T1, 20)))
+    t1 = t2 + beyond
     for center in CENTERS.values():
         for contrast, protocol in center.protocols.items():
             sequence = protocol.sequence
