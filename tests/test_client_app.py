@@ -3,7 +3,6 @@
 import hashlib
 import subprocess
 import sys
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import torch
+import zstandard
 from flwr.app import Message, RecordDict
 from flwr.common.serde import recorddict_to_proto
 
@@ -129,7 +129,7 @@ def everything_in(content: RecordDict) -> bytes:
     """The bytes that travel, and the exemplars' inflated."""
     payloads = [array.numpy().tobytes() for array in content.array_records.get("memory", {}).values()]
     return b"".join(
-        [recorddict_to_proto(content).SerializeToString(), *(zlib.decompress(payload[1:]) for payload in payloads)]
+        [recorddict_to_proto(content).SerializeToString(), *(zstandard.decompress(payload[1:]) for payload in payloads)]
     )
 
 
@@ -340,7 +340,7 @@ def test_a_changed_exemplar_is_refused(grid: FakeGrid) -> None:
 def test_an_exemplar_that_cannot_be_decoded_is_refused_when_it_is_drawn(grid: FakeGrid) -> None:
     """Its checksum and what it claims are right, so that decoding alone tells."""
     (sent, *_) = given(trained(grid))
-    payload = np.frombuffer(PACKED + zlib.compress(b"too short"), dtype=np.uint8)
+    payload = np.frombuffer(PACKED + zstandard.compress(b"too short"), dtype=np.uint8)
     checksum = hashlib.sha256(payload.tobytes()).hexdigest()
     wrong = Exemplar(sent.provenance.model_copy(update={"checksum": checksum}), payload)
     request = train_request(grid.run_config, (PlainContribution((wrong,)),), stage=1, center="ucsf")

@@ -446,6 +446,7 @@ OTHERWISE: dict[str, Any] = {
     "contrasts": "T2w",
     "empty-labels": "keep",
     "activation": "normalised-relu",
+    "loss": "dice-ce",
     "schedule": "constant",
     "device": "cpu",
     "replay-mode": "paper",
