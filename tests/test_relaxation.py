@@ -7,7 +7,7 @@ import pytest
 
 from phantoms import CENTERS
 from phantoms.relaxation import CORTEX, DAMAGED, FLUID, LESION_T1, LESION_T2, WHITE, Relaxation, Sequence
-from phantoms.scanners import lesion_signals, signals_of
+from phantoms.scanners import lesion_signals, session, signals_of
 
 TISSUE = Relaxation(t1=1000, t2=100, density=0.8)
 
@@ -62,3 +62,26 @@ def test_signals_are_relative_to_white_matter() -> None:
     middle = WHITE["3T"].towards(DAMAGED["3T"], 0.25)
     share = np.array([0.25])
     assert lesion_signals(sequence, share, share) == pytest.approx(sequence.signal(middle) / unit)
+
+
+def test_no_two_sessions_are_alike_but_all_are_of_one_protocol() -> None:
+    protocol = CENTERS["bwh"].protocols["FLAIR"]
+    sessions = [session(protocol, np.random.default_rng(k)) for k in range(50)]
+    assert len({one.noise for one in sessions}) == 50 and {one.level for one in sessions} == {protocol.level}
+    times = [one.sequence.te / protocol.sequence.te for one in sessions]
+    assert 0.85 < min(times) < 1 < max(times) < 1.15
+    inversions = [one.sequence.ti for one in sessions if one.sequence.ti]
+    assert inversions == pytest.approx([time * (protocol.sequence.ti or 0) for time in times])
+
+
+def test_a_sequence_without_inversion_gets_none_from_a_session() -> None:
+    assert session(CENTERS["milan"].protocols["T2w"], np.random.default_rng(0)).sequence.ti is None
+
+
+def test_limbic_cortex_is_the_brighter_in_every_center() -> None:
+    """Its T2 is longer (Georgiades et al. 2001), by less than that of lesions."""
+    for center in CENTERS.values():
+        for protocol in center.protocols.values():
+            of = signals_of(protocol.sequence)
+            lesion = float(lesion_signals(protocol.sequence, np.array([0.3]), np.array([0.6]))[0])
+            assert of.nuclei < of.cortex < of.limbic < lesion, center.name
