@@ -22,7 +22,6 @@ RARE = 0.1
 """What templates disagree in less than this is their registration, and no cortex in white matter."""
 SHARPNESS = 1.5
 """How much sharper than the template a brain is, at 1 mm; larger voxels hold mixtures again."""
-
 STRIATUM = 0.1
 """How much caudate and putamen differ from cortex, beside thalamus and pallidum."""
 

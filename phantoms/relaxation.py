@@ -81,6 +81,7 @@ LESION_T2 = (0.12, 0.70)
 LESION_T1 = (0.0, 0.6)
 """How much further T1 lies: in FLAIR it darkens what long T2 brightens, and lesions stand out less than in T2w."""
 CAP = 0.12
-"""The same of white matter right at the ventricles: finely porous ependyma lets in fluid (Sze et al. 1986)."""
+"""How far on the way to `DAMAGED` white matter lies right at the ventricles: finely porous ependyma lets in fluid (Sze
+et al. 1986)."""
 PLEXUS = 0.55
 """How far choroid plexus lies on the way from cortex to fluid."""

@@ -1,5 +1,6 @@
 """Simulated patients: what is drawn, and what may not depend on what."""
 
+import re
 from dataclasses import replace
 
 import nibabel
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from phantoms import CENTERS, PhantomSettings, hospital_folder, subject_count
 from phantoms.anatomy import Anatomy
 from phantoms.atlas import load_atlas
+from phantoms.centers import profile
 from phantoms.grids import Grid, SmoothField
 from phantoms.patients import Patient, make_patient
 from shared.errors import SettingsError
@@ -212,3 +214,24 @@ def _parts(name: str, subject: int, patient: Patient) -> dict[str, np.ndarray]:
     lesion = patient.label > 0.5
     tissue = (tissues.wm > 0.9) & (patient.label == 0)  # in T2w lesions are no brighter than much of the cortex
     return {"fluid": ventricle, "lesion": lesion, "tissue": tissue}
+
+
+def test_another_hospital_of_one_scanner_has_patients_of_its_own(patients: dict[str, list[Patient]]) -> None:
+    like, other = CENTERS["milan"], profile("milan-12")
+    assert (other.name, other.title) == ("milan-12", "Milan 12")
+    assert replace(other, name=like.name, title=like.title) == like
+    theirs = make_patient(other, 1, COARSE, 0)
+    assert theirs.image.shape == patients["milan"][0].image.shape
+    assert not np.array_equal(theirs.label, patients["milan"][0].label)
+    assert not np.array_equal(theirs.label, make_patient(profile("milan-2"), 1, COARSE, 0).label)
+
+
+@pytest.mark.parametrize("name", CENTERS)
+def test_a_center_of_the_paper_is_itself(name: str) -> None:
+    assert profile(name) is CENTERS[name]
+
+
+@pytest.mark.parametrize("name", ["milan-1", "milan-02", "milan-", "milan2", "milan-2-3", "oslo-2", "-2", ""])
+def test_what_names_no_hospital_is_refused_with_what_does(name: str) -> None:
+    with pytest.raises(SettingsError, match=re.escape(repr(name)) + r".*bwh, karo.*amu.*bwh-2"):
+        profile(name)
