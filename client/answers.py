@@ -19,12 +19,14 @@ from client.site import Site
 from client.state import forget_visit, visit_state
 from client.trainer import choose_device
 from client.visit import Place, visit
-from shared.checks import exemplars_problem, importance_problem, model_problem
 from shared.clock import Clock, utc_now
-from shared.code import code_fingerprint
+from shared.config.settings import Settings
 from shared.errors import DataError, MessageError, SettingsError, WardroundError
-from shared.memory import ReplayMemory
-from shared.messages import (
+from shared.log import say
+from shared.model.network import Weights, initial_weights
+from shared.replay.exemplar import ReplayMemory
+from shared.wire.code_fingerprint import code_fingerprint
+from shared.wire.messages import (
     CaseScore,
     RollCall,
     TestFigures,
@@ -36,9 +38,7 @@ from shared.messages import (
     unpack_evaluate_request,
     unpack_train_request,
 )
-from shared.network import Weights, initial_weights
-from shared.progress import say
-from shared.settings import Settings
+from shared.wire.validation import exemplars_problem, importance_problem, model_problem
 
 
 @dataclass(frozen=True)

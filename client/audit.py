@@ -1,6 +1,6 @@
 """The hospital's own account of what was sent, received, refused and withdrawn.
 
-`audit.jsonl` has one entry a line, in canonical JSON (`shared.canonical`), and is only ever
+`audit.jsonl` has one entry a line, in canonical JSON (`shared.trust.canonical_json`), and is only ever
 appended to. Each entry holds its number, the hash of the entry before it, and its own hash:
 the SHA-256 of its canonical JSON with 64 zeros in that place. `audit.head` holds number and
 hash of the last entry and the log's length, so that a log cut at its end is noticed as well.
@@ -25,10 +25,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from client.chain import Entry, Facts, Head, Kind, Verdict, examine, parse
-from shared.canonical import canonical
 from shared.clock import utc_now
-from shared.durable import PRIVATE_FILE, locked, private_folder, sync, write_whole
 from shared.errors import RecordError
+from shared.files import PRIVATE_FILE, locked, private_folder, sync, write_whole
+from shared.trust.canonical_json import canonical
 
 
 class AuditLog:

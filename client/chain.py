@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from shared.canonical import CenterName, Pseudonym, RunId, Sha256, Stage, Statement, canonical
+from shared.trust.canonical_json import CenterName, Pseudonym, RunId, Sha256, Stage, Statement, canonical
 
 NOTHING = "0" * 64
 """The hash before the first entry."""

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from client.sampler import PatchSampler, Recipe, Source
 from client.steps import loss_of, scores_of
-from shared.messages import TrainRequest
-from shared.network import LesionNet, Weights, network_with
-from shared.settings import Loss, Settings
+from shared.config.settings import Loss, Settings
+from shared.model.network import LesionNet, Weights, network_with
+from shared.wire.messages import TrainRequest
 
 BATCHES = 16
 """Batches of patches that a center's importance is measured on: a fifteenth of a default stage."""

@@ -16,11 +16,11 @@ from client.peers import Peers
 from client.policy import Policy
 from client.site import Site
 from shared.clock import Clock
+from shared.config.settings import Settings
 from shared.errors import RecordError, TrustError, WardroundError
-from shared.identity import Keys
-from shared.messages import CenterCard, EvaluateTask, TrainTask
-from shared.progress import say
-from shared.settings import Settings
+from shared.log import say
+from shared.trust.identity import Keys
+from shared.wire.messages import CenterCard, EvaluateTask, TrainTask
 
 EXEMPLARS, DROPPED = "exemplars", "dropped by the coordinator"
 """Messages of the audit log by which it is searched."""

@@ -23,9 +23,9 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor
 
 from client.steps import scores_of
-from shared.messages import TrainRequest
-from shared.network import LesionNet, network_with, soft_segmentation
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.model.network import LesionNet, network_with, soft_segmentation
+from shared.wire.messages import TrainRequest
 
 _dice = DiceLoss(batch=True, squared_pred=True, smooth_nr=1.0, smooth_dr=1.0)
 

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from client.metrics import score
 from client.volumes import Volume
-from shared.network import LesionNet, Weights, network_with, soft_segmentation
-from shared.scores import Scores
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.metrics.scores import Scores
+from shared.model.network import LesionNet, Weights, network_with, soft_segmentation
 
 WINDOWS = 8
 """Windows that go through the network at once."""

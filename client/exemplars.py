@@ -6,7 +6,7 @@ import numpy as np
 
 from client.bids import Case
 from client.volumes import FloatArray, Volume, pad_to
-from shared.memory import Exemplar
+from shared.replay.exemplar import Exemplar
 
 
 def choose_exemplars(

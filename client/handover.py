@@ -14,15 +14,15 @@ from client.hospital import Hospital
 from client.policy import Policy, Subject, why_barred
 from client.release import Release, Request, release
 from client.site import Site
-from shared.contribution import Contribution, PlainContribution
 from shared.errors import MessageError, PolicyError, SealError, TrustError
-from shared.identity import Identity
-from shared.manifest import SealedContribution, Visit
-from shared.memory import Exemplar, ReplayMemory
-from shared.messages import TrainReply, TrainRequest, TrainTask
-from shared.network import nbytes
-from shared.progress import say
-from shared.sealing import Terms, seal, unseal_memory
+from shared.log import say
+from shared.model.network import nbytes
+from shared.replay.contribution import Contribution, PlainContribution
+from shared.replay.exemplar import Exemplar, ReplayMemory
+from shared.replay.manifest import SealedContribution, Visit
+from shared.replay.sealing import Terms, seal, unseal_memory
+from shared.trust.identity import Identity
+from shared.wire.messages import TrainReply, TrainRequest, TrainTask
 
 PARTICIPANTS = "participants.tsv"
 """In the data folder: where BIDS keeps what a consent column says."""

@@ -10,12 +10,12 @@ from client.pseudonyms import pseudonym, pseudonym_key
 from client.site import Site
 from client.volumes import Volume, open_volume
 from client.withdrawals import Withdrawals
-from shared.durable import private_folder
+from shared.config.settings import Settings
 from shared.errors import DataError
-from shared.messages import CenterCard
-from shared.progress import say
+from shared.files import private_folder
+from shared.log import say
 from shared.seeds import generator
-from shared.settings import Settings
+from shared.wire.messages import CenterCard
 
 LEAST_SUBJECTS = 2
 """One to train on, one to test on."""

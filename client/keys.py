@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from shared.durable import PRIVATE_FILE, PRIVATE_FOLDER, sync
 from shared.errors import TrustError
-from shared.identity import Identity, Keys
+from shared.files import PRIVATE_FILE, PRIVATE_FOLDER, sync
+from shared.trust.identity import Identity, Keys
 
 SEALING, SIGNING, PUBLIC = "sealing.pem", "signing.pem", "public.txt"
 OTHERS = 0o077

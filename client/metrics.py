@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from client.findings import LESION
 from client.lesions import box_around, number_lesions, voxel_ml
-from shared.scores import Scores
+from shared.metrics.scores import Scores
 
 PERCENTILE = 95.0
 

@@ -14,9 +14,9 @@ from client.peers import Peers
 from client.policy import Policy
 from client.site import Data, Site
 from phantoms import PhantomSettings, make_hospital
+from shared.config.settings import DataSettings, Settings
 from shared.errors import SettingsError
-from shared.places import cache_folder, writable_folder
-from shared.settings import DataSettings, Settings
+from shared.paths import cache_folder, writable_folder
 
 NOBODY = (
     "this SuperNode does not say whose it is: start it with --node-config \"hospital='/FOLDER/hospital.toml'\", or "

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from shared.errors import TrustError
-from shared.identity import LABEL, Identity, parse_fingerprint
+from shared.trust.identity import LABEL, Identity, parse_fingerprint
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Peers:
         return cls(fingerprints, identities, source)
 
     def check(self, identity: Identity) -> None:
-        """Raise `TrustError` where the identity is not the pinned one; a `shared.identity.Pin`."""
+        """Raise `TrustError` where the identity is not the pinned one; a `shared.trust.identity.Pin`."""
         center, shown = identity.center, identity.fingerprint
         pinned = self.fingerprints.get(center)
         if pinned is None:

@@ -24,10 +24,10 @@ from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from shared.canonical import CenterName
+from shared.config.settings import Group
 from shared.errors import PolicyError, SettingsError
-from shared.scores import LEAST_SUBJECTS, MeanScores, Scored, mean_scores
-from shared.settings import Group
+from shared.metrics.scores import LEAST_SUBJECTS, MeanScores, Scored, mean_scores
+from shared.trust.canonical_json import CenterName
 
 Role = Literal["train", "evaluate"]
 S = TypeVar("S", bound=Scored)

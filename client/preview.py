@@ -14,9 +14,9 @@ from client.site import Site
 from client.slices import View, slices_of
 from client.visit import choose
 from shared.clock import Clock
-from shared.memory import Exemplar
-from shared.places import writable_folder
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.paths import writable_folder
+from shared.replay.exemplar import Exemplar
 
 
 @dataclass(frozen=True)

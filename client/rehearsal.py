@@ -12,10 +12,13 @@ from flwr.common.serde import recorddict_to_proto
 from client.answers import Desk, Handler, evaluate_here, roll_call, train_here
 from client.site import Site
 from shared.clock import Clock
-from shared.durable import write_whole
+from shared.config.settings import RunConfig, Settings
 from shared.errors import ResultsError, WardroundError
-from shared.memory import center_budget
-from shared.messages import (
+from shared.files import write_whole
+from shared.model.network import initial_weights
+from shared.paths import writable_folder
+from shared.replay.exemplar import center_budget
+from shared.wire.messages import (
     EvaluateRequest,
     EvaluateTask,
     TrainRequest,
@@ -24,9 +27,6 @@ from shared.messages import (
     pack_question,
     pack_train_request,
 )
-from shared.network import initial_weights
-from shared.places import writable_folder
-from shared.settings import RunConfig, Settings
 
 RUN = "0" * 32
 """No run is called so."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from client.policy import Policy, Subject, why_barred
-from shared.memory import Exemplar
+from shared.replay.exemplar import Exemplar
 
 
 @dataclass(frozen=True)

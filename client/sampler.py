@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.volumes import Volume, pad_to
-from shared.memory import Exemplar
+from shared.replay.exemplar import Exemplar
 
 TRIES = 8
 """Random voxels that are looked at for one that is not air."""

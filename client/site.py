@@ -34,9 +34,9 @@ from client.layouts import Layout
 from client.naming import CONTRASTS
 from client.peers import Peers
 from client.policy import Policy
-from shared.canonical import CenterName
+from shared.config.settings import Group
 from shared.errors import SettingsError
-from shared.settings import Group
+from shared.trust.canonical_json import CenterName
 
 OUTSIDE = "its hospital.toml is wrong; its client's log says where"
 """What may be told of a mistake in the file."""

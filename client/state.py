@@ -19,12 +19,12 @@ import torch
 from filelock import FileLock, Timeout
 
 from client.trainer import STATE
-from shared.archive import keep_visit, open_visit, request_digest
-from shared.durable import file_checksum, read_document, write_document, write_whole
+from shared.config.settings import NetworkSettings
 from shared.errors import DamagedError, ResultsError
-from shared.messages import EvaluateTask, TrainReply, TrainRequest, TrainTask
-from shared.progress import say
-from shared.settings import NetworkSettings
+from shared.files import file_checksum, read_document, write_document, write_whole
+from shared.log import say
+from shared.stage_archive import keep_visit, open_visit, request_digest
+from shared.wire.messages import EvaluateTask, TrainReply, TrainRequest, TrainTask
 
 KEPT_DAYS = 60.0
 """After so long without a word from its coordinator, a visit is forgotten."""

@@ -5,8 +5,8 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from shared.network import LesionNet, soft_segmentation
-from shared.settings import Loss
+from shared.config.settings import Loss
+from shared.model.network import LesionNet, soft_segmentation
 
 # Over the batch as a whole, and smoothed by 1, so that a patch without lesion is defined.
 _dice = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)

@@ -13,9 +13,9 @@ from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
 from client.sampler import Patches, PatchSampler, Recipe
 from client.steps import loss_of, scores_of
+from shared.config.settings import Settings, TrainingSettings
 from shared.errors import TrainingError
-from shared.network import LesionNet, Weights, network_with
-from shared.settings import Settings, TrainingSettings
+from shared.model.network import LesionNet, Weights, network_with
 
 WARM_UP = 0.1
 """Share of a one-cycle stage in which the learning rate rises."""

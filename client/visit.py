@@ -18,13 +18,13 @@ from client.sampler import Recalled, Source
 from client.site import Site
 from client.trainer import Checkpoints, Penalty, Progress, choose_device, plan_stage, train
 from client.volumes import Volume
-from shared.contribution import Contribution
-from shared.memory import Exemplar, ReplayMemory
-from shared.messages import Retention, TrainFigures, TrainReply, TrainRequest, TrainTask
-from shared.network import Weights
-from shared.progress import say
+from shared.config.settings import Settings
+from shared.log import say
+from shared.model.network import Weights
+from shared.replay.contribution import Contribution
+from shared.replay.exemplar import Exemplar, ReplayMemory
 from shared.seeds import derive_seed, generator
-from shared.settings import Settings
+from shared.wire.messages import Retention, TrainFigures, TrainReply, TrainRequest, TrainTask
 
 Hold = Callable[[TrainRequest, Settings, torch.device], Penalty | None]
 

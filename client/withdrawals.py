@@ -13,9 +13,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from shared.canonical import Pseudonym, Statement, canonical
-from shared.durable import locked, private_folder, write_whole
 from shared.errors import RecordError
+from shared.files import locked, private_folder, write_whole
+from shared.trust.canonical_json import Pseudonym, Statement, canonical
 
 CHECK_WORD = "wardround withdrawals"
 """No subject is called so."""

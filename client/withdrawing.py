@@ -7,8 +7,8 @@ from client.layouts import take_inventory
 from client.pseudonyms import pseudonym, pseudonym_key
 from client.site import Site
 from shared.clock import Clock
-from shared.durable import private_folder
 from shared.errors import DataError
+from shared.files import private_folder
 
 
 def withdraw(site: Site, subject: str, clock: Clock) -> bool:

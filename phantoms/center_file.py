@@ -11,9 +11,9 @@ from pydantic import AfterValidator, Field, ValidationError
 from phantoms.centers import CenterProfile
 from phantoms.relaxation import Sequence, Strength
 from phantoms.scanners import Contrast, Protocol
-from shared.canonical import CENTER_PATTERN
+from shared.config.table import KebabTable
 from shared.errors import SettingsError
-from shared.kebab import KebabTable
+from shared.trust.canonical_json import CENTER_PATTERN
 
 MOST_SUBJECTS = 100_000
 AXES = ("RL", "AP", "SI")

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from report.study import RunEntry, Study
-from shared.durable import read_document
 from shared.errors import DamagedError, ResultsError
-from shared.places import LAUNCH
-from shared.run_results import read_results
+from shared.files import read_document
+from shared.paths import LAUNCH
+from shared.results import read_results
 
 SCORES = {
     "dice": "Dice",

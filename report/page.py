@@ -21,9 +21,9 @@ from report.results_tables import comparison_table, cost_table, final_table, sco
 from report.study import ANY_ORDER, Study
 from report.subjects import draw_subjects
 from report.tables import Table
-from shared.durable import write_whole
 from shared.errors import ResultsError
-from shared.places import writable_folder
+from shared.files import write_whole
+from shared.paths import writable_folder
 
 PAGE, PARTS = "report.html", "report"
 """In the study's folder: the page, and the folder of its figures and tables."""

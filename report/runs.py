@@ -9,8 +9,8 @@ from report.bytes_moved import bytes_moved
 from report.looks import look_of
 from report.study import ANY_ORDER, ORDER_FREE, Costs, RunEntry, Study, run_entry
 from shared.errors import ResultsError
-from shared.places import RESULTS
-from shared.run_results import MEND, read_results
+from shared.paths import RESULTS
+from shared.results import MEND, read_results
 
 
 def study_of_runs(folders: Sequence[Path], now: datetime) -> Study:

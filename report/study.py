@@ -17,10 +17,10 @@ from typing import Annotated, Final, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_field, model_validator
 
-from shared.durable import write_whole
 from shared.errors import ResultsError
+from shared.files import write_whole
 from shared.json_file import read_results_file
-from shared.transfer import accuracy, backward_transfer, learning_accuracy
+from shared.metrics.transfer import accuracy, backward_transfer, learning_accuracy
 
 FORMAT: Final = 1
 STUDY = "study.json"

@@ -8,7 +8,7 @@ import typer
 
 from scenarios.bench.catalogue import FIGURES, NAMES, choose
 from shared.json_file import write_json
-from shared.places import writable_folder
+from shared.paths import writable_folder
 
 if TYPE_CHECKING:
     from scenarios.bench.measuring import Benchmark

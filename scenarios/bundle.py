@@ -9,11 +9,11 @@ import torch
 from scenarios.bundle_config import inference_config, metadata
 from scenarios.model_card import model_card
 from scenarios.plan import app_folder
-from shared.durable import folder_whole
 from shared.errors import ResultsError
-from shared.model_file import open_model
-from shared.places import absolute
-from shared.run_results import read_results
+from shared.files import folder_whole
+from shared.model.model_file import open_model
+from shared.paths import absolute
+from shared.results import read_results
 
 
 def export_bundle(run: Path, output: Path) -> Path:

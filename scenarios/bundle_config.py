@@ -13,8 +13,8 @@ from client.evaluation import WINDOWS
 from client.findings import LESION
 from client.volumes import AIR, CLIP
 from scenarios.segmentation import NOT_CLINICAL, STEP
-from shared.model_file import Model
-from shared.network import LEVELS, TOP_CHANNELS
+from shared.model.model_file import Model
+from shared.model.network import LEVELS, TOP_CHANNELS
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 """Names the schema of `metadata.json` to `monai.bundle verify_metadata`, which downloads it unless it is there."""

@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scenarios.launcher import toml_lines
 from scenarios.study_plan import Cell
-from shared.durable import read_document, write_document, write_whole
 from shared.errors import DamagedError, ResultsError
-from shared.places import LAUNCH, RESULTS, has_begun, is_folder
+from shared.files import read_document, write_document, write_whole
+from shared.paths import LAUNCH, RESULTS, has_begun, is_folder
 
 CELLS, RUNS, LOGS = "cells", "runs", "logs"
 

@@ -17,11 +17,11 @@ from scenarios.plan import app_folder, load_settings
 from scenarios.remote import run_on
 from scenarios.report_cli import report
 from server.tracking import check_tracking
+from shared.config.settings import Settings
 from shared.errors import CenterError, LaunchError, ResultsError, SettingsError, WardroundError
-from shared.places import JOURNAL, RESULTS, check_fresh, claimed, results_folder
-from shared.progress import MARK
-from shared.run_results import read_results
-from shared.settings import Settings
+from shared.log import MARK
+from shared.paths import JOURNAL, RESULTS, check_fresh, claimed, results_folder
+from shared.results import read_results
 
 # What brings in torch and Flower takes seconds, which --help and other commands need not wait for.
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from scenarios.study_plan import StudyPlan, Wish, new_plan, read_orders
 from scenarios.study_run import Share, run_study
 from shared.clock import utc_now
 from shared.errors import LaunchError, ResultsError, SettingsError
-from shared.places import LOCK, absolute, claimed, writable_folder
+from shared.paths import LOCK, absolute, claimed, writable_folder
 
 STOPPED = 130
 

@@ -23,8 +23,8 @@ from pathlib import Path
 
 from scenarios.certificates import LOOPBACK, Files, check_server, make_trial, write_private
 from scenarios.supervision import End, flower_command
-from shared.durable import private_folder
 from shared.errors import LaunchError, ResultsError
+from shared.files import private_folder
 
 CONNECTION = "wardround"
 HOST = "127.0.0.1"

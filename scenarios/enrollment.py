@@ -9,8 +9,8 @@ from typing import Any
 
 from scenarios.coordinator import Coordinator
 from scenarios.node_keys import read_public, short
-from shared.canonical import CENTER_PATTERN
 from shared.errors import LaunchError, SettingsError
+from shared.trust.canonical_json import CENTER_PATTERN
 
 
 @dataclass(frozen=True)

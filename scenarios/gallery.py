@@ -24,11 +24,11 @@ from report.looks import in_order
 from report.overlays import Example, Examples
 from report.study import RunEntry, Study
 from scenarios.plan import default_run_config
+from shared.config.settings import RunConfig, Settings
 from shared.errors import DataError, WardroundError
-from shared.network import LesionNet, load_model
-from shared.places import MODEL, cache_folder
-from shared.run_results import read_results
-from shared.settings import RunConfig, Settings
+from shared.model.network import LesionNet, load_model
+from shared.paths import MODEL, cache_folder
+from shared.results import read_results
 
 MOST = 4
 """Images shown."""

@@ -12,9 +12,9 @@ from scenarios.plan import changed_settings
 from server.course import plan_course
 from server.entries import Parent
 from server.journal import FOLDER, Journal
+from shared.config.settings import Settings
 from shared.errors import ResultsError, SettingsError
-from shared.places import RESULTS, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
-from shared.settings import Settings
+from shared.paths import RESULTS, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
 
 NOTHING = "writing the results"
 """What remains of a run whose every stage was trained and tested."""

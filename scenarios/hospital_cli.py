@@ -11,7 +11,7 @@ from client.layouts import Layout, take_inventory
 from client.naming import CONTRASTS, counted
 from scenarios.hospital_trust_cli import add_trust_commands, show_what_would_leave
 from shared.errors import ResultsError, SettingsError, WardroundError
-from shared.places import private_output
+from shared.paths import private_output
 
 if TYPE_CHECKING:
     from client.cases import Inventory

@@ -10,9 +10,9 @@ from pathlib import Path
 from client.layouts import find_cases
 from client.node import phantom_settings
 from phantoms import PhantomSettings, hospital_folder, make_hospital, subject_count
+from shared.config.settings import Settings
 from shared.errors import DataError
-from shared.places import cache_folder, writable_folder
-from shared.settings import Settings
+from shared.paths import cache_folder, writable_folder
 
 
 def prepare_hospitals(settings: Settings, say: Callable[[str], None]) -> None:

@@ -5,9 +5,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from scenarios.plan import Value
-from shared.durable import read_document, write_document
 from shared.errors import DamagedError, ResultsError
-from shared.places import LAUNCH
+from shared.files import read_document, write_document
+from shared.paths import LAUNCH
 
 
 class HowLaunched(BaseModel):

@@ -17,9 +17,9 @@ from scenarios.own_code import guarded
 from scenarios.supernode import Listener, ask_whether_enrolled, command, log_file
 from scenarios.supervision import Service, flower_environment, keep_running
 from scenarios.systemd import unit_text
-from shared.code import code_fingerprint
 from shared.errors import LaunchError, ResultsError, SettingsError
-from shared.places import writable_folder
+from shared.paths import writable_folder
+from shared.wire.code_fingerprint import code_fingerprint
 
 STOPPED = 130
 

@@ -6,9 +6,9 @@ from statistics import fmean, median
 from typing import Any
 
 from scenarios.how_launched import HowLaunched
-from shared.model_file import Model
-from shared.scores import Scores
-from shared.settings import CIRCUMSTANCES
+from shared.config.settings import CIRCUMSTANCES
+from shared.metrics.scores import Scores
+from shared.model.model_file import Model
 
 METHODS = {
     "single": "single-domain training: a fresh model at each hospital; this is the last hospital's alone",
@@ -135,8 +135,8 @@ def _performance(results: dict[str, Any]) -> str:
         parts.append(f"Their policy keeps the scores of single subjects: {', '.join(kept)}.")
     if scores := _scores(results):
         parts += [
-            "All scores, averaged over images, then over centers (definitions: `shared/scores.py` of Wardround; a "
-            "lesion is hit by one voxel in common, 26-connectivity; HD95 of a missed case is the image's diagonal):",
+            "All scores, averaged over images, then over centers (definitions: `shared/metrics/scores.py` of Wardround; "
+            "a lesion is hit by one voxel in common, 26-connectivity; HD95 of a missed case is the image's diagonal):",
             _table(["score", "mean"], scores),
         ]
     if missing := results["missing"]:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.naming import counted
+from shared.config.settings import DEVICE
 from shared.errors import ResultsError, SettingsError, WardroundError
-from shared.places import private_output
-from shared.settings import DEVICE
+from shared.paths import private_output
 
 if TYPE_CHECKING:
     import torch
 
     from scenarios.segmentation import Job, Segmented
-    from shared.model_file import Model
+    from shared.model.model_file import Model
 
 SOME_FAILED = 1
 """Exit code where an image could not be segmented."""
@@ -48,7 +48,7 @@ def segment(
     go on, and the exit code is 1.
     """
     from scenarios.segmentation import NOT_CLINICAL, SUMMARY, plan_jobs
-    from shared.model_file import open_model
+    from shared.model.model_file import open_model
 
     # All that can be wrong with the request is said before anything is read.
     jobs = plan_jobs(images, output, mask)
@@ -124,7 +124,7 @@ def _follow(model: "Model", jobs: "tuple[Job, ...]", device: "torch.device") -> 
 def _one(model: "Model", job: "Job", device: "torch.device") -> "Segmented":
     from scenarios.overlay import draw_overlay
     from scenarios.segmentation import NOT_CLINICAL, add_to_summary, segment_image, unwritable
-    from shared.durable import write_whole
+    from shared.files import write_whole
 
     one = segment_image(model, job, device)
     title = f"{job.image.name}   {one.ml:.2f} ml in {counted(len(one.lesions), 'lesion')}"

@@ -21,8 +21,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from scenarios.certificates import write_private
-from shared.durable import private_folder
 from shared.errors import TrustError
+from shared.files import private_folder
 
 PRIVATE, PUBLIC = "node_key", "node_key.pub"
 OTHERS = 0o077

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from shared.places import MODEL, RESULTS
+from shared.paths import MODEL, RESULTS
 
 NOT_ASKED = "."
 """In place of a score that the run did not ask for."""

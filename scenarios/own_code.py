@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from shared.durable import private_folder
 from shared.errors import LaunchError
+from shared.files import private_folder
 
 RUNS = "flwr-clientapp"
 REFUSED = ("flwr-agentapp", "flwr-connector", "flwr-model", "flwr-serverapp", "flwr-simulation")

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from shared.config.settings import Settings
 from shared.errors import SettingsError
-from shared.places import absolute, cache_folder
-from shared.settings import Settings
+from shared.paths import absolute, cache_folder
 
 Value = str | int | float | bool
 

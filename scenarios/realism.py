@@ -20,8 +20,8 @@ from client.naming import CONTRASTS, counted, stem
 from client.skull import is_whole_head
 from client.volumes import prepare, read_volume
 from shared.errors import DataError
-from shared.model_file import Model
-from shared.scores import Scores
+from shared.metrics.scores import Scores
+from shared.model.model_file import Model
 
 
 @dataclass(frozen=True)

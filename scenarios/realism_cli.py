@@ -26,7 +26,7 @@ def realism(
     from scenarios.model_cli import device_named
     from scenarios.realism import HEADING, judge, line_of, means_of, notes
     from shared.json_file import write_json
-    from shared.model_file import open_model
+    from shared.model.model_file import open_model
 
     if json_file is not None and not json_file.parent.is_dir():
         raise ResultsError(f"{json_file} cannot be written (no such folder): make {json_file.parent} first")

@@ -9,7 +9,7 @@ import typer
 from report.runs import study_of_runs
 from report.study import STUDY, Study, read_study
 from shared.errors import ResultsError
-from shared.places import writable_folder
+from shared.paths import writable_folder
 
 
 def report(

@@ -19,10 +19,10 @@ from client.hospital import open_hospital
 from client.node import simulated_site
 from scenarios.plan import load_settings
 from scenarios.watching import watch
+from shared.config.settings import Settings
 from shared.errors import LaunchError, WardroundError
-from shared.places import JOURNAL, cache_folder
-from shared.run_results import read_results
-from shared.settings import Settings
+from shared.paths import JOURNAL, cache_folder
+from shared.results import read_results
 
 SCENARIO = Path("scenarios/sixtyfour.toml")
 

@@ -20,10 +20,10 @@ from client.naming import CONTRASTS, SUFFIXES, contrast_of, stem
 from client.skull import is_whole_head
 from client.slices import View, slices_of
 from client.volumes import FloatArray, prepare_image, read_volume
-from shared.durable import write_whole
 from shared.errors import DataError, ResultsError, SettingsError
-from shared.model_file import Model
-from shared.network import Inference
+from shared.files import write_whole
+from shared.model.model_file import Model
+from shared.model.network import Inference
 
 STEP = 1 / 1024
 """Of the soft values on disk: they compress well, and being a power of 2 it keeps the half, 0 and 1 exact."""

@@ -23,8 +23,8 @@ from phantoms.bids import write_descriptions, write_patient, writing
 from phantoms.grids import Grid
 from phantoms.patients import make_patient
 from phantoms.settings import VERSION
-from shared.durable import write_whole
 from shared.errors import DataError, ResultsError
+from shared.files import write_whole
 
 MANIFEST = "simulation.json"
 LOCK = ".lock"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from scenarios.cells import CellRecord
-from shared.settings import Settings
+from shared.config.settings import Settings
 
 RUNTIME_MB, ACTOR_MB = 1700.0, 400.0
 """Measured on the default scenario with one hospital at a time: 2.1 GB in all, pooled training or not."""

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from report.study import ANY_ORDER, ORDER_FREE, cell_name
 from scenarios.plan import Value, changed_settings, load_settings
 from shared.clock import Clock
-from shared.durable import read_document, write_document
+from shared.config.settings import Settings
 from shared.errors import DamagedError, ResultsError, SettingsError
+from shared.files import read_document, write_document
 from shared.seeds import generator
-from shared.settings import Settings
 
 PLAN = "plan.json"
 FORMAT: Final = 1

@@ -8,10 +8,10 @@ from report.bytes_moved import bytes_moved
 from report.study import Costs, Missing, RunEntry, Study, run_entry
 from scenarios.cells import RUNS, CellFolder
 from scenarios.study_plan import Cell, StudyPlan
+from shared.config.settings import CIRCUMSTANCES
 from shared.errors import ResultsError
-from shared.places import RESULTS
-from shared.run_results import MEND, read_results
-from shared.settings import CIRCUMSTANCES
+from shared.paths import RESULTS
+from shared.results import MEND, read_results
 
 NOT_YET = "not run yet"
 

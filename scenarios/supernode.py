@@ -17,9 +17,9 @@ from scenarios.membership import Membership
 from scenarios.node_keys import PRIVATE
 from scenarios.superlink import free_port
 from scenarios.supervision import End, flower_command
-from shared.durable import private_folder
 from shared.errors import LaunchError, TrustError
-from shared.progress import MARK
+from shared.files import private_folder
+from shared.log import MARK
 
 STILL_COUNTED = 150.0
 """Seconds after which the SuperLink no longer takes a connection that broke for a living one, with some to spare."""

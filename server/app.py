@@ -17,10 +17,10 @@ from server.rounds import Rounds
 from server.strategy import Visits
 from server.terms import check_terms
 from server.tracking import check_tracking, tracked
+from shared.config.settings import Method, Settings
 from shared.errors import ResultsError, WardroundError
-from shared.places import check_fresh, claimed, results_folder
-from shared.progress import say
-from shared.settings import Method, Settings
+from shared.log import say
+from shared.paths import check_fresh, claimed, results_folder
 
 STRATEGIES: Mapping[Method, type[Visits]] = {"fedavg": Rounds}
 """Of the methods that do not visit one center after another."""

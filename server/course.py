@@ -10,10 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from shared.config.settings import Method, RunSettings
 from shared.errors import SettingsError
-from shared.messages import CenterCard, Retention
 from shared.seeds import derive_seed, generator
-from shared.settings import Method, RunSettings
+from shared.wire.messages import CenterCard, Retention
 
 
 @dataclass(frozen=True)

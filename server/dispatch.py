@@ -13,10 +13,10 @@ from flwr.app import Error, Message
 from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
-from shared.archive import Moved, Transit
 from shared.errors import CenterError
-from shared.messages import content_bytes
-from shared.progress import say
+from shared.log import say
+from shared.stage_archive import Moved, Transit
+from shared.wire.messages import content_bytes
 
 POLL_SECONDS = 0.1
 LOOK_SECONDS = 5.0

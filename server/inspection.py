@@ -4,15 +4,15 @@ A sealed contribution it cannot look into: it checks what its manifest says, and
 changed; the hospitals that open it check the rest.
 """
 
-from shared import manifest
-from shared.checks import exemplars_problem, importance_problem, model_problem
 from shared.clock import utc_now
-from shared.contribution import Contribution, PlainContribution
+from shared.config.settings import Settings
 from shared.courier import inspect
 from shared.errors import CenterError, SealError
-from shared.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainTask
-from shared.network import Weights
-from shared.settings import Settings
+from shared.model.network import Weights
+from shared.replay import manifest
+from shared.replay.contribution import Contribution, PlainContribution
+from shared.wire.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainTask
+from shared.wire.validation import exemplars_problem, importance_problem, model_problem
 
 
 def inspect_reply(

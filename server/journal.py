@@ -3,7 +3,7 @@
     journal/run.json              settings, order, what the centers said of themselves
     journal/attempts.json         when the run was started, interrupted and resumed
     journal/withdrawn.json        the subjects (pseudonyms) whose exemplars their hospitals withdrew
-    journal/stage-000/            a finished training: model, exemplars, importance, figures (shared/archive.py)
+    journal/stage-000/            a finished training: model, exemplars, importance, figures (shared/stage_archive.py)
     journal/stage-000/row.json    the test scores that have come so far, and what is missing for good
     journal/round-000-ucsf/       a center's part of a round of federated averaging (server/parts.py)
 
@@ -23,14 +23,14 @@ from pydantic import ValidationError
 from server.course import Stage
 from server.entries import FORMAT, Attempt, Parent, Row, RunFacts, StageRecord
 from server.parts import Parts
-from shared.archive import KeptVisit, Moved, Transit, keep_visit, open_visit
-from shared.contribution import Contribution
-from shared.durable import NEW, read_document, write_document
+from shared.config.settings import Settings
 from shared.errors import CenterError, DamagedError, ResultsError, SettingsError
-from shared.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest
-from shared.network import Weights
-from shared.places import JOURNAL
-from shared.settings import Settings
+from shared.files import NEW, read_document, write_document
+from shared.model.network import Weights
+from shared.paths import JOURNAL
+from shared.replay.contribution import Contribution
+from shared.stage_archive import KeptVisit, Moved, Transit, keep_visit, open_visit
+from shared.wire.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest
 
 FOLDER, RUN, ATTEMPTS, ROW, WITHDRAWN = JOURNAL, "run.json", "attempts.json", "row.json", "withdrawn.json"
 

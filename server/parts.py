@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.archive import KeptVisit, keep_visit, open_visit, request_digest
+from shared.config.settings import NetworkSettings
 from shared.errors import DamagedError
-from shared.messages import TrainReply, TrainRequest, TrainTask
-from shared.settings import NetworkSettings
+from shared.stage_archive import KeptVisit, keep_visit, open_visit, request_digest
+from shared.wire.messages import TrainReply, TrainRequest, TrainTask
 
 
 class Parts:

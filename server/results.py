@@ -15,18 +15,18 @@ from safetensors.torch import load_file
 from server.course import Stage
 from server.entries import Attempt, StageRecord
 from server.journal import Journal
-from shared.durable import write_whole
+from shared.config.settings import Settings
 from shared.errors import ResultsError
-from shared.model_file import model_bytes
-from shared.places import MODEL, RESULTS
-from shared.settings import Settings
-from shared.transfer import (
+from shared.files import write_whole
+from shared.metrics.transfer import (
     backward_transfer,
     backward_transfer_over_k,
     backward_transfer_per_center,
     forgetting,
     learning_accuracy,
 )
+from shared.model.model_file import model_bytes
+from shared.paths import MODEL, RESULTS
 
 PACKAGES = ("wardround", "flwr", "torch", "monai", "nibabel", "numpy")
 

@@ -12,11 +12,11 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from server.dispatch import Clock, Failure, exchange
-from shared.code import code_fingerprint
+from shared.config.settings import RunSettings
 from shared.errors import CenterError, MessageError
-from shared.messages import CenterCard, RollCall, pack_question, unpack_header
-from shared.progress import say
-from shared.settings import RunSettings
+from shared.log import say
+from shared.wire.code_fingerprint import code_fingerprint
+from shared.wire.messages import CenterCard, RollCall, pack_question, unpack_header
 
 POLL_SECONDS = 0.5
 

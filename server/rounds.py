@@ -16,10 +16,17 @@ from server.course import Stage
 from server.dispatch import Count, Failure, exchange
 from server.inspection import figures_problem, inspect_reply
 from server.strategy import Visits
-from shared.archive import KeptVisit
 from shared.errors import CenterError, MessageError
-from shared.messages import TrainFigures, TrainReply, TrainRequest, TrainTask, pack_train_request, unpack_train_reply
-from shared.progress import say
+from shared.log import say
+from shared.stage_archive import KeptVisit
+from shared.wire.messages import (
+    TrainFigures,
+    TrainReply,
+    TrainRequest,
+    TrainTask,
+    pack_train_request,
+    unpack_train_reply,
+)
 
 
 class Rounds(Visits):

@@ -21,11 +21,15 @@ from server.journal import Journal
 from server.roster import Roster
 from server.tracking import OFF, Tracking
 from shared.clock import utc_now
-from shared.contribution import Contribution
+from shared.config.settings import Settings
 from shared.courier import hand_on
 from shared.errors import CenterError, MessageError
-from shared.memory import center_budget
-from shared.messages import (
+from shared.log import say
+from shared.model.network import Weights, carry_over, initial_weights
+from shared.replay.contribution import Contribution
+from shared.replay.exemplar import center_budget
+from shared.seeds import derive_seed
+from shared.wire.messages import (
     EvaluateRequest,
     EvaluateTask,
     TestFigures,
@@ -37,10 +41,6 @@ from shared.messages import (
     unpack_header,
     unpack_train_reply,
 )
-from shared.network import Weights, carry_over, initial_weights
-from shared.progress import say
-from shared.seeds import derive_seed
-from shared.settings import Settings
 
 
 class Visits(Strategy):

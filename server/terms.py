@@ -1,10 +1,10 @@
 """On which terms a run may begin: what the hospitals' policies and keys allow of what it needs."""
 
 from server.course import Stage
+from shared.config.settings import Settings
 from shared.errors import CenterError, SettingsError
-from shared.messages import CenterCard
-from shared.progress import say
-from shared.settings import Settings
+from shared.log import say
+from shared.wire.messages import CenterCard
 
 
 def check_terms(settings: Settings, cards: dict[str, CenterCard], course: tuple[Stage, ...], simulated: bool) -> None:

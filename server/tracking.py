@@ -14,9 +14,9 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
+from shared.config.settings import CIRCUMSTANCES, RunConfig, Settings
 from shared.errors import SettingsError
-from shared.progress import say
-from shared.settings import CIRCUMSTANCES, RunConfig, Settings
+from shared.log import say
 
 if TYPE_CHECKING:  # for the command line, which checks settings without any torch
     from server.entries import StageRecord

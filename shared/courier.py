@@ -3,9 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
-from shared.contribution import Contribution
 from shared.errors import SealError
-from shared.manifest import SealedContribution, Visit, verify
+from shared.replay.contribution import Contribution
+from shared.replay.manifest import SealedContribution, Visit, verify
 
 
 def inspect(sealed: SealedContribution, visit: Visit, now: datetime, *, subjects: int, budget: int) -> None:

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from shared.durable import write_whole
 from shared.errors import ResultsError
+from shared.files import write_whole
 
 
 def read_results_file(path: Path, whose: str, needed: set[str], give: str, mend: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from shared.places import MODEL
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.paths import MODEL
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 
@@ -62,8 +62,8 @@ def run_config() -> dict[str, Any]:
 @pytest.fixture
 def untrained(tmp_path: Path, run_config: dict[str, Any]) -> Path:
     """The folder `run` of a finished run, with an untrained model."""
-    from shared.model_file import model_bytes
-    from shared.network import initial_weights
+    from shared.model.model_file import model_bytes
+    from shared.model.network import initial_weights
 
     settings, folder = Settings.from_run_config(run_config), tmp_path / "run"
     folder.mkdir()

@@ -21,9 +21,9 @@ from client.site import Site
 from client.withdrawals import Withdrawals
 from client.withdrawing import withdraw
 from shared.clock import Clock, utc_now
-from shared.identity import Keys, Pin
-from shared.messages import TrainRequest, pack_train_request, unpack_train_request
-from shared.run_results import read_results
+from shared.results import read_results
+from shared.trust.identity import Keys, Pin
+from shared.wire.messages import TrainRequest, pack_train_request, unpack_train_request
 from tests.datasets import write_dataset
 from tests.fakes import FakeGrid
 

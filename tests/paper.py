@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared.settings import NetworkSettings
+from shared.config.settings import NetworkSettings
 
 
 class OnPaper(nn.Module):

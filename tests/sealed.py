@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from client.peers import Peers
-from shared.identity import Keys
-from shared.manifest import Claims, Manifest, SealedContribution, Visit
-from shared.memory import Exemplar
-from shared.sealing import Terms, seal
+from shared.replay.exemplar import Exemplar
+from shared.replay.manifest import Claims, Manifest, SealedContribution, Visit
+from shared.replay.sealing import Terms, seal
+from shared.trust.identity import Keys
 
 NOW = datetime(2030, 5, 1, 12, 0, tzinfo=UTC)
 MILAN, KARO, UCSF = (Keys.generate(center) for center in ("milan", "karo", "ucsf"))

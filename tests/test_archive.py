@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from shared.archive import Transit, Visit, keep_visit, open_visit, request_digest
-from shared.contribution import PlainContribution
-from shared.durable import read_document, write_document
+from shared.config.settings import NetworkSettings
 from shared.errors import DamagedError
-from shared.memory import Exemplar
-from shared.messages import TrainFigures, TrainReply, TrainRequest, TrainTask
-from shared.network import Weights
-from shared.settings import NetworkSettings
+from shared.files import read_document, write_document
+from shared.model.network import Weights
+from shared.replay.contribution import PlainContribution
+from shared.replay.exemplar import Exemplar
+from shared.stage_archive import Transit, Visit, keep_visit, open_visit, request_digest
+from shared.wire.messages import TrainFigures, TrainReply, TrainRequest, TrainTask
 
 NETWORK = NetworkSettings(features=2, activation="sigmoid")
 TASK = TrainTask(run="0" * 32, stage=3, center="amu", pool=("amu", "nih"), contribute=True, budget=1000)

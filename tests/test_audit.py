@@ -10,8 +10,8 @@ import pytest
 
 from client.audit import AuditLog
 from client.chain import Facts, Head
-from shared.durable import locked
 from shared.errors import RecordError
+from shared.files import locked
 
 NOON = datetime(2030, 5, 1, 12, 0, tzinfo=UTC)
 FACTS = Facts(message="train reply", run="run-1", stage=2, centers=("karo",), size=7, subjects=("0123456789abcdef",))

@@ -31,7 +31,7 @@ from scenarios.bench.turns import Turns, by_turns, timed
 from scenarios.bench.whole_run import run_whole
 from scenarios.cli import cli
 from shared.errors import LaunchError, SettingsError
-from shared.memory import center_budget
+from shared.replay.exemplar import center_budget
 
 NAMES = [
     "compute_share",

@@ -15,11 +15,11 @@ from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from scenarios.bundle import export_bundle
 from scenarios.segmentation import STEP, plan_jobs, segment_image
+from shared.config.settings import Settings
 from shared.errors import ResultsError, SettingsError
-from shared.model_file import model_bytes, open_model
-from shared.network import Weights, initial_weights
-from shared.places import MODEL
-from shared.settings import Settings
+from shared.model.model_file import model_bytes, open_model
+from shared.model.network import Weights, initial_weights
+from shared.paths import MODEL
 from tests.datasets import grid, patient
 from tests.test_cli import call
 from tests.test_results import written

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from shared.canonical import CenterName, Pseudonym, RunId, Sha256, Stage, Statement, canonical
+from shared.trust.canonical_json import CenterName, Pseudonym, RunId, Sha256, Stage, Statement, canonical
 
 
 class Sample(Statement):

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from scenarios.cli import cli, main
-from shared.settings import Method
+from shared.config.settings import Method
 from tests.conftest import ROOT
 
 WARDROUND = Path(sysconfig.get_path("scripts")) / "wardround"

@@ -18,9 +18,11 @@ from flwr.common.serde import recorddict_to_proto
 from client.app import app
 from client.bids import find_cases
 from client.hospital import split
-from shared.contribution import Contribution, PlainContribution
-from shared.memory import PACKED, Exemplar
-from shared.messages import (
+from shared.config.settings import Settings
+from shared.model.network import Weights, initial_weights
+from shared.replay.contribution import Contribution, PlainContribution
+from shared.replay.exemplar import PACKED, Exemplar
+from shared.wire.messages import (
     EvaluateRequest,
     EvaluateTask,
     Refused,
@@ -35,8 +37,6 @@ from shared.messages import (
     unpack_header,
     unpack_train_reply,
 )
-from shared.network import Weights, initial_weights
-from shared.settings import Settings
 from tests.conftest import ROOT
 from tests.datasets import write_dataset
 from tests.fakes import FakeGrid

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from shared.code import code_fingerprint
+from shared.wire.code_fingerprint import code_fingerprint
 
 
 def written(root: Path, files: dict[str, str]) -> str:
@@ -13,7 +13,7 @@ def written(root: Path, files: dict[str, str]) -> str:
     return code_fingerprint(root)
 
 
-FILES = {"client/app.py": "a", "client/deep/er.py": "b", "shared/memory.py": "c"}
+FILES = {"client/app.py": "a", "client/deep/er.py": "b", "shared/replay/exemplar.py": "c"}
 
 
 def test_two_copies_of_one_version_have_one_fingerprint(tmp_path: Path) -> None:
@@ -27,8 +27,8 @@ def test_a_changed_added_or_renamed_file_changes_it(tmp_path: Path) -> None:
     others = [
         FILES | {"client/app.py": "A"},
         FILES | {"shared/new.py": ""},
-        {"client/app2.py": "a", "client/deep/er.py": "b", "shared/memory.py": "c"},
-        {"client/app.py": "ab", "client/deep/er.py": "", "shared/memory.py": "c"},
+        {"client/app2.py": "a", "client/deep/er.py": "b", "shared/replay/exemplar.py": "c"},
+        {"client/app.py": "ab", "client/deep/er.py": "", "shared/replay/exemplar.py": "c"},
     ]
     found = {written(tmp_path / str(i), files) for i, files in enumerate([FILES, *others])}
     assert len(found) == 5

@@ -119,7 +119,7 @@ def test_a_run_that_is_another_is_named_and_the_exit_code_says_so(
 def test_one_study_at_a_time_in_a_folder(
     done: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from shared.places import claimed
+    from shared.paths import claimed
 
     with claimed(done):
         assert call(monkeypatch, "--output", done) == 1

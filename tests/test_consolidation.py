@@ -16,9 +16,9 @@ from client.consolidation import (
 )
 from client.sampler import Recipe, Source
 from client.trainer import plan_stage, train
-from shared.messages import TrainRequest, TrainTask
-from shared.network import Weights, initial_weights, network_with
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.model.network import Weights, initial_weights, network_with
+from shared.wire.messages import TrainRequest, TrainTask
 from tests.paper import on_paper, voxels
 from tests.test_trainer import CPU, ball, same
 

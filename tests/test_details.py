@@ -5,8 +5,8 @@ from pathlib import Path
 from report.caveats import caveats
 from report.details import Details, read_details
 from report.study import Costs, Study, run_entry
-from shared.durable import write_document
-from shared.places import LAUNCH
+from shared.files import write_document
+from shared.paths import LAUNCH
 from tests.studies import CENTERS, make_run, make_study, write_run
 
 R = [[0.6, 0.2], [0.5, 0.7]]

@@ -12,9 +12,9 @@ from monai.losses.dice import DiceLoss
 
 from client.distillation import Distillation, distance, distillation
 from client.steps import scores_of
-from shared.messages import TrainRequest, TrainTask
-from shared.network import initial_weights, network_with
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.model.network import initial_weights, network_with
+from shared.wire.messages import TrainRequest, TrainTask
 from tests.paper import on_paper, voxels
 
 CPU = torch.device("cpu")

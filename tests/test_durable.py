@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from shared.durable import NEW, file_checksum, folder_whole, read_document, write_document, write_whole
 from shared.errors import DamagedError
+from shared.files import NEW, file_checksum, folder_whole, read_document, write_document, write_whole
 
 
 class PowerCut(BaseException):

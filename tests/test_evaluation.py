@@ -11,8 +11,8 @@ from torch import Tensor
 
 from client.evaluation import evaluate, segment
 from client.volumes import Volume, prepare
-from shared.network import initial_weights
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.model.network import initial_weights
 from tests.datasets import grid, patient, write_case
 
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from client.bids import Case
 from client.exemplars import choose_exemplars, crop
 from client.volumes import Volume
-from shared.memory import Exemplar
+from shared.replay.exemplar import Exemplar
 
 
 def volume(label: NDArray, image: NDArray | None = None) -> Volume:

@@ -12,8 +12,8 @@ from phantoms import hospital_folder
 from report.overlays import Examples
 from report.study import RunEntry, Study
 from scenarios.gallery import examples_of, spread_over
-from shared.network import initial_weights, save_model
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.model.network import initial_weights, save_model
 from tests.datasets import write_dataset
 from tests.studies import make_run, make_study, write_run
 

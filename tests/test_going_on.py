@@ -11,9 +11,9 @@ from scenarios.going_on import Continuation, HowLaunched, plan_evaluation, plan_
 from server.course import plan_course
 from server.journal import Journal
 from server.results import write_results
+from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.errors import ResultsError, SettingsError, WardroundError
-from shared.places import LOCK, claimed
-from shared.settings import CIRCUMSTANCES, Settings
+from shared.paths import LOCK, claimed
 from tests.test_journal import content, files_in, other_run, scores_of
 from tests.test_results import ORDER, journal_of, of_method
 

@@ -15,8 +15,8 @@ from client.bids import Case, find_cases
 from client.hospital import Hospital, open_hospital, split
 from client.node import centers_here, is_simulated, prepared_folder, site_of
 from client.withdrawals import Withdrawals
+from shared.config.settings import Settings
 from shared.errors import DataError, RecordError, SettingsError
-from shared.settings import Settings
 from tests.datasets import write_dataset
 
 KEY = bytes(range(32))

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import TrustError
-from shared.identity import Identity, Keys, parse_fingerprint
+from shared.trust.identity import Identity, Keys, parse_fingerprint
 
 MILAN = Keys.generate("milan")
 

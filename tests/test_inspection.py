@@ -12,16 +12,16 @@ from server import inspection
 from server.entries import mean_dice
 from server.inspection import inspect_reply
 from shared.clock import utc_now
-from shared.contribution import PlainContribution
+from shared.config.settings import Settings
 from shared.errors import CenterError
-from shared.identity import Keys
-from shared.manifest import SealedContribution, Visit
-from shared.memory import Exemplar
-from shared.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainTask
-from shared.network import Weights
-from shared.scores import mean_scores
-from shared.sealing import Terms, seal
-from shared.settings import Settings
+from shared.metrics.scores import mean_scores
+from shared.model.network import Weights
+from shared.replay.contribution import PlainContribution
+from shared.replay.exemplar import Exemplar
+from shared.replay.manifest import SealedContribution, Visit
+from shared.replay.sealing import Terms, seal
+from shared.trust.identity import Keys
+from shared.wire.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainTask
 from tests.conftest import ROOT
 from tests.scored import case_score
 

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import instance_norm
 
-from shared import instance_norm as module
-from shared.instance_norm import LEAST, InstanceNorm
-from shared.network import LesionNet
-from shared.settings import NetworkSettings
+from shared.config.settings import NetworkSettings
+from shared.model import instance_norm as module
+from shared.model.instance_norm import LEAST, InstanceNorm
+from shared.model.network import LesionNet
 
 
 def images(*shape: int) -> Tensor:

@@ -18,7 +18,7 @@ from scenarios.certificates import Files, make_trial
 from scenarios.processes import parents_of_all
 from scenarios.superlink import free_port
 from scenarios.supervision import flower_environment
-from shared.code import code_fingerprint
+from shared.wire.code_fingerprint import code_fingerprint
 from tests.conftest import ROOT
 from tests.deployment import Deployment, Joining, simulated_data, status_of, three_joined, wait_until
 from tests.watched import SCRIPTS, SMOKE, Watched, command_of, send

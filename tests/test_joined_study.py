@@ -15,9 +15,9 @@ from client.pseudonyms import pseudonym, pseudonym_key
 from client.site import Site
 from server.journal import Journal
 from shared.clock import utc_now
-from shared.contribution import PlainContribution
-from shared.memory import Exemplar
-from shared.sealing import unseal
+from shared.replay.contribution import PlainContribution
+from shared.replay.exemplar import Exemplar
+from shared.replay.sealing import unseal
 from tests.conftest import ROOT
 from tests.deployment import Deployment, data_of_three, policy_of, three_joined
 from tests.test_faults import results_of

@@ -19,14 +19,14 @@ from server.course import plan_course
 from server.entries import Row
 from server.journal import Journal
 from server.results import versions
-from shared.archive import NO_TRANSIT, Moved
-from shared.contribution import PlainContribution
-from shared.durable import NEW, read_document, write_document
+from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.errors import CenterError, ResultsError, SettingsError
-from shared.messages import CenterCard, TestFigures, TrainReply, TrainRequest, TrainTask
-from shared.network import initial_weights
-from shared.places import claimed
-from shared.settings import CIRCUMSTANCES, Settings
+from shared.files import NEW, read_document, write_document
+from shared.model.network import initial_weights
+from shared.paths import claimed
+from shared.replay.contribution import PlainContribution
+from shared.stage_archive import NO_TRANSIT, Moved
+from shared.wire.messages import CenterCard, TestFigures, TrainReply, TrainRequest, TrainTask
 from tests.conftest import ROOT
 from tests.scored import case_score
 from tests.test_results import ORDER, crop, figures_of, journal_of
@@ -335,8 +335,8 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from server.journal import Journal
-from shared.archive import NO_TRANSIT, Moved
-from shared.settings import Settings
+from shared.stage_archive import NO_TRANSIT, Moved
+from shared.config.settings import Settings
 from tests.test_journal import scores_of, visit_of
 
 journal = Journal.open(Path(sys.argv[1]))
@@ -406,7 +406,7 @@ def test_a_journal_below_a_file_is_refused(tmp_path: Path, settings: Settings) -
 def other_run(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Another process that has claimed the results folder."""
     script = (
-        "import sys\nfrom pathlib import Path\nfrom shared.places import claimed\n"
+        "import sys\nfrom pathlib import Path\nfrom shared.paths import claimed\n"
         "with claimed(Path(sys.argv[1])):\n    print('claimed', flush=True)\n    sys.stdin.read()\n"
     )
     run = subprocess.Popen(

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from client.keys import PUBLIC, SEALING, SIGNING, load_keys, make_keys
 from shared.errors import TrustError
-from shared.identity import Identity
+from shared.trust.identity import Identity
 
 
 @pytest.fixture

@@ -26,11 +26,13 @@ from server.course import plan_course
 from server.inspection import inspect_reply
 from server.inspection import tests_problem as scores_problem
 from server.results import write_results
-from shared.contribution import PlainContribution
-from shared.durable import read_document, write_document
+from shared.config.settings import Settings
 from shared.errors import WardroundError
-from shared.memory import Exemplar
-from shared.messages import (
+from shared.files import read_document, write_document
+from shared.model.network import Weights, initial_weights
+from shared.replay.contribution import PlainContribution
+from shared.replay.exemplar import Exemplar
+from shared.wire.messages import (
     CenterCard,
     EvaluateRequest,
     EvaluateTask,
@@ -48,8 +50,6 @@ from shared.messages import (
     unpack_header,
     unpack_train_reply,
 )
-from shared.network import Weights, initial_weights
-from shared.settings import Settings
 from tests import test_cli, test_volumes
 from tests.conftest import ROOT
 from tests.fakes import FakeGrid

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.canonical import canonical
 from shared.errors import SealError
-from shared.manifest import Manifest, SealedContribution, overhead, verify
+from shared.replay.manifest import Manifest, SealedContribution, overhead, verify
+from shared.trust.canonical_json import canonical
 from tests.sealed import EXEMPLARS, KARO, MILAN, NOW, PSEUDONYMS, VISIT, contribution, resigned
 
 SEALED = contribution()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from shared.errors import MessageError
-from shared.memory import PACKED, Exemplar, Provenance, ReplayMemory, center_budget
+from shared.replay.exemplar import PACKED, Exemplar, Provenance, ReplayMemory, center_budget
 
 shapes = st.tuples(*[st.integers(1, 5)] * 3)
 

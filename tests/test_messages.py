@@ -14,11 +14,14 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from shared.contribution import Contribution, PlainContribution
 from shared.errors import MessageError
-from shared.manifest import SealedContribution
-from shared.memory import Exemplar
-from shared.messages import (
+from shared.metrics.scores import MeanScores, mean_scores
+from shared.model.network import Weights
+from shared.replay.contribution import Contribution, PlainContribution
+from shared.replay.exemplar import Exemplar
+from shared.replay.manifest import SealedContribution
+from shared.replay.sealing import unseal
+from shared.wire.messages import (
     CaseScore,
     CenterCard,
     EvaluateRequest,
@@ -42,9 +45,6 @@ from shared.messages import (
     unpack_train_reply,
     unpack_train_request,
 )
-from shared.network import Weights
-from shared.scores import MeanScores, mean_scores
-from shared.sealing import unseal
 from tests import sealed
 from tests.scored import SCORES, SHARES, case_score
 

@@ -7,7 +7,7 @@ import pytest
 from flwr.app import Error
 
 from shared.errors import CenterError
-from shared.messages import TrainRequest, unpack_train_request
+from shared.wire.messages import TrainRequest, unpack_train_request
 from tests.joined import CENTERS, NODES, Study, Wire
 
 METHODS = ("lwf", "ewc", "fedavg")

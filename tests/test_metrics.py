@@ -15,7 +15,7 @@ from monai.metrics.meandice import DiceMetric
 from numpy.typing import NDArray
 
 from client.metrics import score
-from shared.scores import Scores
+from shared.metrics.scores import Scores
 from tests.oracles.blobs import SEEDS, make_pair
 from tests.scored import SCORES, SHARES
 

@@ -9,9 +9,9 @@ import pytest
 
 from scenarios.going_on import HowLaunched
 from scenarios.model_card import model_card
-from shared.model_file import open_model
-from shared.scores import Scores, mean_scores
-from shared.settings import CIRCUMSTANCES, Settings
+from shared.config.settings import CIRCUMSTANCES, Settings
+from shared.metrics.scores import Scores, mean_scores
+from shared.model.model_file import open_model
 from tests.scored import case_score
 from tests.test_results import DICE, ORDER, of_method, written
 

@@ -8,11 +8,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from shared.config.settings import Settings
 from shared.errors import ResultsError
-from shared.model_file import model_bytes, open_model
-from shared.network import METADATA, Inference, initial_weights, load_model, save_model
-from shared.places import MODEL
-from shared.settings import Settings
+from shared.model.model_file import model_bytes, open_model
+from shared.model.network import METADATA, Inference, initial_weights, load_model, save_model
+from shared.paths import MODEL
 
 
 @pytest.fixture

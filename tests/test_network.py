@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
+from shared.config.settings import NetworkSettings
 from shared.errors import ResultsError
-from shared.network import (
+from shared.model.network import (
     METADATA,
     PRIOR,
     LesionNet,
@@ -24,7 +25,6 @@ from shared.network import (
     save_model,
     soft_segmentation,
 )
-from shared.settings import NetworkSettings
 
 SIGMOID = NetworkSettings(features=2, activation="sigmoid")
 RELU = NetworkSettings(features=2, activation="normalised-relu")

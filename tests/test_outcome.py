@@ -8,7 +8,7 @@ import pytest
 
 from scenarios.outcome import describe
 from shared.errors import ResultsError
-from shared.run_results import read_results
+from shared.results import read_results
 
 
 def results(**changes: Any) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from server.course import plan_course
 from server.inspection import inspect_reply
 from server.journal import Journal
 from server.results import write_results
-from shared.durable import read_document, write_document
+from shared.config.settings import Settings
 from shared.errors import DamagedError, SettingsError, WardroundError
-from shared.memory import PACKED, Exemplar
-from shared.messages import unpack_train_reply
-from shared.places import check_fresh
-from shared.run_results import read_results
-from shared.settings import Settings
+from shared.files import read_document, write_document
+from shared.paths import check_fresh
+from shared.replay.exemplar import PACKED, Exemplar
+from shared.results import read_results
+from shared.wire.messages import unpack_train_reply
 from tests import test_going_on
 from tests.test_going_on import extension
 from tests.test_malformed import (
@@ -143,7 +143,7 @@ def test_settings_of_a_resumed_run_run_again(folder):
 def test_checkpoint_of_another_version(tmp_path, run_config):
     from client.state import visit_state
     from client.trainer import train
-    from shared.settings import Settings
+    from shared.config.settings import Settings
     from tests.test_state import CPU, plan_of, request_of
 
     s = Settings.from_run_config(run_config | {"features": 2, "batch-size": 2, "steps": 3})

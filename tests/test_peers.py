@@ -4,7 +4,7 @@ import pytest
 
 from client.peers import Peers
 from shared.errors import TrustError
-from shared.identity import Keys
+from shared.trust.identity import Keys
 
 MILAN, KARO = Keys.generate("milan").identity, Keys.generate("karo").identity
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from shared.config.settings import RunSettings, Settings
 from shared.errors import ResultsError
-from shared.places import cache_folder, results_folder, writable_folder
-from shared.settings import RunSettings, Settings
+from shared.paths import cache_folder, results_folder, writable_folder
 
 
 @pytest.fixture

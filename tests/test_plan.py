@@ -7,8 +7,8 @@ from typing import get_args
 import pytest
 
 from scenarios.plan import app_folder, default_run_config, load_settings
+from shared.config.settings import Method, Settings
 from shared.errors import SettingsError
-from shared.settings import Method, Settings
 from tests.conftest import ROOT
 
 SCENARIOS = sorted((ROOT / "scenarios").glob("*.toml"))

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.durable import locked, private_folder, write_whole
 from shared.errors import RecordError
+from shared.files import locked, private_folder, write_whole
 
 
 def test_a_file_is_replaced_whole_and_for_its_owner_alone(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from scenarios.realism import Judged, Realism, judge, line_of, means_of
 from shared.errors import DataError
-from shared.scores import Scores
+from shared.metrics.scores import Scores
 from tests.datasets import grid, patient, write_dataset, write_image
 from tests.test_cli import call
 from tests.test_segmentation import bright

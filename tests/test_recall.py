@@ -5,8 +5,8 @@ import pytest
 
 from client.recall import MOST, recall
 from client.visit import recalled
-from shared.memory import Exemplar, ReplayMemory
-from shared.messages import TrainTask
+from shared.replay.exemplar import Exemplar, ReplayMemory
+from shared.wire.messages import TrainTask
 from tests.conftest import Configured
 
 

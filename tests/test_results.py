@@ -13,13 +13,13 @@ import torch
 from server.course import plan_course
 from server.journal import Journal
 from server.results import summarise, versions, write_results
-from shared.archive import Moved, Transit
-from shared.contribution import PlainContribution
+from shared.config.settings import Settings
 from shared.errors import ResultsError
-from shared.memory import Exemplar
-from shared.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest, TrainTask
-from shared.network import initial_weights, load_model
-from shared.settings import Settings
+from shared.model.network import initial_weights, load_model
+from shared.replay.contribution import PlainContribution
+from shared.replay.exemplar import Exemplar
+from shared.stage_archive import Moved, Transit
+from shared.wire.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest, TrainTask
 from tests.scored import SCORES, case_score
 
 ORDER = ("ucsf", "amu", "milan")

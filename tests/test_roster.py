@@ -11,10 +11,10 @@ from flwr.proto.node_pb2 import NodeInfo
 
 from server import dispatch
 from server.roster import Roster, call_roll
-from shared.code import code_fingerprint
+from shared.config.settings import RunSettings, Settings
 from shared.errors import CenterError
-from shared.messages import CenterCard, RollCall, pack_header, pack_refusal
-from shared.settings import RunSettings, Settings
+from shared.wire.code_fingerprint import code_fingerprint
+from shared.wire.messages import CenterCard, RollCall, pack_header, pack_refusal
 from tests.fakes import FakeGrid
 
 WAIT = 10.0

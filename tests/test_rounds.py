@@ -13,8 +13,8 @@ from flwr.app import Error, Message, RecordDict
 from server.journal import Journal
 from server.rounds import figures_together
 from shared.errors import CenterError
-from shared.messages import TrainFigures, TrainRequest, pack_refusal
-from shared.network import Weights
+from shared.model.network import Weights
+from shared.wire.messages import TrainFigures, TrainRequest, pack_refusal
 from tests.fakes import FakeGrid
 from tests.test_strategy import CENTERS, DICE, NODES, Journey, Setup, Train, hospitals, journey, same, trained
 

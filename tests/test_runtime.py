@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from scenarios.superlink import CONNECTION, superlink
-from shared.network import load_model
+from shared.model.network import load_model
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.runtime, pytest.mark.timeout(240)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from client.sampler import PatchSampler, Recalled, Recipe, Source
 from client.volumes import Volume
-from shared.memory import Exemplar
+from shared.replay.exemplar import Exemplar
 
 CPU = torch.device("cpu")
 

@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel
 
-from shared.scores import mean_scores
+from shared.metrics.scores import mean_scores
 
 
 class Case(BaseModel):

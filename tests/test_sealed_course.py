@@ -9,12 +9,12 @@ from flwr.app import Error
 from client.app import app
 from server.journal import Journal
 from shared.clock import utc_now as now
-from shared.contribution import PlainContribution
 from shared.errors import CenterError, SettingsError
-from shared.manifest import SealedContribution
-from shared.memory import Exemplar
-from shared.messages import TrainRequest, unpack_train_request
-from shared.sealing import unseal
+from shared.replay.contribution import PlainContribution
+from shared.replay.exemplar import Exemplar
+from shared.replay.manifest import SealedContribution
+from shared.replay.sealing import unseal
+from shared.wire.messages import TrainRequest, unpack_train_request
 from tests.joined import CENTERS, NODES, SUBJECTS, Study, Wire, bytes_below
 
 

@@ -11,12 +11,15 @@ from flwr.app import Message, RecordDict
 from flwr.common.serde import recorddict_to_proto
 
 from shared.clock import Clock, utc_now
-from shared.contribution import Contribution, PlainContribution
+from shared.config.settings import Settings
 from shared.errors import CenterError, SettingsError
-from shared.identity import Keys
-from shared.manifest import SealedContribution, Visit
-from shared.memory import Exemplar
-from shared.messages import (
+from shared.model.network import initial_weights
+from shared.replay.contribution import Contribution, PlainContribution
+from shared.replay.exemplar import Exemplar
+from shared.replay.manifest import SealedContribution, Visit
+from shared.replay.sealing import Terms, seal
+from shared.trust.identity import Keys
+from shared.wire.messages import (
     Refused,
     TrainReply,
     TrainRequest,
@@ -24,9 +27,6 @@ from shared.messages import (
     pack_train_request,
     unpack_train_reply,
 )
-from shared.network import initial_weights
-from shared.sealing import Terms, seal
-from shared.settings import Settings
 from tests.joined import CENTERS, NODES, SUBJECTS, Study, Wire, later
 from tests.sealed import resigned
 

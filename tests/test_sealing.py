@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from client.peers import Peers
-from shared import sealing
-from shared.canonical import canonical
 from shared.errors import SealError, TrustError
-from shared.identity import Keys
-from shared.manifest import NONCE_BYTES, WRAPPED_KEY_BYTES, Manifest, SealedContribution, Visit, overhead
-from shared.memory import Exemplar
-from shared.sealing import Terms, reseal, seal, unseal, unseal_memory
+from shared.replay import sealing
+from shared.replay.exemplar import Exemplar
+from shared.replay.manifest import NONCE_BYTES, WRAPPED_KEY_BYTES, Manifest, SealedContribution, Visit, overhead
+from shared.replay.sealing import Terms, reseal, seal, unseal, unseal_memory
+from shared.trust.canonical_json import canonical
+from shared.trust.identity import Keys
 from tests.sealed import (
     EXEMPLARS,
     KARO,

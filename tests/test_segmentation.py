@@ -17,8 +17,8 @@ from torch import Tensor
 from client.lesions import find_lesions
 from scenarios.segmentation import SUMMARY, Job, Segmented, add_to_summary, plan_jobs, segment_image
 from shared.errors import DataError, SettingsError
-from shared.model_file import Model
-from shared.network import Inference
+from shared.model.model_file import Model
+from shared.model.network import Inference
 from tests.datasets import grid, patient, write_image
 from tests.test_cli import call
 from tests.test_skull import FLAIR, head

@@ -9,8 +9,8 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from shared.config.settings import Method, Settings
 from shared.errors import SettingsError
-from shared.settings import Method, Settings
 from tests.conftest import ROOT
 
 KEYS = Settings.keys()

@@ -7,7 +7,7 @@ import pytest
 from client.layouts import Layout
 from client.site import Site
 from shared.errors import SettingsError, TrustError, WardroundError
-from shared.identity import Keys
+from shared.trust.identity import Keys
 
 BWH = Keys.generate("bwh").identity
 

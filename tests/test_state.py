@@ -16,10 +16,10 @@ import torch
 from client.state import KEPT_DAYS, VisitState, forget_visit, visit_state
 from client.trainer import Plan, Progress, Trained, plan_stage, train
 from client.visit import HOLDS
-from shared.contribution import PlainContribution
-from shared.durable import read_document, write_document
-from shared.messages import EvaluateTask, Retention, TrainReply, TrainRequest, TrainTask
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.files import read_document, write_document
+from shared.replay.contribution import PlainContribution
+from shared.wire.messages import EvaluateTask, Retention, TrainReply, TrainRequest, TrainTask
 from tests.conftest import ROOT, Configured
 from tests.test_results import crop, figures_of
 from tests.test_trainer import CPU, same, sources, weights
@@ -418,7 +418,7 @@ HOLD = """
 import sys
 from pathlib import Path
 from client.state import visit_state
-from shared.settings import Settings
+from shared.config.settings import Settings
 from scenarios.plan import load_settings
 from tests.test_state import reply_of, request_of
 

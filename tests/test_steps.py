@@ -5,9 +5,9 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from client.steps import loss_of
+from shared.config.settings import Loss, NetworkSettings, RunConfig, Settings
 from shared.errors import SettingsError
-from shared.network import LesionNet
-from shared.settings import Loss, NetworkSettings, RunConfig, Settings
+from shared.model.network import LesionNet
 
 
 @pytest.fixture

@@ -19,10 +19,12 @@ from server.journal import Journal
 from server.roster import Roster
 from server.strategy import Visits
 from server.tracking import OFF, Tracking
-from shared.contribution import PlainContribution
+from shared.config.settings import Method, Settings
 from shared.errors import CenterError
-from shared.memory import Exemplar, center_budget
-from shared.messages import (
+from shared.model.network import Weights, initial_weights, is_encoder
+from shared.replay.contribution import PlainContribution
+from shared.replay.exemplar import Exemplar, center_budget
+from shared.wire.messages import (
     CenterCard,
     EvaluateRequest,
     TestFigures,
@@ -36,8 +38,6 @@ from shared.messages import (
     unpack_evaluate_request,
     unpack_train_request,
 )
-from shared.network import Weights, initial_weights, is_encoder
-from shared.settings import Method, Settings
 from tests.fakes import FakeGrid
 from tests.scored import case_score
 

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.study_plan import StudyPlan, Wish, new_plan, random_orders, read_orders
+from shared.config.settings import Settings
 from shared.errors import ResultsError, SettingsError
-from shared.settings import Settings
 from tests.conftest import ROOT
 
 SMOKE = ROOT / "scenarios" / "smoke.toml"

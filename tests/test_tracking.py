@@ -16,9 +16,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from server.journal import Journal
 from server.results import summarise
 from server.tracking import SINKS, Tracking, check_tracking, seen_centers, stage_figures, tracked
+from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.errors import CenterError, SettingsError
-from shared.run_results import read_results
-from shared.settings import CIRCUMSTANCES, Settings
+from shared.results import read_results
 from tests.conftest import ROOT, Configured
 from tests.test_rounds import rounds
 from tests.test_strategy import CENTERS, DICE, NODES, Journey, Setup, journey

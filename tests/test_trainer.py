@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from client.sampler import PatchSampler, Source
 from client.trainer import Plan, Progress, Trained, _scheduler, choose_device, plan_stage, train
 from client.volumes import Volume
+from shared.config.settings import Settings
 from shared.errors import TrainingError
-from shared.network import LesionNet, Weights, initial_weights
-from shared.settings import Settings
+from shared.model.network import LesionNet, Weights, initial_weights
 from tests.conftest import Configured
 
 CPU = torch.device("cpu")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from shared.transfer import (
+from shared.metrics.transfer import (
     FloatArray,
     accuracy,
     backward_transfer,

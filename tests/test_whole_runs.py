@@ -16,9 +16,9 @@ import server.app
 from client.app import app as client
 from scenarios.going_on import Continuation, HowLaunched, plan_evaluation, plan_extension, plan_resume
 from server.journal import Journal
+from shared.config.settings import Settings
 from shared.errors import CenterError, ResultsError, SettingsError
-from shared.places import LOCK
-from shared.settings import Settings
+from shared.paths import LOCK
 from tests.fakes import FakeGrid
 
 CENTERS = ("milan", "ucsf", "amu")

@@ -8,7 +8,7 @@ from flwr.app import Error
 
 from server.journal import Journal
 from shared.errors import CenterError
-from shared.messages import TrainRequest, unpack_train_request
+from shared.wire.messages import TrainRequest, unpack_train_request
 from tests.joined import NODES, SUBJECTS, Study, Wire, bytes_below
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from scenarios.bench.conditions import Conditions
 from scenarios.bench.patients import Bedside
 from scenarios.bench.stage import StageTime, do_stage, made_up_memory
-from shared.network import initial_weights
+from shared.model.network import initial_weights
 
 CENTERS, EXEMPLARS = 7, 20
 """The memory of the paper's last stage."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from scenarios.plan import Value, default_run_config
-from shared.settings import Settings
+from shared.config.settings import Settings
 
 QUICK: Mapping[str, Value] = {
     "centers": "milan,ucsf,amu",

@@ -18,8 +18,8 @@ from scenarios.bench.paper_data import paper_loader
 from scenarios.bench.patients import Bedside
 from scenarios.bench.turns import Turns, by_turns, timed
 from scenarios.study_jobs import cores_here
-from shared.network import initial_weights, network_with
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.model.network import initial_weights, network_with
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 

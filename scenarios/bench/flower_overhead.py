@@ -17,9 +17,9 @@ from scenarios.bench.patients import Bedside, hushed
 from scenarios.bench.turns import Turns, by_turns, timed
 from scenarios.bench.whole_run import WholeRun, run_whole
 from scenarios.study_jobs import cores_here
-from shared.network import initial_weights
+from shared.config.settings import Settings
+from shared.model.network import initial_weights
 from shared.seeds import derive_seed
-from shared.settings import Settings
 
 Matrix = list[list[float | None]]
 

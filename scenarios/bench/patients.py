@@ -15,8 +15,8 @@ from client.node import simulated_site
 from client.site import Site
 from client.volumes import Volume
 from scenarios.hospitals import prepare_hospitals
-from shared.places import cache_folder
-from shared.settings import Settings
+from shared.config.settings import Settings
+from shared.paths import cache_folder
 
 
 @dataclass(frozen=True)

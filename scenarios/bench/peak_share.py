@@ -12,7 +12,7 @@ from client.steps import loss_of, scores_of
 from client.trainer import choose_device
 from scenarios.bench.conditions import Conditions
 from scenarios.bench.turns import by_turns, timed
-from shared.network import LesionNet, initial_weights, network_with
+from shared.model.network import LesionNet, initial_weights, network_with
 
 
 class _Size(NamedTuple):

@@ -11,12 +11,12 @@ from client.answers import train_here
 from client.cases import Case
 from client.volumes import Volume, pad_to
 from scenarios.bench.patients import Bedside, hushed
-from shared.contribution import Contribution, PlainContribution
-from shared.memory import Exemplar, center_budget
-from shared.messages import TrainRequest, TrainTask, pack_train_request, unpack_train_reply
-from shared.network import Weights
+from shared.config.settings import Settings
+from shared.model.network import Weights
+from shared.replay.contribution import Contribution, PlainContribution
+from shared.replay.exemplar import Exemplar, center_budget
 from shared.seeds import generator
-from shared.settings import Settings
+from shared.wire.messages import TrainRequest, TrainTask, pack_train_request, unpack_train_reply
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from scenarios.bench.conditions import Conditions
 from scenarios.bench.patients import Bedside
 from scenarios.bench.stage import do_stage, made_up_memory
 from scenarios.bench.turns import Turns, by_turns
-from shared.contribution import PlainContribution
-from shared.network import initial_weights
+from shared.model.network import initial_weights
+from shared.replay.contribution import PlainContribution
 
 FEW, MANY, EXEMPLARS = 1, 63, 20
 """Centers before the second stage, and before the sixty-fourth; exemplars of each."""

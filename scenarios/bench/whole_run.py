@@ -11,9 +11,9 @@ from typing import Any
 
 from scenarios.launcher import toml_lines
 from scenarios.watching import watched
+from shared.config.settings import Settings
 from shared.errors import LaunchError
-from shared.run_results import read_results
-from shared.settings import Settings
+from shared.results import read_results
 
 FIRST = "stage 1/"
 """Begins the line that a run says when it sends the first train message."""

@@ -1,10 +1,10 @@
-"""Bytes of an exemplar by how its image and label are packed: what shared/memory.py does, and what it might.
+"""Bytes of an exemplar by how its image and label are packed: what shared/replay/exemplar.py does, and what it might.
 
     python -m tests.oracles.exemplar_encodings BIDS-FOLDER... [--spacing 1]
 
 cuts one crop of 96 mm from every image of the data sets as a hospital does, and prints a table: bytes a
 voxel, image and label together, and the largest error of the image in standard deviations of the brain.
-`exemplar_encodings.json` keeps the values of seven real images at 1 mm. shared/memory.py does what is
+`exemplar_encodings.json` keeps the values of seven real images at 1 mm. shared/replay/exemplar.py does what is
 here called "float16, differences" with zstd 12.
 """
 

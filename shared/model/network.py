@@ -11,9 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from shared.config.settings import NetworkSettings
 from shared.errors import MessageError, ResultsError
-from shared.instance_norm import InstanceNorm
-from shared.settings import NetworkSettings
+from shared.model.instance_norm import InstanceNorm
 
 Weights = dict[str, Tensor]
 

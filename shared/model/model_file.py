@@ -7,10 +7,10 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor
 
+from shared.config.settings import Settings
 from shared.errors import ResultsError
-from shared.network import METADATA, Described, Inference, LesionNet, load_described
-from shared.places import MODEL
-from shared.settings import Settings
+from shared.model.network import METADATA, Described, Inference, LesionNet, load_described
+from shared.paths import MODEL
 
 
 @dataclass(frozen=True)

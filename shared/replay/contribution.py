@@ -13,8 +13,8 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from shared.errors import MessageError
-from shared.manifest import Manifest, Payload, SealedContribution
-from shared.memory import Exemplar, Provenance
+from shared.replay.exemplar import Exemplar, Provenance
+from shared.replay.manifest import Manifest, Payload, SealedContribution
 
 
 class PlainManifest(BaseModel):

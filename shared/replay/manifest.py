@@ -2,7 +2,7 @@
 
 The manifest lists the exemplars, each by the SHA-256 and size of its sealed payload and its
 subject's pseudonym, and says for which visit, for whom and until when they are. Signed is
-`wardround-manifest-v1`, a zero byte, and the canonical JSON (`shared.canonical`) of the
+`wardround-manifest-v1`, a zero byte, and the canonical JSON (`shared.trust.canonical_json`) of the
 claims, with Ed25519 (RFC 8032).
 
 The signature covers the list, not the payloads. So a payload can be taken out, which the
@@ -20,9 +20,9 @@ from cryptography.exceptions import InvalidSignature
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
-from shared.canonical import CenterName, Pseudonym, RunId, Sha256, Stage, Statement, canonical
 from shared.errors import SealError, TrustError
-from shared.identity import Identity, Keys
+from shared.trust.canonical_json import CenterName, Pseudonym, RunId, Sha256, Stage, Statement, canonical
+from shared.trust.identity import Identity, Keys
 
 DOMAIN = b"wardround-manifest-v1\0"
 """Before what is signed, so that a signature on anything else is none on a manifest."""

@@ -8,15 +8,15 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from shared.durable import NEW
+from shared.config.settings import RunSettings
 from shared.errors import ResultsError
-from shared.settings import RunSettings
+from shared.files import NEW
 
 RESULTS = "results.json"
 """In a results folder: what the run found (server/results.py)."""
 
 MODEL = "model.safetensors"
-"""In a results folder: the final model (shared/model_file.py)."""
+"""In a results folder: the final model (shared/model/model_file.py)."""
 
 LAUNCH = "launch.json"
 """In a results folder: how the command line started the run."""

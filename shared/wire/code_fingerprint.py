@@ -7,7 +7,7 @@ from pathlib import Path
 PACKAGES = ("client", "shared")
 """What handles a hospital's data, and what both sides agree on."""
 
-HERE = Path(__file__).resolve().parent.parent
+HERE = Path(__file__).resolve().parent.parent.parent
 """Where the packages of the running app lie."""
 
 

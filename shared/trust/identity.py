@@ -16,8 +16,8 @@ from typing import Self
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from shared.canonical import CENTER_PATTERN
 from shared.errors import TrustError
+from shared.trust.canonical_json import CENTER_PATTERN
 
 LABEL = "wardround-key-v1"
 """Begins an identity's text, and separates its hash from any other."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from shared.errors import ResultsError
 from shared.json_file import read_results_file
-from shared.places import RESULTS
+from shared.paths import RESULTS
 
 MEND = "delete it, and 'wardround resume' writes it again"
 

@@ -18,12 +18,12 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
-from shared.contribution import Contribution, Document, assemble
-from shared.durable import NEW, file_checksum, folder_whole, read_document, write_document
+from shared.config.settings import NetworkSettings
 from shared.errors import DamagedError, MessageError
-from shared.messages import Header, TrainFigures, TrainReply, TrainRequest
-from shared.network import Weights, nbytes, save_model
-from shared.settings import NetworkSettings
+from shared.files import NEW, file_checksum, folder_whole, read_document, write_document
+from shared.model.network import Weights, nbytes, save_model
+from shared.replay.contribution import Contribution, Document, assemble
+from shared.wire.messages import Header, TrainFigures, TrainReply, TrainRequest
 
 DOCUMENT, MODEL, EXEMPLARS = "visit.json", "model.safetensors", "exemplars.safetensors"
 IMPORTANCE = "importance.safetensors"

@@ -31,8 +31,8 @@ import zstandard
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.canonical import CenterName
 from shared.errors import MessageError
+from shared.trust.canonical_json import CenterName
 
 COMPRESSION = 12
 """Zstandard's level. It takes time once, at the hospital that makes the exemplar."""

@@ -16,11 +16,11 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from shared.canonical import CenterName, Pseudonym
-from shared.contribution import Contribution, dump_documents, load_contributions
 from shared.errors import MessageError
-from shared.network import Weights
-from shared.scores import MeanScores, Scores
+from shared.metrics.scores import MeanScores, Scores
+from shared.model.network import Weights
+from shared.replay.contribution import Contribution, dump_documents, load_contributions
+from shared.trust.canonical_json import CenterName, Pseudonym
 
 PROTOCOL = 6
 """Version of this format."""
@@ -56,7 +56,7 @@ class CenterCard(Header):
     allows_unsealed: bool = False
     """Whether its policy lets exemplars travel so that the coordinator can see them."""
     identity: str = ""
-    """Its name and public keys (shared/identity.py); empty where it has made none."""
+    """Its name and public keys (shared/trust/identity.py); empty where it has made none."""
     withdrawn: Pseudonyms = ()
     """Of subjects that may no longer be handed on."""
 
@@ -67,7 +67,7 @@ class RollCall(Header):
     cards: tuple[CenterCard, ...]
     simulated: bool
     code: str
-    """Fingerprint of the code that it runs (shared/code.py)."""
+    """Fingerprint of the code that it runs (shared/wire/code_fingerprint.py)."""
 
 
 class TrainTask(Header):

@@ -20,9 +20,9 @@ from pydantic import (
     model_validator,
 )
 
-from shared.canonical import CENTER_PATTERN
+from shared.config.table import KebabTable
 from shared.errors import SettingsError
-from shared.kebab import KebabTable
+from shared.trust.canonical_json import CENTER_PATTERN
 
 RunConfig = Mapping[str, str | int | float | bool]
 

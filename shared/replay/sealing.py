@@ -26,10 +26,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from pydantic import ValidationError
 
-from shared.canonical import Statement, canonical
 from shared.errors import SealError
-from shared.identity import Identity, Keys, Pin
-from shared.manifest import (
+from shared.replay.exemplar import Exemplar, Provenance, ReplayMemory
+from shared.replay.manifest import (
     HEADER_BYTES,
     NONCE_BYTES,
     WRAPPED_KEY_BYTES,
@@ -42,7 +41,8 @@ from shared.manifest import (
     Visit,
     verify,
 )
-from shared.memory import Exemplar, Provenance, ReplayMemory
+from shared.trust.canonical_json import Statement, canonical
+from shared.trust.identity import Identity, Keys, Pin
 
 CONTENT_KEY_BYTES = 32
 DOMAIN = b"wardround-exemplar-v1\0"

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 import numpy as np
 import torch
 
+from shared.config.settings import Settings
 from shared.errors import MessageError
-from shared.memory import Exemplar
-from shared.network import Weights
-from shared.settings import Settings
+from shared.model.network import Weights
+from shared.replay.exemplar import Exemplar
 
 
 def model_problem(weights: Weights, expected: Weights, what: str = "a model") -> str:

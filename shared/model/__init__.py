@@ -1,0 +1,1 @@
+"""The network that travels: its layers, its weights, its file."""

@@ -1,0 +1,1 @@
+"""What travels between coordinator and hospitals, and what both check in it."""
