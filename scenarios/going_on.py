@@ -10,8 +10,8 @@ from pathlib import Path
 from scenarios.how_launched import HowLaunched
 from scenarios.plan import changed_settings
 from server.course import plan_course
-from server.entries import Parent
-from server.journal import FOLDER, Journal
+from server.journal.journal import FOLDER, Journal
+from server.journal.records import Parent
 from shared.config.settings import Settings
 from shared.errors import ResultsError, SettingsError
 from shared.paths import RESULTS, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder

@@ -10,12 +10,12 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from server.course import check_pool, order_of_visits, plan_course
-from server.journal import Journal
+from server.journal.journal import Journal
+from server.preflight import check_terms
 from server.results import versions, write_results
 from server.roster import Roster, call_roll
-from server.rounds import Rounds
-from server.strategy import Visits
-from server.terms import check_terms
+from server.strategy.fedavg import Rounds
+from server.strategy.sequential import Visits
 from server.tracking import check_tracking, tracked
 from shared.config.settings import Method, Settings
 from shared.errors import ResultsError, WardroundError

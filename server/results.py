@@ -13,8 +13,8 @@ from typing import Any
 from safetensors.torch import load_file
 
 from server.course import Stage
-from server.entries import Attempt, StageRecord
-from server.journal import Journal
+from server.journal.journal import Journal
+from server.journal.records import Attempt, StageRecord
 from shared.config.settings import Settings
 from shared.errors import ResultsError
 from shared.files import write_whole

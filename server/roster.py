@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from server.dispatch import Clock, Failure, exchange
+from server.exchange import Clock, Failure, exchange
 from shared.config.settings import RunSettings
 from shared.errors import CenterError, MessageError
 from shared.log import say

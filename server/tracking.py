@@ -19,7 +19,7 @@ from shared.errors import SettingsError
 from shared.log import say
 
 if TYPE_CHECKING:  # for the command line, which checks settings without any torch
-    from server.entries import StageRecord
+    from server.journal.records import StageRecord
 
 FOLDER = "tracking"
 """In a results folder."""

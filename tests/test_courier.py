@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from shared.courier import hand_on, inspect
+from server.replay import hand_on, inspect
 from shared.errors import SealError
 from tests.sealed import EXEMPLARS, KARO, NOW, PSEUDONYMS, TERMS, UCSF, VISIT, contribution, resigned
 

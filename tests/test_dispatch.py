@@ -8,7 +8,7 @@ import pytest
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from server.dispatch import Clock, Failure, Patience, exchange
+from server.exchange import Clock, Failure, Patience, exchange
 from shared.errors import CenterError
 from tests.fakes import FakeGrid
 

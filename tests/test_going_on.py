@@ -9,7 +9,7 @@ import pytest
 
 from scenarios.going_on import Continuation, HowLaunched, plan_evaluation, plan_extension, plan_resume
 from server.course import plan_course
-from server.journal import Journal
+from server.journal.journal import Journal
 from server.results import write_results
 from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.errors import ResultsError, SettingsError, WardroundError

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from server import inspection
-from server.entries import mean_dice
-from server.inspection import inspect_reply
+from server import reply_validation
+from server.journal.records import mean_dice
+from server.reply_validation import inspect_reply
 from shared.clock import utc_now
 from shared.config.settings import Settings
 from shared.errors import CenterError
@@ -139,11 +139,11 @@ def test_means_are_inspected_as_single_scores_are() -> None:
     case = case_score("a")
     mean = mean_scores([case, case.model_copy(update={"subject": "b"})])
     figures = TestFigures(center="milan", mean=mean, seconds=1.0)
-    assert inspection.tests_problem(figures, "milan", CARD) == ""
+    assert reply_validation.tests_problem(figures, "milan", CARD) == ""
     assert mean_dice(figures) == 0.5
-    assert "scores of center milan" in inspection.tests_problem(figures, "karo", CARD)
+    assert "scores of center milan" in reply_validation.tests_problem(figures, "karo", CARD)
     few = CARD.model_copy(update={"test_subjects": 1})
-    assert inspection.tests_problem(figures, "milan", few) == "scores of 2 subjects, but it has 1 to test on"
+    assert reply_validation.tests_problem(figures, "milan", few) == "scores of 2 subjects, but it has 1 to test on"
 
 
 # Sealed contributions, which can be inspected without any key

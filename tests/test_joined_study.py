@@ -13,7 +13,7 @@ from client.audit import AuditLog
 from client.keys import load_keys
 from client.pseudonyms import pseudonym, pseudonym_key
 from client.site import Site
-from server.journal import Journal
+from server.journal.journal import Journal
 from shared.clock import utc_now
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from server.course import plan_course
-from server.entries import Row
-from server.journal import Journal
+from server.journal.journal import Journal
+from server.journal.records import Row
 from server.results import versions
 from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.errors import CenterError, ResultsError, SettingsError
@@ -334,7 +334,7 @@ def test_what_an_interrupted_write_left_is_no_part_of_the_journal(tmp_path: Path
 FULL = """
 import resource, sys
 from pathlib import Path
-from server.journal import Journal
+from server.journal.journal import Journal
 from shared.stage_archive import NO_TRANSIT, Moved
 from shared.config.settings import Settings
 from tests.test_journal import scores_of, visit_of

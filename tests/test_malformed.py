@@ -23,8 +23,8 @@ from client.app import app
 from scenarios.going_on import HowLaunched
 from scenarios.plan import load_settings
 from server.course import plan_course
-from server.inspection import inspect_reply
-from server.inspection import tests_problem as scores_problem
+from server.reply_validation import inspect_reply
+from server.reply_validation import tests_problem as scores_problem
 from server.results import write_results
 from shared.config.settings import Settings
 from shared.errors import WardroundError

@@ -13,8 +13,8 @@ from scenarios.going_on import plan_resume
 from scenarios.hospitals import prepare_hospitals
 from scenarios.outcome import describe
 from server.course import plan_course
-from server.inspection import inspect_reply
-from server.journal import Journal
+from server.journal.journal import Journal
+from server.reply_validation import inspect_reply
 from server.results import write_results
 from shared.config.settings import Settings
 from shared.errors import DamagedError, SettingsError, WardroundError

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from server.course import plan_course
-from server.journal import Journal
+from server.journal.journal import Journal
 from server.results import summarise, versions, write_results
 from shared.config.settings import Settings
 from shared.errors import ResultsError

@@ -10,8 +10,8 @@ import pytest
 import torch
 from flwr.app import Error, Message, RecordDict
 
-from server.journal import Journal
-from server.rounds import figures_together
+from server.journal.journal import Journal
+from server.strategy.fedavg import figures_together
 from shared.errors import CenterError
 from shared.model.network import Weights
 from shared.wire.messages import TrainFigures, TrainRequest, pack_refusal

@@ -7,7 +7,7 @@ import pytest
 from flwr.app import Error
 
 from client.app import app
-from server.journal import Journal
+from server.journal.journal import Journal
 from shared.clock import utc_now as now
 from shared.errors import CenterError, SettingsError
 from shared.replay.contribution import PlainContribution

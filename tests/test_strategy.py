@@ -14,10 +14,10 @@ from flwr.serverapp.strategy import Result
 
 from server.app import STRATEGIES
 from server.course import Stage, plan_course
-from server.entries import StageRecord
-from server.journal import Journal
+from server.journal.journal import Journal
+from server.journal.records import StageRecord
 from server.roster import Roster
-from server.strategy import Visits
+from server.strategy.sequential import Visits
 from server.tracking import OFF, Tracking
 from shared.config.settings import Method, Settings
 from shared.errors import CenterError

@@ -13,7 +13,7 @@ from flwr.app import Error
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
-from server.journal import Journal
+from server.journal.journal import Journal
 from server.results import summarise
 from server.tracking import SINKS, Tracking, check_tracking, seen_centers, stage_figures, tracked
 from shared.config.settings import CIRCUMSTANCES, Settings

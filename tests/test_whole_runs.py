@@ -15,7 +15,7 @@ from flwr.common.constant import ErrorCode
 import server.app
 from client.app import app as client
 from scenarios.going_on import Continuation, HowLaunched, plan_evaluation, plan_extension, plan_resume
-from server.journal import Journal
+from server.journal.journal import Journal
 from shared.config.settings import Settings
 from shared.errors import CenterError, ResultsError, SettingsError
 from shared.paths import LOCK

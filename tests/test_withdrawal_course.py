@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from flwr.app import Error
 
-from server.journal import Journal
+from server.journal.journal import Journal
 from shared.errors import CenterError
 from shared.wire.messages import TrainRequest, unpack_train_request
 from tests.joined import NODES, SUBJECTS, Study, Wire, bytes_below

@@ -4,9 +4,9 @@ A sealed contribution it cannot look into: it checks what its manifest says, and
 changed; the hospitals that open it check the rest.
 """
 
+from server.replay import inspect
 from shared.clock import utc_now
 from shared.config.settings import Settings
-from shared.courier import inspect
 from shared.errors import CenterError, SealError
 from shared.model.network import Weights
 from shared.replay import manifest

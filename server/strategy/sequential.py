@@ -14,15 +14,15 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
 from server.course import Stage
-from server.dispatch import Count, Failure, Patience, exchange
-from server.entries import mean_dice
-from server.inspection import inspect_reply, tests_problem
-from server.journal import Journal
+from server.exchange import Count, Failure, Patience, exchange
+from server.journal.journal import Journal
+from server.journal.records import mean_dice
+from server.replay import hand_on
+from server.reply_validation import inspect_reply, tests_problem
 from server.roster import Roster
 from server.tracking import OFF, Tracking
 from shared.clock import utc_now
 from shared.config.settings import Settings
-from shared.courier import hand_on
 from shared.errors import CenterError, MessageError
 from shared.log import say
 from shared.model.network import Weights, carry_over, initial_weights

@@ -5,7 +5,7 @@
     journal/withdrawn.json        the subjects (pseudonyms) whose exemplars their hospitals withdrew
     journal/stage-000/            a finished training: model, exemplars, importance, figures (shared/stage_archive.py)
     journal/stage-000/row.json    the test scores that have come so far, and what is missing for good
-    journal/round-000-ucsf/       a center's part of a round of federated averaging (server/parts.py)
+    journal/round-000-ucsf/       a center's part of a round of federated averaging (server/journal/partial_round.py)
 
 Nothing random is in it: every random choice of a run follows from its seed and from what the
 choice is for (shared/seeds.py), so that a run which goes on goes on as if it had never stopped.
@@ -21,8 +21,8 @@ from typing import Any, Self
 from pydantic import ValidationError
 
 from server.course import Stage
-from server.entries import FORMAT, Attempt, Parent, Row, RunFacts, StageRecord
-from server.parts import Parts
+from server.journal.partial_round import Parts
+from server.journal.records import FORMAT, Attempt, Parent, Row, RunFacts, StageRecord
 from shared.config.settings import Settings
 from shared.errors import CenterError, DamagedError, ResultsError, SettingsError
 from shared.files import NEW, read_document, write_document

@@ -13,9 +13,9 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
 from server.course import Stage
-from server.dispatch import Count, Failure, exchange
-from server.inspection import figures_problem, inspect_reply
-from server.strategy import Visits
+from server.exchange import Count, Failure, exchange
+from server.reply_validation import figures_problem, inspect_reply
+from server.strategy.sequential import Visits
 from shared.errors import CenterError, MessageError
 from shared.log import say
 from shared.stage_archive import KeptVisit

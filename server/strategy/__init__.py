@@ -1,0 +1,1 @@
+"""How a course is worked off: stage after stage, or in rounds."""
