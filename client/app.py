@@ -1,4 +1,4 @@
-"""The hospital's Flower ClientApp: the door, behind which client/answers.py does the work.
+"""The hospital's Flower ClientApp: the door, behind which client/handlers.py does the work.
 
 Flower's simulation loads this module in the coordinator's process before it starts Ray, only to see
 that it can be loaded. So torch and MONAI, seconds of imports, come in with the first message: at the
@@ -17,21 +17,21 @@ def hospital_app(clock: Clock = utc_now) -> ClientApp:
 
     @app.query("roll_call")
     def roll_call(message: Message, context: Context) -> Message:
-        from client import answers
+        from client import handlers
 
-        return answers.answer(answers.roll_call, message, context, answers.Desk(clock))
+        return handlers.answer(handlers.roll_call, message, context, handlers.Desk(clock))
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        from client import answers
+        from client import handlers
 
-        return answers.answer(answers.train_here, message, context, answers.Desk(clock))
+        return handlers.answer(handlers.train_here, message, context, handlers.Desk(clock))
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        from client import answers
+        from client import handlers
 
-        return answers.answer(answers.evaluate_here, message, context, answers.Desk(clock))
+        return handlers.answer(handlers.evaluate_here, message, context, handlers.Desk(clock))
 
     return app
 

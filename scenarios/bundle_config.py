@@ -1,17 +1,17 @@
 """The configuration of a MONAI bundle that segments as Wardround does, in MONAI's own words.
 
-Preparation and inference are those of client/volumes.py and client/evaluation.py, spelled with MONAI's
-transforms and, where it has none, short expressions: `monai.bundle run` needs no line of Wardround. What differs
-is rounding alone, which a test measures, and that MONAI's reader trusts no affine whose voxel size is not the header's
-`pixdim`.
+Preparation and inference are those of client/data/preprocessing.py and client/evaluation/inference.py, spelled
+with MONAI's transforms and, where it has none, short expressions: `monai.bundle run` needs no line of
+Wardround. What differs is rounding alone, which a test measures, and that MONAI's reader trusts no affine whose
+voxel size is not the header's `pixdim`.
 """
 
 from importlib.metadata import version
 from typing import Any
 
-from client.evaluation import WINDOWS
-from client.findings import LESION
-from client.volumes import AIR, CLIP
+from client.data.preprocessing import AIR, CLIP
+from client.data.rules import LESION
+from client.evaluation.inference import WINDOWS
 from scenarios.segmentation import NOT_CLINICAL, STEP
 from shared.model.model_file import Model
 from shared.model.network import LEVELS, TOP_CHANNELS

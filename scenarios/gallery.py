@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from client.evaluation import segment_volume
-from client.hospital import Hospital, open_hospital
-from client.node import phantom_settings, simulated_site
-from client.trainer import choose_device
-from client.volumes import Volume
+from client.data.preprocessing import Volume
+from client.evaluation.inference import segment_volume
+from client.hospital.center import Hospital, open_hospital
+from client.hospital.node import phantom_settings, simulated_site
+from client.training.trainer import choose_device
 from phantoms import hospital_folder
 from report.evidence import runs_of, sequential_methods
 from report.looks import in_order

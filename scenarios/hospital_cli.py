@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.layouts import Layout, take_inventory
-from client.naming import CONTRASTS, counted
+from client.data.filenames import CONTRASTS, counted
+from client.data.layouts import Layout, take_inventory
 from scenarios.hospital_trust_cli import add_trust_commands, show_what_would_leave
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.paths import private_output
 
 if TYPE_CHECKING:
-    from client.cases import Inventory
-    from client.check import Checked
-    from client.checkup import Checkup
+    from client.data.inventory import Inventory
+    from client.qc.case_check import Checked
+    from client.qc.dataset_check import Checkup
 
 SOME_SET_ASIDE, NONE_USABLE = 1, 2
 """Exit codes of the check; 0 is only for data of which nothing was set aside."""
@@ -53,7 +53,7 @@ def check(
         wanted = _contrasts(contrasts)
         site = None
         if folder.suffix == ".toml":
-            from client.site import Site
+            from client.hospital.config import Site
 
             site = Site.read(folder)
             folder, layout, wanted = site.data.folder, site.data.layout, site.data.contrasts
@@ -108,7 +108,7 @@ def _follow(inventory: "Inventory", allow_empty: bool) -> "Checkup":
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from client.checkup import check_inventory
+    from client.qc.dataset_check import check_inventory
 
     console = Console()
     if not console.is_terminal:
@@ -152,8 +152,8 @@ def _line(one: "Checked") -> str:
 
 
 def _draw(checkup: "Checkup", folder: Path) -> None:
-    from client.montage import draw_montage  # matplotlib takes seconds, which --help need not wait for
-    from client.page import write_page
+    from client.qc.html_page import write_page
+    from client.qc.montage import draw_montage  # matplotlib takes seconds, which --help need not wait for
 
     draw_montage(checkup.checked, folder / MONTAGE)
     write_page(checkup, folder / PAGE, datetime.now())

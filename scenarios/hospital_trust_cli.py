@@ -10,8 +10,8 @@ from shared.clock import utc_now
 from shared.errors import PolicyError, RecordError
 
 if TYPE_CHECKING:
-    from client.chain import Entry
-    from client.site import Site
+    from client.governance.hash_chain import Entry
+    from client.hospital.config import Site
 
 CROPS = "would-leave.png"
 
@@ -30,7 +30,7 @@ def keys(site_file: File) -> None:
 
     Read the fingerprint out to the other hospitals over the telephone; give them the whole line in any way.
     """
-    from client.keys import load_keys, make_keys
+    from client.governance.keys import load_keys, make_keys
 
     site = _site(site_file)
     made = not site.keys.exists()
@@ -45,7 +45,7 @@ def audit(site_file: File) -> None:
 
     Exit code 1 where the log was changed or cut.
     """
-    from client.audit import AuditLog
+    from client.governance.audit_log import AuditLog
 
     log = AuditLog(_site(site_file).state / "audit")
     verdict = log.verify()
@@ -66,7 +66,7 @@ def withdraw(
 
     What a model has learnt from it stays in the model.
     """
-    from client.withdrawing import withdraw as withdraw_subject
+    from client.hospital.withdraw import withdraw as withdraw_subject
 
     new = withdraw_subject(_site(site_file), subject, utc_now)
     typer.echo(f"{subject} is withdrawn" if new else f"{subject} was withdrawn already")
@@ -81,7 +81,7 @@ def rehearse_here(site_file: Path, output: Path, scenario: Path | None = None) -
 
     The model trains for one step. Raises `PolicyError` where an answer would be a refusal.
     """
-    from client.rehearsal import rehearse
+    from client.dry_run import rehearse
 
     settings = load_settings(scenario, [], None).to_run_config() | {"steps": 1, "epochs": 0, "schedule": "constant"}
     told = rehearse(site_file, settings, output, utc_now)
@@ -93,19 +93,19 @@ def rehearse_here(site_file: Path, output: Path, scenario: Path | None = None) -
 
 def show_what_would_leave(site: "Site", output: Path | None) -> None:
     """The end of `wardround hospital check HOSPITAL_TOML`, with a picture of the very crops in `output`."""
-    from client.preview import preview, views
+    from client.sharing.preview import preview, views
 
     found = preview(site, load_settings(None, [], None), utc_now)
     typer.echo(f"\n{found.text}\n(by Wardround's default settings; a run may ask for fewer, or larger, crops)")
     if output is not None and found.released.exemplars:
-        from client.montage import draw_views
+        from client.qc.montage import draw_views
 
         draw_views(views(found.released.exemplars), output / CROPS)
         typer.echo(f"see {output / CROPS} for the very crops")
 
 
 def _site(path: Path) -> "Site":
-    from client.site import Site  # its readers of images take seconds, which --help need not wait for
+    from client.hospital.config import Site  # its readers of images take seconds, which --help need not wait for
 
     return Site.read(path)
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from client.layouts import find_cases
-from client.node import phantom_settings
+from client.data.layouts import find_cases
+from client.hospital.node import phantom_settings
 from phantoms import PhantomSettings, hospital_folder, make_hospital, subject_count
 from shared.config.settings import Settings
 from shared.errors import DataError

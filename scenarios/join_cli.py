@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 from filelock import FileLock, Timeout
 
-from client.layouts import Layout, detect, find_cases
-from client.naming import CONTRASTS
+from client.data.filenames import CONTRASTS
+from client.data.layouts import Layout, detect, find_cases
 from scenarios.certificates import check_authority
 from scenarios.hospital_trust_cli import rehearse_here
 from scenarios.membership import Answers, Membership, Role

@@ -1,4 +1,4 @@
-"""A hospital's own file, `hospital.toml`, as `init` writes it once and `join` wants it (client/site.py reads it).
+"""A hospital's own file, `hospital.toml`, as `init` writes it once and `join` wants it.
 
 It is a person's to read and to change, so every key has a comment, and nothing that somebody
 wrote there is ever overwritten.
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
 
-from client.layouts import Layout
-from client.naming import CONTRASTS
-from client.site import Coordinator, Site
+from client.data.filenames import CONTRASTS
+from client.data.layouts import Layout
+from client.hospital.config import Coordinator, Site
 from shared.errors import SettingsError
 
 Role = Literal["train", "evaluate", "both"]

@@ -136,7 +136,8 @@ def _performance(results: dict[str, Any]) -> str:
     if scores := _scores(results):
         parts += [
             "All scores, averaged over images, then over centers (definitions: `shared/metrics/scores.py` of "
-            "Wardround; a lesion is hit by one voxel in common, 26-connectivity; HD95 of a missed case is the image's diagonal):",
+            "Wardround; a lesion is hit by one voxel in common, 26-connectivity; HD95 of a missed case is the "
+            "image's diagonal):",
             _table(["score", "mean"], scores),
         ]
     if missing := results["missing"]:

@@ -1,7 +1,7 @@
 """The key pair by which a hospital's node shows who it is to the SuperLink.
 
 ECDSA on P-384 in OpenSSH's format, which is what Flower reads. It lets a node in, and nothing
-else: exemplars are sealed and signed with the hospital's other keys (client/keys.py).
+else: exemplars are sealed and signed with the hospital's other keys (client/governance/keys.py).
 """
 
 import base64

@@ -6,8 +6,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from client.montage import GOOD, PAPER, drawable, mark_sides, plain, png, show_slice
-from client.slices import Slice, View
+from client.qc.montage import GOOD, PAPER, drawable, mark_sides, plain, png, show_slice
+from client.qc.slices import Slice, View
 
 FAINT = "#9a9a9a"
 

@@ -2,7 +2,8 @@
 
 A network that was trained on simulated hospitals alone, and is applied to real ones as it is, says what those
 simulations are worth (Billot et al., Medical Image Analysis 86:102789, 2023, judge theirs in this way). Images
-are prepared as for training and segmenting (client/volumes.py), and scored as in a run (client/metrics.py).
+are prepared as for training and segmenting (client/data/preprocessing.py), and scored as in a run
+(client/evaluation/metrics.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +14,12 @@ from typing import Any
 
 import torch
 
-from client.cases import Case
-from client.evaluation import compare, segment_volume
-from client.layouts import take_inventory
-from client.naming import CONTRASTS, counted, stem
-from client.skull import is_whole_head
-from client.volumes import prepare, read_volume
+from client.data.filenames import CONTRASTS, counted, stem
+from client.data.inventory import Case
+from client.data.layouts import take_inventory
+from client.data.preprocessing import prepare, read_volume
+from client.evaluation.inference import compare, segment_volume
+from client.qc.skull_stripping import is_whole_head
 from shared.errors import DataError
 from shared.metrics.scores import Scores
 from shared.model.model_file import Model

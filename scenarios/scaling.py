@@ -15,8 +15,8 @@ import numpy as np
 import typer
 from pydantic import BaseModel, ConfigDict
 
-from client.hospital import open_hospital
-from client.node import simulated_site
+from client.hospital.center import open_hospital
+from client.hospital.node import simulated_site
 from scenarios.plan import load_settings
 from scenarios.watching import watch
 from shared.config.settings import Settings

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.evaluation import segment
-from client.findings import LESION
-from client.lesions import Lesion, find_lesions, lesion_ml
-from client.naming import CONTRASTS, SUFFIXES, contrast_of, stem
-from client.skull import is_whole_head
-from client.slices import View, slices_of
-from client.volumes import FloatArray, prepare_image, read_volume
+from client.data.filenames import CONTRASTS, SUFFIXES, contrast_of, stem
+from client.data.lesions import Lesion, find_lesions, lesion_ml
+from client.data.preprocessing import FloatArray, prepare_image, read_volume
+from client.data.rules import LESION
+from client.evaluation.inference import segment
+from client.qc.skull_stripping import is_whole_head
+from client.qc.slices import View, slices_of
 from shared.errors import DataError, ResultsError, SettingsError
 from shared.files import write_whole
 from shared.model.model_file import Model

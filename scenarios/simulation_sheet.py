@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from client.layouts import find_cases
-from client.lesions import lesion_count, lesion_ml
-from client.montage import draw_views
-from client.naming import CONTRASTS, counted
-from client.slices import slices_of
-from client.volumes import read_volume
+from client.data.filenames import CONTRASTS, counted
+from client.data.layouts import find_cases
+from client.data.lesions import lesion_count, lesion_ml
+from client.data.preprocessing import read_volume
+from client.qc.montage import draw_views
+from client.qc.slices import slices_of
 
 SHOWN = 12
 """Subjects on a sheet at most."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 
-from client.node import phantom_settings
+from client.hospital.node import phantom_settings
 from phantoms import make_hospital
 from scenarios.plan import load_settings
 from scenarios.proxy import Proxy

@@ -12,14 +12,14 @@ from flwr.proto.node_pb2 import NodeInfo
 
 import server.app
 from client.app import hospital_app
-from client.audit import AuditLog
-from client.chain import Entry
-from client.keys import make_keys
-from client.peers import Peers
-from client.pseudonyms import pseudonym, pseudonym_key
-from client.site import Site
-from client.withdrawals import Withdrawals
-from client.withdrawing import withdraw
+from client.governance.audit_log import AuditLog
+from client.governance.hash_chain import Entry
+from client.governance.keys import make_keys
+from client.governance.pinned_keys import Peers
+from client.governance.pseudonyms import pseudonym, pseudonym_key
+from client.governance.withdrawals import Withdrawals
+from client.hospital.config import Site
+from client.hospital.withdraw import withdraw
 from shared.clock import Clock, utc_now
 from shared.results import read_results
 from shared.trust.identity import Keys, Pin

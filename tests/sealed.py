@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
-from client.peers import Peers
+from client.governance.pinned_keys import Peers
 from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import Claims, Manifest, SealedContribution, Visit
 from shared.replay.sealing import Terms, seal

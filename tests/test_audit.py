@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from client.audit import AuditLog
-from client.chain import Facts, Head
+from client.governance.audit_log import AuditLog
+from client.governance.hash_chain import Facts, Head
 from shared.errors import RecordError
 from shared.files import locked
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from client.volumes import Volume
+from client.data.preprocessing import Volume
 from scenarios.bench.catalogue import FIGURES, choose
 from scenarios.bench.compute_share import ComputeShare, measure_compute_share
 from scenarios.bench.conditions import Conditions, Measured

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from client.bids import LABEL_NAMES, find_cases
+from client.data.bids import LABEL_NAMES, find_cases
 from shared.errors import DataError
 
 BOTH = ("FLAIR", "T2w")

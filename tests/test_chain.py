@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from client.chain import Entry, Facts, Head, examine, parse
+from client.governance.hash_chain import Entry, Facts, Head, examine, parse
 
 
 def written(count: int) -> tuple[list[bytes], Head]:

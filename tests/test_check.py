@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import client.check
-from client.cases import Case
-from client.check import check_case
-from client.volumes import prepare
+import client.qc.case_check
+from client.data.inventory import Case
+from client.data.preprocessing import prepare
+from client.qc.case_check import check_case
 from shared.errors import DataError
 from tests.datasets import grid, patient, write_case
 
@@ -67,7 +67,7 @@ def test_nothing_that_goes_wrong_stops_the_check(tmp_path: Path, monkeypatch: py
     def fail(*_: object) -> bool:
         raise MemoryError("too large")
 
-    monkeypatch.setattr(client.check, "is_whole_head", fail)
+    monkeypatch.setattr(client.qc.case_check, "is_whole_head", fail)
     (finding,) = check_case(write_case(tmp_path, IMAGE, LABEL, AFFINE)).findings
     assert finding.code == "unexpected" and "MemoryError: too large" in finding.text
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from client.checkup import Checkup, Verdict, check_inventory, number
-from client.layouts import take_inventory
+from client.data.layouts import take_inventory
+from client.qc.dataset_check import Checkup, Verdict, check_inventory, number
 from tests.datasets import grid, patient, write_dataset, write_image
 
 

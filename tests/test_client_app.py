@@ -16,8 +16,8 @@ from flwr.app import Message, RecordDict
 from flwr.common.serde import recorddict_to_proto
 
 from client.app import app
-from client.bids import find_cases
-from client.hospital import split
+from client.data.bids import find_cases
+from client.hospital.center import split
 from shared.config.settings import Settings
 from shared.model.network import Weights, initial_weights
 from shared.replay.contribution import Contribution, PlainContribution

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from client.consent import read_consent
+from client.governance.consent import read_consent
 from shared.errors import DataError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from client.consolidation import (
+from client.training.methods.ewc import (
     BATCHES,
     Consolidation,
     consolidation,
@@ -14,8 +14,8 @@ from client.consolidation import (
     mean_squared_gradients,
     updated_importance,
 )
-from client.sampler import Recipe, Source
-from client.trainer import plan_stage, train
+from client.training.sampler import Recipe, Source
+from client.training.trainer import plan_stage, train
 from shared.config.settings import Settings
 from shared.model.network import Weights, initial_weights, network_with
 from shared.wire.messages import TrainRequest, TrainTask

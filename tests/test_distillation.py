@@ -10,8 +10,8 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from monai.losses.dice import DiceLoss
 
-from client.distillation import Distillation, distance, distillation
-from client.steps import scores_of
+from client.training.losses import scores_of
+from client.training.methods.lwf import Distillation, distance, distillation
 from shared.config.settings import Settings
 from shared.model.network import initial_weights, network_with
 from shared.wire.messages import TrainRequest, TrainTask

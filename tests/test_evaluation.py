@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from client.evaluation import evaluate, segment
-from client.volumes import Volume, prepare
+from client.data.preprocessing import Volume, prepare
+from client.evaluation.inference import evaluate, segment
 from shared.config.settings import Settings
 from shared.model.network import initial_weights
 from tests.datasets import grid, patient, write_case
@@ -124,7 +124,7 @@ def test_what_goes_wrong_in_a_comparison_is_raised(
     def fail(*_: Any) -> None:
         raise ArithmeticError("no score")
 
-    monkeypatch.setattr("client.evaluation.score", fail)
+    monkeypatch.setattr("client.evaluation.inference.score", fail)
     options = Settings.from_run_config(run_config)
     with pytest.raises(ArithmeticError, match="no score"):
         evaluate(initial_weights(options.network, 0), volumes, options, CPU)

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from client.keys import make_keys
-from client.node import phantom_settings
+from client.governance.keys import make_keys
+from client.hospital.node import phantom_settings
 from phantoms import hospital_folder
 from scenarios.plan import load_settings
 from scenarios.superlink import free_port, wait_for_health

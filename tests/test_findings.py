@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from nibabel.affines import from_matvec
 from nibabel.eulerangles import euler2mat
 
-from client.findings import (
+from client.data.rules import (
     SPACING,
     Finding,
     grid_findings,

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client.hospital import open_hospital
-from client.node import phantom_settings, simulated_site
+from client.hospital.center import open_hospital
+from client.hospital.node import phantom_settings, simulated_site
 from phantoms import hospital_folder
 from report.overlays import Examples
 from report.study import RunEntry, Study

@@ -11,10 +11,10 @@ from flwr.app import Context, RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.bids import Case, find_cases
-from client.hospital import Hospital, open_hospital, split
-from client.node import centers_here, is_simulated, prepared_folder, site_of
-from client.withdrawals import Withdrawals
+from client.data.bids import Case, find_cases
+from client.governance.withdrawals import Withdrawals
+from client.hospital.center import Hospital, open_hospital, split
+from client.hospital.node import centers_here, is_simulated, prepared_folder, site_of
 from shared.config.settings import Settings
 from shared.errors import DataError, RecordError, SettingsError
 from tests.datasets import write_dataset

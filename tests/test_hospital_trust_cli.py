@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from client.audit import AuditLog
-from client.keys import load_keys
-from client.site import Site
+from client.governance.audit_log import AuditLog
+from client.governance.keys import load_keys
+from client.hospital.config import Site
 from scenarios.cli import main
 from tests.joined import Study, bytes_below
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from client.audit import AuditLog
-from client.keys import load_keys
-from client.pseudonyms import pseudonym, pseudonym_key
-from client.site import Site
+from client.governance.audit_log import AuditLog
+from client.governance.keys import load_keys
+from client.governance.pseudonyms import pseudonym, pseudonym_key
+from client.hospital.config import Site
 from server.journal.journal import Journal
 from shared.clock import utc_now
 from shared.replay.contribution import PlainContribution

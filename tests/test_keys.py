@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from client.keys import PUBLIC, SEALING, SIGNING, load_keys, make_keys
+from client.governance.keys import PUBLIC, SEALING, SIGNING, load_keys, make_keys
 from shared.errors import TrustError
 from shared.trust.identity import Identity
 

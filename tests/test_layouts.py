@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from client import decathlon, nnunet
-from client.cases import Case
-from client.layouts import Layout, detect, find_cases, take_inventory
+from client.data import decathlon, nnunet
+from client.data.inventory import Case
+from client.data.layouts import Layout, detect, find_cases, take_inventory
 from shared.errors import DataError
 from tests.test_bids import touch
 

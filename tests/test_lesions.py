@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from client.lesions import find_lesions, lesion_count, lesion_ml
+from client.data.lesions import find_lesions, lesion_count, lesion_ml
 
 
 def test_volume_counts_fractions_of_voxels_in_ml() -> None:

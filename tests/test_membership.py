@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from flwr.common.config import parse_config_args
 
-from client.layouts import Layout
-from client.policy import Policy
+from client.data.layouts import Layout
+from client.governance.policy import Policy
 from scenarios.membership import Answers, Membership
 from scenarios.supernode import command
 from scenarios.systemd import unit_text

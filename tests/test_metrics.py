@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays
 from monai.metrics.meandice import DiceMetric
 from numpy.typing import NDArray
 
-from client.metrics import score
+from client.evaluation.metrics import score
 from shared.metrics.scores import Scores
 from tests.oracles.blobs import SEEDS, make_pair
 from tests.scored import SCORES, SHARES

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client.checkup import Checkup, check_inventory
-from client.layouts import take_inventory
-from client.montage import OUTLINE, draw_case, draw_montage, title
-from client.page import write_page
-from client.slices import slices_of
+from client.data.layouts import take_inventory
+from client.qc.dataset_check import Checkup, check_inventory
+from client.qc.html_page import write_page
+from client.qc.montage import OUTLINE, draw_case, draw_montage, title
+from client.qc.slices import slices_of
 from shared.errors import ResultsError
 from tests.datasets import grid, patient, write_dataset
 

@@ -4,7 +4,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from client.naming import contrast_of, counted, images_in, subjects_of
+from client.data.filenames import contrast_of, counted, images_in, subjects_of
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from client.findings import Finding
-from client.nifti import Nifti, read_nifti
+from client.data.nifti import Nifti, read_nifti
+from client.data.rules import Finding
 from tests.datasets import grid, patient, write_image
 
 SHAPE, AFFINE = grid((4.0, 4.0, 4.0))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from client.slices import slices_of
+from client.qc.slices import slices_of
 from scenarios.overlay import draw_overlay
 from tests.datasets import grid, patient
 

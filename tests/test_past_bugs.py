@@ -141,8 +141,8 @@ def test_settings_of_a_resumed_run_run_again(folder):
 
 
 def test_checkpoint_of_another_version(tmp_path, run_config):
-    from client.state import visit_state
-    from client.trainer import train
+    from client.training.checkpoints import visit_state
+    from client.training.trainer import train
     from shared.config.settings import Settings
     from tests.test_state import CPU, plan_of, request_of
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from client.peers import Peers
+from client.governance.pinned_keys import Peers
 from shared.errors import TrustError
 from shared.trust.identity import Keys
 

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from client.policy import Policy, Subject, check_role, report_scores, unknown_never, why_barred
+from client.governance.policy import Policy, Subject, check_role, report_scores, unknown_never, why_barred
 from shared.errors import PolicyError, SettingsError
 from shared.wire.messages import CaseScore
 from tests.scored import case_score
@@ -27,7 +27,7 @@ def test_without_a_word_nothing_but_mean_scores_leaves() -> None:
 
 
 def test_the_documented_example_is_a_policy() -> None:
-    from client import policy as module
+    from client.governance import policy as module
 
     assert module.__doc__
     example = module.__doc__.split("file:")[1].split("Without")[0]

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from client.recall import MOST, recall
-from client.visit import recalled
+from client.training.replay import MOST, recall
+from client.training.stage import recalled
 from shared.replay.exemplar import Exemplar, ReplayMemory
 from shared.wire.messages import TrainTask
 from tests.conftest import Configured

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.policy import Policy, Subject
-from client.release import Release, Request, describe, release
+from client.governance.policy import Policy, Subject
+from client.governance.release import Release, Request, describe, release
 from tests.sealed import EXEMPLARS, NOW, PSEUDONYMS, exemplar
 
 A, B, C = PSEUDONYMS

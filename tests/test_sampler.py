@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from client.sampler import PatchSampler, Recalled, Recipe, Source
-from client.volumes import Volume
+from client.data.preprocessing import Volume
+from client.training.sampler import PatchSampler, Recalled, Recipe, Source
 from shared.replay.exemplar import Exemplar
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from client.peers import Peers
+from client.governance.pinned_keys import Peers
 from shared.errors import SealError, TrustError
 from shared.replay import sealing
 from shared.replay.exemplar import Exemplar

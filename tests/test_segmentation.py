@@ -14,7 +14,7 @@ from nibabel.orientations import apply_orientation, axcodes2ornt, io_orientation
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.lesions import find_lesions
+from client.data.lesions import find_lesions
 from scenarios.segmentation import SUMMARY, Job, Segmented, add_to_summary, plan_jobs, segment_image
 from shared.errors import DataError, SettingsError
 from shared.model.model_file import Model

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from client.layouts import Layout
-from client.site import Site
+from client.data.layouts import Layout
+from client.hospital.config import Site
 from shared.errors import SettingsError, TrustError, WardroundError
 from shared.trust.identity import Keys
 

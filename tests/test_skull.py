@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from client.skull import is_whole_head, skull_share
+from client.qc.skull_stripping import is_whole_head, skull_share
 from phantoms.centers import CENTERS
 from phantoms.patients import make_patient
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from client.slices import slices_of
+from client.qc.slices import slices_of
 from tests.datasets import grid, patient
 
 SHAPE, AFFINE = grid((2.0, 2.0, 2.0))

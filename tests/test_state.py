@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import torch
 
-from client.state import KEPT_DAYS, VisitState, forget_visit, visit_state
-from client.trainer import Plan, Progress, Trained, plan_stage, train
-from client.visit import HOLDS
+from client.training.checkpoints import KEPT_DAYS, VisitState, forget_visit, visit_state
+from client.training.stage import HOLDS
+from client.training.trainer import Plan, Progress, Trained, plan_stage, train
 from shared.config.settings import Settings
 from shared.files import read_document, write_document
 from shared.replay.contribution import PlainContribution
@@ -417,7 +417,7 @@ def test_a_hospital_that_kept_nothing_has_nothing_to_forget(tmp_path: Path) -> N
 HOLD = """
 import sys
 from pathlib import Path
-from client.state import visit_state
+from client.training.checkpoints import visit_state
 from shared.config.settings import Settings
 from scenarios.plan import load_settings
 from tests.test_state import reply_of, request_of

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from client.steps import loss_of
+from client.training.losses import loss_of
 from shared.config.settings import Loss, NetworkSettings, RunConfig, Settings
 from shared.errors import SettingsError
 from shared.model.network import LesionNet

@@ -305,7 +305,7 @@ importlib.import_module(sys.argv[1])
 """
 
 
-@pytest.mark.parametrize("entry", ["server.app", "client.answers"])
+@pytest.mark.parametrize("entry", ["server.app", "client.handlers"])
 def test_mlflow_is_told_to_send_nothing_before_monai_imports_it(entry: str) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "MLFLOW_DISABLE_TELEMETRY"}
     told = subprocess.run(

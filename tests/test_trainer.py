@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from client.sampler import PatchSampler, Source
-from client.trainer import Plan, Progress, Trained, _scheduler, choose_device, plan_stage, train
-from client.volumes import Volume
+from client.data.preprocessing import Volume
+from client.training.sampler import PatchSampler, Source
+from client.training.trainer import Plan, Progress, Trained, _scheduler, choose_device, plan_stage, train
 from shared.config.settings import Settings
 from shared.errors import TrainingError
 from shared.model.network import LesionNet, Weights, initial_weights

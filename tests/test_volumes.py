@@ -14,9 +14,9 @@ import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
-from client.bids import Case, find_cases
-from client.metrics import score
-from client.volumes import CLIP, Volume, open_volume, prepare
+from client.data.bids import Case, find_cases
+from client.data.preprocessing import CLIP, Volume, open_volume, prepare
+from client.evaluation.metrics import score
 from shared.errors import DataError
 from tests.datasets import grid, patient, write_case, write_image
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from client.withdrawals import Withdrawals
+from client.governance.withdrawals import Withdrawals
 from shared.errors import RecordError
 
 NOON = datetime(2030, 5, 1, 12, 0, tzinfo=UTC)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from client.audit import AuditLog
-from client.chain import Facts
-from client.hospital import withdrawals_of
-from client.pseudonyms import pseudonym, pseudonym_key
-from client.site import Site
-from client.withdrawing import withdraw
+from client.governance.audit_log import AuditLog
+from client.governance.hash_chain import Facts
+from client.governance.pseudonyms import pseudonym, pseudonym_key
+from client.hospital.center import withdrawals_of
+from client.hospital.config import Site
+from client.hospital.withdraw import withdraw
 from shared.errors import DataError
 from tests.datasets import write_dataset
 

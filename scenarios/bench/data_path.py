@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.sampler import PatchSampler, Recipe, Source
-from client.steps import loss_of, scores_of
-from client.trainer import choose_device
-from client.volumes import Volume
+from client.data.preprocessing import Volume
+from client.training.losses import loss_of, scores_of
+from client.training.sampler import PatchSampler, Recipe, Source
+from client.training.trainer import choose_device
 from scenarios.bench.conditions import Conditions
 from scenarios.bench.paper_data import paper_loader
 from scenarios.bench.patients import Bedside

@@ -9,9 +9,9 @@ from statistics import fmean
 
 import torch
 
-from client.evaluation import evaluate
-from client.sampler import Source
-from client.trainer import choose_device, plan_stage, train
+from client.evaluation.inference import evaluate
+from client.training.sampler import Source
+from client.training.trainer import choose_device, plan_stage, train
 from scenarios.bench.conditions import Conditions
 from scenarios.bench.patients import Bedside, hushed
 from scenarios.bench.turns import Turns, by_turns, timed

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from client.visit import choose
+from client.training.stage import choose
 from scenarios.bench.conditions import Conditions
 from scenarios.bench.patients import Bedside
 

@@ -21,7 +21,7 @@ from monai.transforms.intensity.dictionary import HistogramNormalized, Normalize
 from monai.transforms.spatial.dictionary import RandFlipd, RandRotate90d
 from monai.transforms.utility.dictionary import ToTensord
 
-from client.volumes import Volume
+from client.data.preprocessing import Volume
 
 KEYS = ("image", "label")
 

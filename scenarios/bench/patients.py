@@ -8,12 +8,12 @@ from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
-from client.answers import Desk
-from client.cases import Case
-from client.hospital import Hospital, open_hospital
-from client.node import simulated_site
-from client.site import Site
-from client.volumes import Volume
+from client.data.inventory import Case
+from client.data.preprocessing import Volume
+from client.handlers import Desk
+from client.hospital.center import Hospital, open_hospital
+from client.hospital.config import Site
+from client.hospital.node import simulated_site
 from scenarios.hospitals import prepare_hospitals
 from shared.config.settings import Settings
 from shared.paths import cache_folder

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from client.steps import loss_of, scores_of
-from client.trainer import choose_device
+from client.training.losses import loss_of, scores_of
+from client.training.trainer import choose_device
 from scenarios.bench.conditions import Conditions
 from scenarios.bench.turns import by_turns, timed
 from shared.model.network import LesionNet, initial_weights, network_with

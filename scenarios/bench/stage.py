@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import numpy as np
 
-from client.answers import train_here
-from client.cases import Case
-from client.volumes import Volume, pad_to
+from client.data.inventory import Case
+from client.data.preprocessing import Volume, pad_to
+from client.handlers import train_here
 from scenarios.bench.patients import Bedside, hushed
 from shared.config.settings import Settings
 from shared.model.network import Weights

@@ -15,7 +15,7 @@ Amount = Annotated[float, Field(ge=0, le=1e12)]
 
 
 class Scores(BaseModel):
-    """How well one image was segmented, in its own grid; lesion is what is 0.5 or more (client/metrics.py).
+    """How well one image was segmented, in its own grid; lesion is what is 0.5 or more (client/evaluation/metrics.py).
 
     Every score is defined for every image, also where nothing was to find or nothing was found:
 

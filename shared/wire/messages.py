@@ -38,7 +38,7 @@ RunName = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Pseudonyms = tuple[Pseudonym, ...]
 
 Retention = Literal["none", "distillation", "consolidation"]
-"""What holds a model to what it knew when it came to a center (client/distillation.py, client/consolidation.py)."""
+"""What holds a model to what it knew when it came to a center (client/training/methods)."""
 
 
 class CenterCard(Header):

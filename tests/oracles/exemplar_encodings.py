@@ -22,9 +22,9 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from client.exemplars import crop
-from client.layouts import find_cases
-from client.volumes import open_volume
+from client.data.layouts import find_cases
+from client.data.preprocessing import open_volume
+from client.sharing.exemplar_selection import crop
 
 Image = NDArray[np.float32]
 Pack = Callable[[bytes], bytes]

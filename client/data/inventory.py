@@ -1,0 +1,58 @@
+"""What a data set holds: the cases that can be used, and what was passed over and why.
+
+Every layout (`bids.py`, `decathlon.py`, `nnunet.py`) is read into one `Inventory`, so that nothing behind it
+needs to know how a hospital names its files.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shared.errors import DataError
+
+
+@dataclass(frozen=True, order=True)
+class Case:
+    """One image with its label; a subject may have several."""
+
+    subject: str
+    """What is never divided between training and test, such as BIDS's `sub-07`. It stays in the hospital."""
+    contrast: str
+    image: Path
+    label: Path
+
+
+@dataclass(frozen=True, order=True)
+class Remark:
+    """Something about a subject's files that finding them has shown."""
+
+    subject: str
+    contrast: str
+    """Empty where it concerns no image in particular."""
+    text: str
+    """What is wrong and what to do."""
+    problem: bool
+    """Whether it keeps data out that a hospital would expect to be used."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Everything that a data folder holds in the wanted contrasts."""
+
+    layout: str
+    folder: Path
+    contrasts: tuple[str, ...]
+    cases: tuple[Case, ...]
+    """In order of subject."""
+    remarks: tuple[Remark, ...]
+    naming: str
+    """How this layout finds labels, for the message where there are none."""
+
+    def usable(self) -> list[Case]:
+        """The cases. Raises `DataError` where there is none."""
+        if not self.cases:
+            subjects = len({remark.subject for remark in self.remarks})
+            raise DataError(
+                f"data folder {self.folder} has {subjects} subjects but no {' or '.join(self.contrasts)} image "
+                f"with a lesion label: {self.naming}"
+            )
+        return list(self.cases)

@@ -1,0 +1,153 @@
+"""What can be wrong with an image and its label, each rule a function of arrays that returns what it found.
+
+A *problem* keeps a case out of training and testing; a *warning* lets it in, to be looked at. Rules are
+independent of each other where they can be, so that all that is wrong with a case is said at once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+Affine = NDArray[np.float64]
+Part = Literal["image", "label", "pair", "subject"]
+"""What a finding is about: a file, both, or a subject whose files are missing."""
+
+GRID_TOLERANCE = 1e-2
+"""By how much an entry of the label's affine may differ from the image's (mm, or mm a voxel)."""
+
+SPACING = (0.1, 20.0)
+"""mm; a voxel outside these is not one of a brain MRI, but most likely given in another unit."""
+
+THICK = 3.0
+"""mm; the thickest slices that MAGNIMS, CMSC and NAIMS recommend for MS (Wattjes et al. 2021)."""
+
+RANGE_TOLERANCE = 1e-3
+"""By how much interpolation may take a label out of [0, 1]."""
+
+LESION = 0.5
+"""A voxel counts as lesion from this value of its label on."""
+
+AIR = 0.02
+"""Voxels below this share of the image's 99.5th percentile count as air, as in `client/data/preprocessing.py`."""
+
+MUCH_IN_AIR = 0.1
+MUCH_OF_HEAD = 0.2
+"""Shares of lesion in air, and of the head in lesion, from which a label is more likely misplaced or inverted."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with a case, where, and what to do."""
+
+    code: str
+    """Its name for programs."""
+    problem: bool
+    part: Part
+    text: str
+    mend: str
+
+    def __str__(self) -> str:
+        about = {"image": "image ", "label": "label ", "pair": "image and label ", "subject": ""}
+        return f"{about[self.part]}{self.text}: {self.mend}"
+
+
+def problem(code: str, part: Part, text: str, mend: str) -> Finding:
+    """A finding that keeps the case out."""
+    return Finding(code, True, part, text, mend)
+
+
+def warning(code: str, part: Part, text: str, mend: str) -> Finding:
+    """A finding that lets the case in."""
+    return Finding(code, False, part, text, mend)
+
+
+def grid_findings(shape: tuple[int, ...], affine: Affine, oriented: bool, part: Part) -> Iterator[Finding]:
+    """Whether a grid is one 3D volume with a usable way from voxel to mm.
+
+    `oriented` says whether the header gives orientation at all.
+    """
+    if len(shape) != 3:
+        text = f"has shape {_by(shape)}, but must be one 3D volume"
+        yield problem("not-3d", part, text, "keep one volume of it, one contrast or time point a file")
+    elif min(shape) < 2:
+        yield problem("thin", part, f"has shape {_by(shape)}: a single slice", "give the whole volume")
+    if not oriented:
+        text = "has no affine: its header gives neither orientation nor position (sform and qform code 0)"
+        yield problem("affine-missing", part, text, "convert it again from DICOM")
+        return
+    if not np.isfinite(affine).all():
+        yield problem("affine-not-finite", part, "has an affine with NaN or infinity", "convert it again from DICOM")
+        return
+    voxel = np.linalg.norm(affine[:3, :3], axis=0)
+    # By direction alone, so that a small voxel is no singular one.
+    if voxel.min() == 0 or abs(np.linalg.det(affine[:3, :3] / voxel)) < 1e-3:
+        text = "has a singular affine, which gives voxels no volume"
+        yield problem("affine-singular", part, text, "convert it again from DICOM")
+    elif voxel.min() < SPACING[0] or voxel.max() > SPACING[1]:
+        text = f"has voxels of {_by(voxel)} mm, which no brain MRI has"
+        yield problem("spacing", part, text, "correct the voxel size in its header; its unit is mm")
+    elif part == "image" and voxel.max() > THICK:
+        text = f"has slices of {voxel.max():.3g} mm, in which small lesions fade"
+        yield warning("thick-slices", part, text, f"prefer images of at most {THICK:g} mm")
+
+
+def image_findings(image: Array) -> Iterator[Finding]:
+    """Whether an image's values can be trained on."""
+    if bad := int(np.count_nonzero(~np.isfinite(image))):
+        yield problem("not-finite", "image", f"holds NaN or infinity in {bad} voxels", "replace them, by 0 in air")
+    elif image.min() == image.max():
+        yield problem("constant", "image", f"holds nothing but {image.min():g}", "check how it was made")
+
+
+def label_findings(label: Array, allow_empty: bool = False) -> Iterator[Finding]:
+    """Whether a label is one of lesions in [0, 1], with lesions in it unless `allow_empty`."""
+    if bad := int(np.count_nonzero(~np.isfinite(label))):
+        yield problem("not-finite", "label", f"holds NaN or infinity in {bad} voxels", "replace them by 0")
+        return
+    low, high = float(label.min()), float(label.max())
+    if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
+        values = np.unique(label)
+        mend = "divide it by its maximum" if len(values) <= 2 or high > 100 else "set lesions to 1 and all else to 0"
+        yield problem("out-of-range", "label", f"runs from {low:g} to {high:g}, but must lie in [0, 1]", mend)
+    elif high < LESION and not allow_empty:
+        told = "is empty" if high <= RANGE_TOLERANCE else f"reaches only {high:.2g}, and {LESION:g} is lesion"
+        yield problem("empty", "label", told, "check it; --allow-empty lets in patients without lesions")
+
+
+def pair_findings(image: Array, affine: Affine, label: Array, label_affine: Affine) -> Iterator[Finding]:
+    """Whether image and label, both of finite values, lie on one grid and show one head."""
+    mend = "resample the label to the image (nearest neighbour)"
+    if label.shape != image.shape:
+        text = f"has shape {_by(label.shape)}, but its image {_by(image.shape)}"
+        yield problem("off-grid", "label", text, mend)
+        return
+    if not np.allclose(label_affine, affine, atol=GRID_TOLERANCE):
+        text = f"lies off its image's grid, by up to {_away(image.shape, affine, label_affine):.3g} mm"
+        yield problem("off-grid", "label", text, mend)
+        return
+    lesion = label >= LESION
+    if not lesion.any():
+        return
+    head = image > AIR * float(np.percentile(image, 99.5))
+    outside = np.count_nonzero(lesion & ~head) / np.count_nonzero(lesion)
+    if outside > MUCH_IN_AIR:
+        text = f"has {outside:.0%} of its lesions in air"
+        yield warning("lesion-in-air", "label", text, "look at the picture: it may be flipped or another patient's")
+    elif head.any() and (share := np.count_nonzero(lesion & head) / np.count_nonzero(head)) > MUCH_OF_HEAD:
+        text = f"covers {share:.0%} of the head"
+        yield warning("much-lesion", "label", text, "look at the picture: it may be inverted, or not of lesions")
+
+
+def _away(shape: tuple[int, ...], one: Affine, other: Affine) -> float:
+    """The greatest distance between corresponding corners of two grids, in mm."""
+    corners = np.stack(np.meshgrid(*[(0, edge - 1) for edge in shape], indexing="ij"), axis=-1).reshape(-1, 3)
+    difference = one - other
+    return float(np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
+
+
+def _by(numbers: object) -> str:
+    return " x ".join(f"{number:.4g}" for number in np.asarray(numbers).ravel()) or "0"

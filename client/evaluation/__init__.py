@@ -1,0 +1,1 @@
+"""Testing a model on a hospital's test subjects."""

@@ -1,0 +1,201 @@
+"""What a hospital answers: to the roll call, and where it is to train or to test."""
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from flwr.app import Context, Message, RecordDict
+
+from client.evaluation.inference import evaluate
+from client.governance.hash_chain import Facts
+from client.governance.policy import check_role, report_scores
+from client.hospital.center import open_hospital
+from client.hospital.config import Site
+from client.hospital.node import centers_here, is_simulated, prepared_folder, site_of
+from client.hospital.trust import open_custody
+from client.sharing.outbound import look_ahead, note_received, note_sent, open_memory, still_allowed
+from client.training.checkpoints import forget_visit, visit_state
+from client.training.stage import Place, visit
+from client.training.trainer import choose_device
+from shared.clock import Clock, utc_now
+from shared.config.settings import Settings
+from shared.errors import DataError, MessageError, SettingsError, WardroundError
+from shared.log import say
+from shared.model.network import Weights, initial_weights
+from shared.replay.exemplar import ReplayMemory
+from shared.wire.code_fingerprint import code_fingerprint
+from shared.wire.messages import (
+    CaseScore,
+    RollCall,
+    TestFigures,
+    TrainRequest,
+    check_question,
+    pack_header,
+    pack_refusal,
+    pack_train_reply,
+    unpack_evaluate_request,
+    unpack_train_request,
+)
+from shared.wire.validation import exemplars_problem, importance_problem, model_problem
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where messages are answered: by which clock, and as which hospital."""
+
+    clock: Clock = utc_now
+    find: Callable[[str, Context, Settings], Site] = site_of
+
+
+Handler = Callable[[RecordDict, Context, Desk], RecordDict]
+
+
+def answer(handler: Handler, message: Message, context: Context, desk: Desk) -> Message:
+    """Reply with what the handler returns, or with its reason where it found something wrong.
+
+    A simulation's files are the researcher's own. What a deployed hospital tells names none of
+    its files, whatever went wrong; its own log has the whole.
+    """
+    try:
+        content = handler(message.content, context, desk)
+    except WardroundError as error:
+        say(str(error))
+        content = pack_refusal(str(error) if is_simulated(context) else _outside(error))
+    except Exception as error:
+        if is_simulated(context):
+            raise
+        # Flower would send the whole traceback.
+        traceback.print_exc()
+        content = pack_refusal(f"{type(error).__name__} at the hospital; its client's log says more")
+    return Message(content, reply_to=message)
+
+
+def _outside(error: WardroundError) -> str:
+    if isinstance(error, DataError):
+        return f"the hospital's data: {error.public}; its client's log says more"
+    return error.public
+
+
+def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
+    """Say which centers are here, what they have, and what they allow."""
+    check_question(content)
+    settings = _settings(context)
+    cards = []
+    for center in centers_here(context, settings):
+        place = _place(center, context, settings, desk)
+        cards.append(place.custody.shown(place.open().card))
+        place.custody.note("sent", Facts(message="roll call"))
+    return pack_header(RollCall(cards=tuple(cards), simulated=is_simulated(context), code=code_fingerprint()))
+
+
+def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
+    """Train the visiting model on this center's data, unless an earlier message like this one had it done."""
+    settings = _settings(context)
+    request = unpack_train_request(content)
+    task = request.task
+    centers = task.pool if task.pool and is_simulated(context) else (_own(task.center, context, settings),)
+    places = [_place(center, context, settings, desk) for center in centers]
+    custody = places[0].custody
+    with custody.refusing("train request", task):
+        check_role(custody.policy, "train")
+        memory = open_memory(custody, request)
+        _inspect(request.weights, memory, settings)
+        _inspect_importance(request)
+        note_received(custody, request)
+        outlook = look_ahead(custody, task)
+        hospitals = [place.open() for place in places]
+        first = hospitals[0]
+        custody.hear_dropped(task, first.withdrawn)
+        forget_visit(first.state, task, first.center)
+        with visit_state(first.state, request, settings.training.checkpoint_seconds) as state:
+            reply = state.finished()
+            if reply is None:
+                reply = visit(request, memory, places, hospitals, settings, outlook, state)
+                state.finish(reply, settings.network)
+            else:
+                say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
+        given = still_allowed(custody, places[0].site, first, task, reply.contribution)
+        note_sent(custody, task, given, reply)
+    figures = reply.figures.model_copy(update={"withdrawn": first.card.withdrawn})
+    return pack_train_reply(replace(reply, contribution=given, figures=figures))
+
+
+def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
+    """Test the visiting model on this center's test subjects."""
+    started = time.perf_counter()
+    settings = _settings(context)
+    request = unpack_evaluate_request(content)
+    place = _place(_own(request.task.center, context, settings), context, settings, desk)
+    custody = place.custody
+    with custody.refusing("evaluate request", request.task):
+        check_role(custody.policy, "evaluate")
+        _inspect(request.weights, ReplayMemory(), settings)
+        hospital = place.open()
+        custody.hear_dropped(request.task, hospital.withdrawn)
+        forget_visit(hospital.state, request.task, hospital.center)
+        good, problems = hospital.open(hospital.test)
+        device = choose_device(settings.training.device)
+        scores = evaluate(request.weights, [volume for _, volume in good], settings, device)
+        scored = [
+            CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **score.model_dump())
+            for (case, _), score in zip(good, scores, strict=True)
+        ]
+        report = report_scores(custody.policy, scored)
+        kind = "test scores of each image" if report.cases else "mean test scores"
+        custody.note("sent", Facts(message=kind, run=request.task.run, stage=request.task.stage))
+    figures = TestFigures(
+        center=hospital.center,
+        cases=report.cases,
+        mean=None if report.cases else report.mean,
+        seconds=time.perf_counter() - started,
+        set_aside=problems,
+        withdrawn=hospital.card.withdrawn,
+    )
+    return pack_header(figures)
+
+
+def _place(center: str, context: Context, settings: Settings, desk: Desk) -> Place:
+    site = desk.find(center, context, settings)
+    custody = open_custody(site, settings, is_simulated(context), desk.clock)
+    return Place(site, custody, lambda: open_hospital(site, prepared_folder(site, context, settings), settings))
+
+
+def _inspect(weights: Weights, memory: ReplayMemory, settings: Settings) -> None:
+    """Raise `MessageError` where the coordinator sent what this run cannot have."""
+    problem = model_problem(weights, initial_weights(settings.network, 0))
+    # An exemplar is decoded when it is drawn: to decode all of them here would cost with every center before.
+    problem = problem or exemplars_problem(memory.exemplars, settings, decoding=False)
+    if not problem and memory.nbytes > settings.memory.memory_megabytes * 1e6:
+        problem = f"a replay memory of {memory.nbytes} bytes, above memory-megabytes"
+    _refuse(problem)
+
+
+def _inspect_importance(request: TrainRequest) -> None:
+    """Raise `MessageError` where the importance is not what belongs to this model at this stage."""
+    consolidates = request.task.retention == "consolidation" and request.task.stage > 0
+    _refuse(importance_problem(request.importance, request.weights if consolidates else None))
+
+
+def _refuse(problem: str) -> None:
+    if problem:
+        raise MessageError(f"the coordinator sent {problem}: refused; run the same version and settings on both sides")
+
+
+def _settings(context: Context) -> Settings:
+    run_config: dict[str, Any] = dict(context.run_config)
+    try:
+        return Settings.from_run_config(run_config)
+    except SettingsError as error:
+        if is_simulated(context):
+            raise
+        raise SettingsError(f"{error}; does the coordinator run another version of Wardround?") from None
+
+
+def _own(center: str, context: Context, settings: Settings) -> str:
+    """`center`, where it is one of this node's."""
+    here = centers_here(context, settings)
+    if center not in here:
+        raise MessageError(f"center {center} was asked for at the node of {', '.join(here) or 'no center'}")
+    return center

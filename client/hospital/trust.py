@@ -1,0 +1,142 @@
+"""What a hospital has to decide by, and to answer with, when a message comes: policy, keys, pins, audit log.
+
+A simulated hospital has throw-away keys where the run seals, pins every other center of the run,
+and keeps no audit log: nobody would read it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.governance.audit_log import AuditLog
+from client.governance.hash_chain import Facts, Kind
+from client.governance.keys import load_keys, make_keys
+from client.governance.pinned_keys import Peers
+from client.governance.policy import Policy
+from client.hospital.config import Site
+from shared.clock import Clock
+from shared.config.settings import Settings
+from shared.errors import RecordError, TrustError, WardroundError
+from shared.log import say
+from shared.trust.identity import Keys
+from shared.wire.messages import CenterCard, EvaluateTask, TrainTask
+
+EXEMPLARS, DROPPED = "exemplars", "dropped by the coordinator"
+"""Messages of the audit log by which it is searched."""
+
+
+@dataclass(frozen=True)
+class Custody:
+    """One center's policy and trust, at one moment."""
+
+    center: str
+    policy: Policy
+    peers: Peers
+    keys: Keys | None
+    """None where the hospital has made none: it can neither seal nor open."""
+    audit: AuditLog | None
+    """None in simulation."""
+    sealed: bool
+    """Whether exemplars travel sealed in this run."""
+    clock: Clock
+
+    @property
+    def simulated(self) -> bool:
+        """Whether this is a made-up hospital, where everything is allowed."""
+        return self.audit is None
+
+    def own_keys(self) -> Keys:
+        """The keys. Raises `TrustError` where the hospital has made none."""
+        if self.keys is None:
+            raise TrustError(
+                f"{self.center} has no keys: make them with `wardround hospital keys HOSPITAL_TOML`",
+                f"{self.center} has made no keys yet",
+            )
+        return self.keys
+
+    def shown(self, card: CenterCard) -> CenterCard:
+        """The card with what the coordinator needs to know of policy and keys."""
+        return card.model_copy(
+            update={
+                "role": self.policy.role,
+                "policy": str(self.policy),
+                "allows_unsealed": self.policy.allow_unsealed,
+                "identity": str(self.keys.identity) if self.keys else "",
+            }
+        )
+
+    def note(self, kind: Kind, facts: Facts) -> None:
+        """Write into the audit log. Raises `RecordError` where that cannot be done: then nothing may leave."""
+        if self.audit is not None:
+            self.audit.append(kind, facts)
+
+    @contextmanager
+    def refusing(self, message: str, task: TrainTask | EvaluateTask) -> Iterator[None]:
+        """Note in the audit log where the block refuses what it was asked."""
+        try:
+            yield
+        except WardroundError as error:
+            with suppress(RecordError):  # which may be what is being told
+                facts = Facts(message=message, run=task.run, stage=task.stage, reason=error.public)
+                self.note("refused", facts)
+            raise
+
+    def sent_before(self) -> frozenset[str]:
+        """Pseudonyms of all subjects whose exemplars ever left. Raises `RecordError`."""
+        entries = self.audit.entries() if self.audit is not None else ()
+        return frozenset(
+            subject
+            for entry in entries
+            if entry.kind == "sent" and entry.facts.message == EXEMPLARS
+            for subject in entry.facts.subjects
+        )
+
+    def hear_dropped(self, task: TrainTask | EvaluateTask, withdrawn: frozenset[str]) -> None:
+        """Note, once a run, whose exemplars of those withdrawn the coordinator says that it hands on no more."""
+        dropped = sorted(withdrawn & set(task.dropped))
+        if self.audit is None or not dropped:
+            return
+        known = {
+            subject
+            for entry in self.audit.entries()
+            if entry.facts.message == DROPPED and entry.facts.run == task.run
+            for subject in entry.facts.subjects
+        }
+        if new := tuple(subject for subject in dropped if subject not in known):
+            self.note("withdrawn", Facts(message=DROPPED, run=task.run, stage=task.stage, subjects=new))
+            say(f"{self.center}: the coordinator has dropped the exemplars of {len(new)} subjects that were withdrawn")
+
+
+def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) -> Custody:
+    """What the hospital decides by. Raises `TrustError` where its keys cannot be used."""
+    sealed = settings.memory.seals(simulated)
+    peers = site.peers
+    if not simulated:
+        keys = load_keys(site.keys) if site.keys.exists() else None
+    elif sealed:
+        keys, peers = _thrown_away(site, settings.run.centers)
+    else:
+        keys = None
+    return Custody(
+        center=site.center,
+        policy=site.policy,
+        peers=peers,
+        keys=keys,
+        audit=None if simulated else AuditLog(site.state / "audit", clock),
+        sealed=sealed,
+        clock=clock,
+    )
+
+
+def _thrown_away(site: Site, centers: tuple[str, ...]) -> tuple[Keys, Peers]:
+    """A simulated hospital's keys, and pins of all the others'."""
+    keys = {center: _made(site.state.parent / center / "keys", center, make_keys) for center in centers}
+    return keys[site.center], Peers.of({c: str(k.identity) for c, k in keys.items()}, "the simulation's state folder")
+
+
+def _made(folder: Path, center: str, make: Callable[[Path, str], Keys]) -> Keys:
+    if not folder.exists():
+        with suppress(TrustError):  # another process was first
+            return make(folder, center)
+    return load_keys(folder)

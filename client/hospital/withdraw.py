@@ -1,0 +1,37 @@
+"""Withdrawing a subject: it is used no more here, and its exemplars leave the shared memory."""
+
+from client.data.layouts import take_inventory
+from client.governance.audit_log import AuditLog
+from client.governance.hash_chain import Facts
+from client.governance.pseudonyms import pseudonym, pseudonym_key
+from client.hospital.center import withdrawals_of
+from client.hospital.config import Site
+from shared.clock import Clock
+from shared.errors import DataError
+from shared.files import private_folder
+
+
+def withdraw(site: Site, subject: str, clock: Clock) -> bool:
+    """Withdraw a subject by the name that the data folder gives it. False where it was already.
+
+    The coordinator hears of it with the next message that this hospital answers. Raises `DataError`
+    where the data have no such subject, for a misspelt one would go on being used in silence.
+    """
+    key = pseudonym_key(private_folder(site.state, "state folder"), site.center)
+    log = AuditLog(site.state / "audit", clock)
+    names = (subject, f"sub-{subject}")
+    inventory = take_inventory(site.data.folder, site.data.contrasts, site.data.layout)
+    known = {case.subject for case in inventory.cases} | {remark.subject for remark in inventory.remarks}
+    # Its images may have been deleted already.
+    shared = log.subjects("sent")
+    found = [name for name in names if name in known or pseudonym(key, name) in shared]
+    if not found:
+        raise DataError(
+            f"{site.data.folder} has no subject {subject!r}: give its name as the data folder has it, such as "
+            f"{min(known, default='sub-01')}; nobody was withdrawn"
+        )
+    hidden = pseudonym(key, found[0])
+    if not withdrawals_of(site, key).add(hidden, clock()):
+        return False
+    log.append("withdrawn", Facts(message="withdraw", subjects=(hidden,)))
+    return True

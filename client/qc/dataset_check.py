@@ -1,0 +1,208 @@
+"""Checking a hospital's whole data folder: all cases, doubles among them, a summary and a verdict."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from client.data.filenames import counted
+from client.data.inventory import Case, Inventory, Remark
+from client.data.rules import problem, warning
+from client.qc.case_check import Checked, check_case
+
+LEAST_SUBJECTS = 2
+"""One to train on, one to test on."""
+
+MOST_KINDS = 4
+"""So many different values of one kind are listed in the summary."""
+
+Progress = Callable[[int, int, Checked], None]
+
+
+class Verdict(StrEnum):
+    """How a data folder is."""
+
+    good = "good"
+    some = "some set aside"
+    none = "none usable"
+
+
+@dataclass(frozen=True, eq=False)
+class Checkup:
+    """What the check of a data folder found."""
+
+    folder: Path
+    layout: str
+    contrasts: tuple[str, ...]
+    checked: tuple[Checked, ...]
+    """Every image of the wanted contrasts, and every subject that should have one; in order of subject."""
+    notes: tuple[str, ...]
+    """What was passed over as it should be."""
+
+    @property
+    def verdict(self) -> Verdict:
+        """`good` only where nothing was set aside."""
+        good = sum(checked.ok for checked in self.checked)
+        return Verdict.none if not good else Verdict.good if good == len(self.checked) else Verdict.some
+
+    @property
+    def set_aside(self) -> tuple[Checked, ...]:
+        """What cannot be used."""
+        return tuple(checked for checked in self.checked if not checked.ok)
+
+    @property
+    def warned(self) -> int:
+        """Images that can be used but should be looked at."""
+        return sum(bool(checked.warnings) for checked in self.checked if checked.ok)
+
+    @property
+    def good_subjects(self) -> int:
+        """Subjects of whom at least one image can be used."""
+        return len({checked.subject for checked in self.checked if checked.ok})
+
+    def conclusion(self) -> str:
+        """The verdict in a sentence."""
+        images, usable = len(self.checked), len(self.checked) - len(self.set_aside)
+        whose = f"of {counted(self.good_subjects, 'subject')}"
+        lines = {
+            Verdict.good: f"all {counted(images, 'image')} {whose} can be used",
+            Verdict.some: f"{usable} of {counted(images, 'image')} can be used, {whose}; "
+            f"{len(self.set_aside)} set aside until mended",
+            Verdict.none: f"none of {counted(images, 'image')} can be used",
+        }
+        sentence = lines[self.verdict]
+        if self.warned:
+            sentence += f"; {self.warned} with a warning"
+        if 0 < self.good_subjects < LEAST_SUBJECTS:
+            sentence += f"; a center needs {LEAST_SUBJECTS} subjects, one to train on and one to test on"
+        return sentence
+
+    def summary(self) -> list[tuple[str, str]]:
+        """What the images that could be read are like, as rows of a name and a text."""
+        facts = [checked.facts for checked in self.checked if checked.facts is not None]
+        load = [one.lesion_ml for one in facts if one.lesion_ml is not None]
+        count = [one.lesion_count for one in facts if one.lesion_count is not None]
+        rows = [
+            ("layout", self.layout),
+            ("subjects", str(len({checked.subject for checked in self.checked}))),
+            ("images", _counted(checked.contrast or "missing" for checked in self.checked)),
+            ("voxel size", _counted(" x ".join(f"{edge:.3g}" for edge in one.spacing) + " mm" for one in facts)),
+            ("shape", _counted(" x ".join(map(str, one.shape)) for one in facts)),
+            ("orientation", _counted(one.orientation or "not told" for one in facts)),
+            ("lesion volume", _spread(load, "ml")),
+            ("lesion count", _spread(count, "")),
+        ]
+        for contrast in sorted({checked.contrast for checked in self.checked if checked.facts}):
+            ranges = [one.facts.intensity for one in self.checked if one.facts and one.contrast == contrast]
+            low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
+            rows.append((f"intensity, {contrast}", f"{number(low)} to {number(high)}"))
+        return [(name, text) for name, text in rows if text]
+
+    def to_json(self) -> dict[str, Any]:
+        """What scripts read; it names subjects and files and stays in the hospital."""
+        return {
+            "folder": str(self.folder),
+            "layout": self.layout,
+            "contrasts": list(self.contrasts),
+            "verdict": self.verdict.value,
+            "conclusion": self.conclusion(),
+            "summary": dict(self.summary()),
+            "notes": list(self.notes),
+            "subjects": [_entry(checked) for checked in self.checked],
+        }
+
+
+def check_inventory(inventory: Inventory, allow_empty: bool = False, progress: Progress | None = None) -> Checkup:
+    """Check all cases of an inventory, one after the other; `progress(done, total, checked)` follows each.
+
+    Raises nothing for any file.
+    """
+    checked: list[Checked] = []
+    for case in inventory.cases:
+        checked.append(check_case(case, allow_empty))
+        if progress is not None:
+            progress(len(checked), len(inventory.cases), checked[-1])
+    used = {case.subject for case in inventory.cases}
+    notes = []
+    for remark in inventory.remarks:
+        if remark.problem and remark.subject not in used:
+            checked.append(_missing(remark))
+        else:
+            notes.append(f"{remark.subject}: {remark.text}")
+    found = sorted(_with_doubles(checked, inventory.cases), key=lambda one: (one.subject, one.contrast, str(one.image)))
+    return Checkup(inventory.folder, inventory.layout, inventory.contrasts, tuple(found), tuple(notes))
+
+
+def number(value: float) -> str:
+    """An intensity as a person writes it."""
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _missing(remark: Remark) -> Checked:
+    text, _, mend = remark.text.partition(": ")
+    finding = problem("missing", "subject", text, mend)
+    return Checked(remark.subject, remark.contrast, None, (finding,))
+
+
+def _with_doubles(checked: Sequence[Checked], cases: Sequence[Case]) -> list[Checked]:
+    """The same, with a finding for each image that is there more than once.
+
+    Under two subjects one of them is wrong, and the patient might be trained on and tested on at once; which one is
+    wrong, the files cannot tell.
+    """
+    groups: dict[str, list[Checked]] = {}
+    for one in checked:
+        if one.fingerprint:
+            groups.setdefault(one.fingerprint, []).append(one)
+    marked = []
+    for one in checked:
+        twins = [other for other in groups.get(one.fingerprint, []) if other is not one]
+        if strangers := sorted({twin.subject for twin in twins} - {one.subject}):
+            text = f"is the same as that of {', '.join(strangers)}"
+            finding = problem("duplicate", "image", text, "find out whose it is, and remove the other")
+            one = replace(one, findings=(finding, *one.findings))
+        elif twins:
+            names = ", ".join(sorted(twin.image.name for twin in twins if twin.image))
+            finding = warning("repeated", "image", f"is the same as {names}", "keep one, or copy the right one there")
+            one = replace(one, findings=(*one.findings, finding))
+        marked.append(one)
+    return marked
+
+
+def _entry(checked: Checked) -> dict[str, Any]:
+    facts = checked.facts
+    return {
+        "id": checked.subject,
+        "contrast": checked.contrast,
+        "image": None if checked.image is None else str(checked.image),
+        "ok": checked.ok,
+        "problems": [str(finding) for finding in checked.problems],
+        "warnings": [str(finding) for finding in checked.warnings],
+        "codes": [finding.code for finding in checked.findings],
+        "lesion_ml": facts and facts.lesion_ml,
+        "lesion_count": facts and facts.lesion_count,
+        "spacing": facts and list(facts.spacing),
+        "shape": facts and list(facts.shape),
+        "orientation": facts and facts.orientation,
+        "intensity": facts and list(facts.intensity),
+    }
+
+
+def _counted(values: Iterable[str]) -> str:
+    counts = Counter(values)
+    if len(counts) == 1:
+        return next(iter(counts))
+    shown = [f"{value} ({count})" for value, count in counts.most_common(MOST_KINDS)]
+    if len(counts) > MOST_KINDS:
+        shown.append(f"{len(counts) - MOST_KINDS} others")
+    return ", ".join(shown)
+
+
+def _spread(values: Sequence[float], unit: str) -> str:
+    if not values:
+        return ""
+    low, middle, high = (f"{value:.3g}" for value in (min(values), median(values), max(values)))
+    return f"{low} to {high} {unit}".rstrip() + f", median {middle}"

@@ -1,0 +1,1 @@
+"""What comes in from other hospitals and what goes out to them."""

@@ -1,0 +1,73 @@
+"""What a center contributes to the replay memory: crops around the lesions of a few subjects."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from client.data.bids import Case
+from client.data.preprocessing import FloatArray, Volume, pad_to
+from shared.replay.exemplar import Exemplar
+
+
+def choose_exemplars(
+    center: str,
+    volumes: Sequence[tuple[Case, Volume]],
+    pseudonym: Callable[[str], str],
+    *,
+    size: int,
+    spacing: float,
+    subjects: int,
+    budget: int,
+    random: np.random.Generator,
+) -> tuple[Exemplar, ...]:
+    """One crop of `size` voxels an edge from each of at most `subjects` subjects, in random order.
+
+    Stops before the payloads exceed `budget` bytes. A subject with several contrasts gives
+    one of them, and a subject without lesion gives none.
+    """
+    by_subject: dict[str, list[tuple[Case, Volume]]] = {}
+    for case, volume in volumes:
+        if volume.label.any():
+            by_subject.setdefault(case.subject, []).append((case, volume))
+    names = sorted(by_subject)
+    chosen: list[Exemplar] = []
+    left = budget
+    for i in random.permutation(len(names))[:subjects]:
+        contrasts = by_subject[names[int(i)]]
+        case, volume = contrasts[int(random.integers(len(contrasts)))]
+        image, label = crop(volume, size)
+        exemplar = Exemplar.encode(
+            image,
+            label,
+            center=center,
+            subject=pseudonym(case.subject),
+            contrast=case.contrast,
+            spacing=spacing,
+        )
+        left -= exemplar.payload.nbytes
+        if left < 0:
+            break
+        chosen.append(exemplar)
+    return tuple(chosen)
+
+
+def crop(volume: Volume, size: int) -> tuple[FloatArray, FloatArray]:
+    """The cube of `size` voxels an edge that holds most lesion, filled with air where it overhangs."""
+    image: FloatArray = np.asarray(volume.image, dtype=np.float32)
+    label: FloatArray = np.asarray(volume.label, dtype=np.float32) / np.float32(255)
+    image, label = pad_to(image, size, float(image.min())), pad_to(label, size, 0.0)
+    load = _box_sums(label, size)
+    low = np.unravel_index(int(load.argmax()), load.shape)
+    box = tuple(slice(int(start), int(start) + size) for start in low)
+    return image[box], label[box]
+
+
+def _box_sums(array: FloatArray, size: int) -> FloatArray:
+    """The sum over every cube of `size` voxels an edge, by differences of running sums."""
+    sums = array.astype(np.float64)
+    for axis in range(3):
+        running = np.moveaxis(np.cumsum(sums, axis=axis), axis, 0)
+        sums = running[size - 1 :].copy()
+        sums[1:] -= running[:-size]
+        sums = np.moveaxis(sums, 0, axis)
+    return sums.astype(np.float32)

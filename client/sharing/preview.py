@@ -1,0 +1,74 @@
+"""What would leave a hospital, before it joins: by the very code that would let it leave."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from client.governance.policy import unknown_never
+from client.governance.release import Release, describe
+from client.hospital.center import open_hospital
+from client.hospital.config import Site
+from client.hospital.trust import Custody, open_custody
+from client.qc.slices import View, slices_of
+from client.sharing.outbound import Outlook, may_be_chosen, release_exemplars, subjects_of
+from client.training.stage import choose
+from shared.clock import Clock
+from shared.config.settings import Settings
+from shared.paths import writable_folder
+from shared.replay.exemplar import Exemplar
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run with these settings would get of this hospital."""
+
+    released: Release
+    text: str
+    """For the hospital to read."""
+
+
+def preview(site: Site, settings: Settings, clock: Clock) -> Preview:
+    """Choose and release exemplars as a stage would, for all centers of the policy; nothing is sent.
+
+    Raises as a visit does: `DataError`, `TrustError`, `RecordError`.
+    """
+    custody = open_custody(site, settings, False, clock)
+    hospital = open_hospital(site, writable_folder(site.state / "prepared", "cache folder"), settings)
+    subjects = subjects_of(site, hospital, custody.sent_before())
+    good, _ = hospital.open(hospital.training)
+    allowed = may_be_chosen(custody, subjects) if site.policy.share_exemplars else frozenset(subjects)
+    candidates = [(case, volume) for case, volume in good if hospital.pseudonym(case.subject) in allowed]
+    most = site.policy.subjects or settings.memory.memory_subjects
+    budget = site.policy.nbytes or int(settings.memory.memory_megabytes * 1e6)
+    others = tuple(center for center in site.policy.centers if center != site.center)
+    released = release_exemplars(
+        custody, choose(hospital, candidates, settings, budget, most), subjects, Outlook(others, ())
+    )
+    notes = [*_notes(custody, released), *_mistyped(site, {subject.name for subject in subjects.values()})]
+    return Preview(released, "\n".join([describe(site.policy, released), *notes]))
+
+
+def views(exemplars: Sequence[Exemplar]) -> list[tuple[View, str, bool]]:
+    """Pictures of the very crops, each under the pseudonym by which the other hospitals know it."""
+    shown = []
+    for exemplar in exemplars:
+        image, label = exemplar.decode()
+        about = exemplar.provenance
+        affine = np.diag([about.spacing] * 3 + [1.0])
+        shown.append((slices_of(image, affine, label), f"{about.subject} {about.contrast}", True))
+    return shown
+
+
+def _notes(custody: Custody, released: Release) -> list[str]:
+    notes = []
+    if unpinned := [c for c in released.recipients if c not in custody.peers.fingerprints]:
+        notes.append(f"NOTE no key is pinned of {', '.join(unpinned)}: where one is in a run, training is refused")
+    if released.sealed and custody.keys is None:
+        notes.append("NOTE this hospital has no keys yet: make them with `wardround hospital keys`")
+    return notes
+
+
+def _mistyped(site: Site, names: set[str]) -> list[str]:
+    unknown = unknown_never(site.policy, names)
+    return [f"NOTE never lists {', '.join(unknown)}, whom the data do not have: see the spelling"] if unknown else []

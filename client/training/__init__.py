@@ -1,0 +1,1 @@
+"""One stage of training: patches, losses, steps, checkpoints."""

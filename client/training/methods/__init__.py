@@ -1,0 +1,1 @@
+"""What holds a training to what the model knew when it came, one method a module."""

@@ -1,0 +1,225 @@
+"""One stage of training: the visiting model learns from this center's volumes and the memory."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
+
+from client.training.losses import loss_of, scores_of
+from client.training.sampler import Patches, PatchSampler, Recipe
+from shared.config.settings import Settings, TrainingSettings
+from shared.errors import TrainingError
+from shared.model.network import LesionNet, Weights, network_with
+
+WARM_UP = 0.1
+"""Share of a one-cycle stage in which the learning rate rises."""
+
+
+class Penalty(Protocol):
+    """What is added to the loss of a step, to hold the network to what it knew when it came."""
+
+    def __call__(self, network: LesionNet, images: Tensor, scores: Tensor) -> Tensor:
+        """A number; `scores` are what `network` gives for `images`, both (B, 1, D, H, W)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a stage will do, known before it starts."""
+
+    own: tuple[Patches, ...]
+    past: tuple[tuple[Patches, ...], ...]
+    """Exemplars by center, drawn from in a fixed share; empty in `paper` mode."""
+    recipe: Recipe
+    steps: int
+    steps_per_epoch: int
+    before: int = 0
+    after: int = 0
+    """Steps of the center's earlier and later rounds, over which the learning rate follows its schedule."""
+    penalty: Penalty | None = None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a stage is."""
+
+    step: int
+    steps: int
+    loss: float
+    seconds_left: float
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a stage reached and what it cost."""
+
+    weights: Weights
+    steps: int
+    final_loss: float
+    """With the penalty, where there is one."""
+    seconds: float
+    compute_seconds: float
+
+
+def plan_stage(
+    own: Sequence[Patches],
+    memory: Sequence[Sequence[Patches]],
+    settings: Settings,
+    steps_factor: int = 1,
+    rounds: int = 1,
+    round_: int = 0,
+) -> Plan:
+    """Decide how batches are drawn and how many steps are taken, all of them or those of one of equal rounds.
+
+    `balanced` replay keeps the number of steps and gives `replay-share` of each batch to the
+    memory. `paper` merges the memory into the training set, which lengthens the stage by as
+    much as it grows the set.
+    """
+    training = settings.training
+    volumes = len(own)
+    past = tuple(tuple(center) for center in memory if center)
+    merged = settings.memory.replay_mode == "paper" and bool(past)
+    if merged:
+        own = [*own, *(source for center in past for source in center)]
+        past = ()
+    replayed = round(training.patches * settings.memory.replay_share) if past else 0
+    per_epoch = math.ceil(len(own) / training.batch_size)
+    # Epochs over a pooled set count everybody's volumes by themselves; steps must be told.
+    steps = training.epochs * per_epoch
+    if training.steps:
+        steps = math.ceil(training.steps * len(own) / volumes) * steps_factor
+    recipe = Recipe(
+        patches=training.patches,
+        patches_per_volume=training.patches_per_volume,
+        patch_size=training.patch_size,
+        lesion_share=training.lesion_share,
+        replayed=min(replayed, training.patches - 1),
+    )
+    steps //= rounds
+    return Plan(tuple(own), past, recipe, steps, per_epoch, before=steps * round_, after=steps * (rounds - round_ - 1))
+
+
+STATE = {"network", "optimizer", "scheduler", "sampler", "torch", "losses", "computing", "seconds"}
+"""What a checkpoint holds."""
+
+
+class Checkpoints(Protocol):
+    """Where a stage's training can be put down and taken up again."""
+
+    def load(self) -> dict[str, Any] | None:
+        """What was saved last, or nothing."""
+
+    def due(self) -> bool:
+        """Whether it is time to save."""
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Keep a state: tensors, numbers and strings in dictionaries and lists."""
+
+
+def train(
+    weights: Weights,
+    plan: Plan,
+    settings: Settings,
+    seed: int,
+    device: torch.device,
+    report: Callable[[Progress], None] = lambda progress: None,
+    checkpoints: Checkpoints | None = None,
+) -> Trained:
+    """Train from `weights` as planned; `report` hears of it about twenty times.
+
+    Where `checkpoints` holds a state, the training goes on from there, and ends with the same
+    weights as one that was never interrupted. Raises `TrainingError` where the loss is no
+    longer a number.
+    """
+    started = time.perf_counter()
+    network = network_with(weights, settings.network, device).train()
+    options = settings.training
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, foreach=True
+    )
+    scheduler = _scheduler(optimizer, plan, options)
+    sampler = PatchSampler(plan.own, plan.past, plan.recipe, np.random.default_rng(seed))
+    torch.manual_seed(seed)
+    losses: list[float] = []
+    computing = 0.0
+    every = max(1, plan.steps // 20)
+    saved = checkpoints.load() if checkpoints else None
+    if saved is not None:
+        network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+        scheduler.load_state_dict(saved["scheduler"])
+        sampler.restore(saved["sampler"])
+        torch.set_rng_state(saved["torch"])
+        losses = saved["losses"]
+        computing = saved["computing"]
+        started -= saved["seconds"]
+    for step in range(len(losses) + 1, plan.steps + 1):
+        images, labels = sampler.batch()
+        begun = time.perf_counter()
+        scores = scores_of(network, images)
+        loss = loss_of(network, scores, labels, options.loss)
+        if plan.penalty:
+            loss = loss + plan.penalty(network, images, scores)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(loss.item())
+        computing += time.perf_counter() - begun
+        scheduler.step()
+        if not math.isfinite(losses[-1]):
+            weight = ", or the weight of what holds the model (distillation-weight, ewc-weight)" if plan.penalty else ""
+            raise TrainingError(
+                f"the loss became {losses[-1]} at step {step} of {plan.steps}: lower learning-rate "
+                f"({options.learning_rate:g}){weight}"
+            )
+        if checkpoints and step < plan.steps and checkpoints.due():
+            checkpoints.save(
+                {
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "scheduler": scheduler.state_dict(),
+                    "sampler": sampler.state(),
+                    "torch": torch.get_rng_state(),
+                    "losses": losses,
+                    "computing": computing,
+                    "seconds": time.perf_counter() - started,
+                }
+            )
+        if step % every == 0 or step == plan.steps:
+            spent = time.perf_counter() - started
+            report(Progress(step, plan.steps, float(np.mean(losses[-every:])), spent / step * (plan.steps - step)))
+    final = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
+    tail = losses[-max(1, plan.steps // 10) :]
+    return Trained(final, plan.steps, float(np.mean(tail)), time.perf_counter() - started, computing)
+
+
+def _scheduler(optimizer: torch.optim.Optimizer, plan: Plan, options: TrainingSettings) -> LRScheduler:
+    """The schedule over all rounds, at the step at which this one begins.
+
+    One schedule, and not one a round: with `one-cycle`, each average would be driven off again at
+    the full rate by a fresh cycle, and the last would be no better settled than the first.
+    """
+    scheduler: LRScheduler
+    if options.schedule == "one-cycle":
+        total = plan.before + plan.steps + plan.after + 1
+        scheduler = OneCycleLR(optimizer, options.learning_rate, total_steps=total, pct_start=max(WARM_UP, 2 / total))
+    else:
+        factor = options.decay_factor if options.schedule == "step" else 1.0
+        scheduler = StepLR(optimizer, step_size=options.decay_epochs * plan.steps_per_epoch, gamma=factor)
+    if plan.before:
+        optimizer.step()  # without gradients it moves nothing; a scheduler wants to see one first
+    for _ in range(plan.before):
+        scheduler.step()
+    return scheduler
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first CUDA device, or the CPU where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
