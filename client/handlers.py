@@ -40,13 +40,16 @@ from shared.wire.messages import (
 )
 from shared.wire.validation import exemplars_problem, importance_problem, model_problem
 
+FindSite = Callable[[str, Context, Settings], Site]
+"""Which hospital a center is at a node."""
+
 
 @dataclass(frozen=True)
 class Desk:
     """Where messages are answered: by which clock, and as which hospital."""
 
     clock: Clock = utc_now
-    find: Callable[[str, Context, Settings], Site] = site_of
+    find: FindSite = site_of
 
 
 Handler = Callable[[RecordDict, Context, Desk], RecordDict]

@@ -34,7 +34,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def undisturbed(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results folder of `watched.SMOKE`, run in simulation without any fault; it makes the hospitals, too."""
-    from tests.watched import SMOKE, WARDROUND, Watched
+    from tests.support.watched import SMOKE, WARDROUND, Watched
 
     folder = tmp_path_factory.mktemp("undisturbed")
     run = Watched(WARDROUND, "run", *SMOKE, "--cpus", "1", "--output", folder / "run", log=folder / "log")

@@ -13,14 +13,17 @@ from flwr.app import Context
 from client.governance.pinned_keys import Peers
 from client.governance.policy import Policy
 from client.hospital.config import Data, Site
-from phantoms import PhantomSettings, make_hospital
-from shared.config.settings import DataSettings, Settings
+from shared.config.settings import Settings
 from shared.errors import SettingsError
 from shared.paths import cache_folder, writable_folder
 
 NOBODY = (
     "this SuperNode does not say whose it is: start it with --node-config \"hospital='/FOLDER/hospital.toml'\", or "
     "with --node-config \"center='NAME' data-dir='/FOLDER'\""
+)
+SIMULATED = (
+    "this ClientApp knows no simulated hospitals: simulate with the one that pyproject.toml names, "
+    "scenarios.simulation.clientapp"
 )
 NO_PINS = Peers({}, {}, "a hospital.toml, of which this SuperNode has none")
 
@@ -46,10 +49,10 @@ def centers_here(context: Context, settings: Settings) -> tuple[str, ...]:
 
 
 def site_of(center: str, context: Context, settings: Settings) -> Site:
-    """The hospital that `center` is at this node. Raises `SettingsError` or `TrustError`."""
+    """The hospital that `center` is at this node, which is deployed. Raises `SettingsError` or `TrustError`."""
     config = context.node_config
     if is_simulated(context):
-        return simulated_site(center, settings)
+        raise SettingsError(SIMULATED)
     if "hospital" in config:
         return _site(context)
     state = config.get("state-dir")
@@ -72,13 +75,6 @@ def prepared_folder(site: Site, context: Context, settings: Settings) -> Path:
     return writable_folder(site.state / "prepared" if ours else cache_folder(settings.data.cache_dir), "cache folder")
 
 
-def phantom_settings(data: DataSettings) -> PhantomSettings:
-    """How the simulated hospitals of a run are made."""
-    return PhantomSettings(
-        spacing=data.spacing, scale=data.phantom_scale, minimum_subjects=data.phantom_minimum, seed=data.phantom_seed
-    )
-
-
 def _site(context: Context) -> Site:
     path = Path(str(context.node_config["hospital"]))
     site = Site.read(path)
@@ -89,30 +85,3 @@ def _site(context: Context) -> Site:
             f"this SuperNode was started as another center than {site.center}, which its hospital.toml names",
         )
     return site
-
-
-def simulated_site(center: str, settings: Settings) -> Site:
-    """The hospital that whoever simulates makes of a center; its data are made where they are missing."""
-    data, cache = settings.data, writable_folder(cache_folder(settings.data.cache_dir), "cache folder")
-    if data.data_dir:
-        folder = Path(data.data_dir).expanduser() / center
-    else:
-        folder = make_hospital(center, phantom_settings(data), cache / "hospitals")
-    everything = Policy(
-        role="both",
-        report_subject_scores=True,
-        share_exemplars=True,
-        centers=settings.run.centers,
-        subjects=10**6,
-        megabytes=1e6,
-        expiry_days=3650,
-        allow_unsealed=True,
-    )
-    return Site(
-        center=center,
-        state=cache / "state" / center,
-        data=Data(folder=folder, contrasts=data.contrasts),
-        coordinator=None,
-        peers=NO_PINS,
-        policy=everything,
-    )

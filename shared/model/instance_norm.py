@@ -8,7 +8,7 @@ than the copies, which the processor's cache holds.
 
 A single sample is trained on by batch normalisation whatever its size: PyTorch 2.13 on a CPU gives
 `instance_norm` of a batch of one a wrong gradient where the gradient that comes lies channels last.
-The network met no such gradient when this was written, which was luck (`tests/test_instance_norm.py`).
+The network met no such gradient when this was written, which was luck (`tests/shared/model/test_instance_norm.py`).
 """
 
 from typing import Any

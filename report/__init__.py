@@ -1,1 +1,0 @@
-"""What a study found, as a person reads it: figures, tables, statistics and a page."""

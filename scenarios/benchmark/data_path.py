@@ -1,0 +1,123 @@
+"""Figure (c): patches a second, against the paper's way from volumes to batches, where data are what matters."""
+
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from client.data.preprocessing import Volume
+from client.training.losses import loss_of, scores_of
+from client.training.sampler import PatchSampler, Recipe, Source
+from client.training.trainer import choose_device
+from scenarios.benchmark.conditions import Conditions
+from scenarios.benchmark.fixtures import Bedside
+from scenarios.benchmark.harness import Turns, by_turns, timed
+from scenarios.benchmark.paper_data import paper_loader
+from scenarios.study.capacity import cores_here
+from shared.config.settings import Settings
+from shared.model.network import initial_weights, network_with
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+class _Size(NamedTuple):
+    features: int
+    patch: int
+    volumes: int
+    """In a batch."""
+    samples: int
+    """Patches of each volume, as in the paper."""
+    steps: int
+    """At least so many in a turn."""
+    turns: int
+
+
+FULL = _Size(features=8, patch=32, volumes=4, samples=4, steps=24, turns=3)
+QUICK = _Size(features=2, patch=16, volumes=1, samples=2, steps=2, turns=1)
+
+
+@dataclass(frozen=True)
+class DataPath:
+    """An epoch fed by the paper's data path (first), and as many steps fed by ours (second)."""
+
+    turns: Turns
+    patches: int
+    """In one turn, of either."""
+    workers: int
+    """Processes of the paper's data path."""
+
+    @property
+    def value(self) -> float:
+        """How many times as many patches a second ours trains on."""
+        return self.turns.ratio
+
+    @property
+    def detail(self) -> str:
+        """What it was made from."""
+        theirs, ours = (self.patches / statistics.median(taken) for taken in (self.turns.first, self.turns.second))
+        return f"{ours:.0f} patches/s against {theirs:.0f} with {self.workers} workers"
+
+
+def measure_data_path(conditions: Conditions) -> DataPath:
+    """Train one small network with one optimiser on the same volumes, fed in both ways by turns."""
+    size = conditions.size(FULL, QUICK)
+    settings = conditions.settings(features=size.features, centers="amu" if conditions.quick else "bwh")
+    bedside = Bedside(settings.run.centers[0], settings, conditions.folder / "state")
+    volumes = [volume for _, volume in bedside.training()]
+    repeats = -(-size.steps * size.volumes // len(volumes))
+    steps = -(-len(volumes) * repeats // size.volumes)
+    patches = len(volumes) * repeats * size.samples
+    device, workers = choose_device(settings.training.device), cores_here()
+    loader = paper_loader(
+        volumes,
+        patch=size.patch,
+        batch=size.volumes,
+        samples=size.samples,
+        repeats=repeats,
+        workers=workers,
+        pin=device.type == "cuda",
+    )
+    sampler = _sampler(volumes, size, device)
+    feed = _trainer(settings, device)
+
+    def theirs() -> None:
+        feed((batch["image"].to(device), batch["label"].to(device)) for batch in loader)
+
+    def ours() -> None:
+        feed(sampler.batch() for _ in range(steps))
+
+    by_turns(timed(theirs), timed(ours), 1)  # starts the workers, and warms up
+    turns = by_turns(timed(theirs), timed(ours), size.turns)
+    return DataPath(turns, patches, workers)
+
+
+def _sampler(volumes: list[Volume], size: _Size, device: torch.device) -> PatchSampler:
+    recipe = Recipe(
+        patches=size.volumes * size.samples,
+        patches_per_volume=size.samples,
+        patch_size=size.patch,
+        lesion_share=0.5,
+        replayed=0,
+    )
+    sources = [Source.of_volume(volume, size.patch, device) for volume in volumes]
+    return PatchSampler(sources, (), recipe, np.random.default_rng(0))
+
+
+def _trainer(settings: Settings, device: torch.device) -> Callable[[Batches], None]:
+    """Takes a step on each batch, with a network and an optimiser of its own."""
+    network = network_with(initial_weights(settings.network, 0), settings.network, device).train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, foreach=True)
+
+    def feed(batches: Batches) -> None:
+        for images, labels in batches:
+            loss = loss_of(network, scores_of(network, images), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            loss.item()
+
+    return feed

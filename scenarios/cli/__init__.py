@@ -1,0 +1,1 @@
+"""The command line: what `wardround` offers, a module for each group of commands."""

@@ -1,0 +1,164 @@
+"""The commands `wardround coordinator`: the SuperLink of a study over real hospitals."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scenarios.deployment.certificates import Files, check_server
+from scenarios.deployment.coordinator import READY, Coordinator, judge
+from scenarios.deployment.nginx import Proxy, nginx_command
+from scenarios.processes.supervisor import Service, flower_environment, keep_running
+from shared.errors import SettingsError
+
+STOPPED = 130
+
+coordinator = typer.Typer(no_args_is_help=True, help="For a coordinator: let hospitals join.")
+
+Folder = Annotated[Path, typer.Argument(metavar="FOLDER", help="The coordinator's folder.", show_default=False)]
+
+
+@coordinator.callback()
+def _coordinator() -> None:
+    """For a coordinator: let hospitals join."""
+
+
+@coordinator.command()
+def up(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="The coordinator's folder.")] = Path("coordinator"),
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on the loopback address.  (default: 9092)")
+    ] = None,
+    host: Annotated[
+        list[str] | None,
+        typer.Option(help="Make a new trial certificate, also for this name or address; repeatable."),
+    ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="Use this certificate (PEM) instead of a trial's.")] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    authority: Annotated[Path | None, typer.Option(help="The certificate of the authority that signed it.")] = None,
+) -> None:
+    """Run the SuperLink that hospitals join, start it again whenever it ends, and stop it on Ctrl-C.
+
+    It listens on 127.0.0.1 alone; `proxy` lets hospitals in. Who is enrolled, and the runs, lie in FOLDER.
+    """
+    ours = Coordinator(folder.absolute())
+    for line in ours.prepare(port, host or [], _given(certificate, key, authority)):
+        _say(line)
+    told = False
+
+    def hear(line: str) -> None:
+        nonlocal told
+        if READY in line:
+            _say(f"the SuperLink listens on {ours.address}, with TLS, and takes enrolled hospitals alone")
+            if not told:
+                _say(_next_steps(ours))
+            told = True
+
+    _say(f"starting the SuperLink; its log is {ours.log}")
+    try:
+        keep_running(Service(ours.command, flower_environment(ours.home), ours.log, hear, judge, _say))
+    except KeyboardInterrupt:
+        _say("stopped; nothing is left running. Who is enrolled stays so")
+        raise typer.Exit(STOPPED) from None
+
+
+@coordinator.command()
+def enroll(
+    folder: Folder,
+    name: Annotated[str, typer.Argument(help="The hospital's name, as in its hospital.toml.")],
+    public_key: Annotated[Path, typer.Argument(metavar="PUBKEYFILE", help="The node_key.pub that it sent.")],
+) -> None:
+    """Let the hospital that has this key join, under this name.
+
+    Compare the fingerprint with the hospital by telephone: it shows the same by 'wardround hospital init'.
+    """
+    from scenarios.deployment import enrollment
+    from scenarios.deployment.node_keys import read_public, short
+
+    node = enrollment.enroll(Coordinator(folder.absolute()), name, public_key)
+    _say(f"{name} is enrolled as node {node}, with the key {short(read_public(public_key))}")
+
+
+@coordinator.command(name="list")
+def list_(folder: Folder) -> None:
+    """Show who is enrolled, and who is there."""
+    from scenarios.deployment import enrollment
+
+    everybody = enrollment.enrolled(Coordinator(folder.absolute()))
+    if not everybody:
+        _say(f"nobody is enrolled: 'wardround coordinator enroll {folder} NAME PUBKEYFILE'")
+    width = max([len(one.name) for one in everybody], default=0)
+    for one in everybody:
+        status = "never seen" if one.status == "registered" else one.status
+        since = f" since {one.since[:19].replace('T', ' ')} UTC" if one.since else ""
+        _say(f"{one.name:<{width}}  {status}{since}  node {one.node}  {one.key}")
+
+
+@coordinator.command()
+def remove(folder: Folder, name: Annotated[str, typer.Argument(help="The hospital's name.")]) -> None:
+    """Let a hospital join no more, as when its key was lost or seen by others."""
+    from scenarios.deployment import enrollment
+
+    enrollment.remove(Coordinator(folder.absolute()), name)
+    _say(f"{name} can no longer join; its node ends at its next message")
+
+
+@coordinator.command()
+def proxy(
+    folder: Folder,
+    listen: Annotated[str, typer.Option(metavar="[ADDRESS:]PORT", help="Where hospitals come.")] = "443",
+    certificate: Annotated[
+        Path | None, typer.Option(help="The certificate (PEM chain) that hospitals see.  (default: the trial's)")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key (PEM).")] = None,
+    output: Annotated[Path | None, typer.Option(help="Write it here instead of printing it.", metavar="FILE")] = None,
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="A whole configuration, for an nginx that runs as this user.")
+    ] = False,
+) -> None:
+    """Print the nginx configuration that shows hospitals the Fleet API, and nobody anything else.
+
+    Put it into /etc/nginx/conf.d, or take --standalone --output FILE and run nginx with that.
+    """
+    ours = Coordinator(folder.absolute())
+    if (certificate is None) != (key is None):
+        raise SettingsError("give --certificate and --key together, or neither")
+    shown = Files(ours.tls.authority, certificate or ours.tls.certificate, key or ours.tls.key)
+    check_server(shown)
+    behind = Proxy(listen, shown.certificate, shown.key, ours.address, ours.tls.authority)
+    if standalone and output is None:
+        raise SettingsError("--standalone needs --output FILE: nginx keeps its own files beside it")
+    text = behind.standalone(output.absolute().parent) if standalone and output else behind.server()
+    if output is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{output} cannot be written ({error.strerror}): choose another place") from None
+    start = nginx_command(output.absolute()) if standalone else "nginx -t && nginx -s reload"
+    _say(f"wrote {output}; start it by: {start}")
+
+
+def _given(certificate: Path | None, key: Path | None, authority: Path | None) -> Files | None:
+    if certificate is None and key is None and authority is None:
+        return None
+    if certificate is None or key is None or authority is None:
+        raise SettingsError("give --certificate, --key and --authority together, or none of them for a trial's own")
+    return Files(authority, certificate, key)
+
+
+def _next_steps(ours: Coordinator) -> str:
+    return f"""
+next, in another terminal:
+  let hospitals reach it   wardround coordinator proxy {ours.folder} --listen 443
+  give each hospital       {ours.tls.authority}
+  let a hospital join      wardround coordinator enroll {ours.folder} NAME node_key.pub
+  see who is there         wardround coordinator list {ours.folder}
+  run a study              wardround run SCENARIO -c centers=NAME,NAME --coordinator {ours.folder}
+"""
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,166 @@
+"""The commands `wardround hospital`: what a hospital does with its own data."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.data.filenames import CONTRASTS, counted
+from client.data.layouts import Layout, take_inventory
+from scenarios.cli.governance import add_trust_commands, show_what_would_leave
+from shared.errors import ResultsError, SettingsError, WardroundError
+from shared.paths import private_output
+
+if TYPE_CHECKING:
+    from client.data.inventory import Inventory
+    from client.qc.case_check import Checked
+    from client.qc.dataset_check import Checkup
+
+SOME_SET_ASIDE, NONE_USABLE = 1, 2
+"""Exit codes of the check; 0 is only for data of which nothing was set aside."""
+
+MONTAGE, PAGE, RECORD = "montage.png", "check.html", "check.json"
+
+hospital = typer.Typer(no_args_is_help=True, help="For a hospital: check your own data, and join a study.")
+add_trust_commands(hospital)
+
+
+@hospital.callback()
+def _hospital() -> None:
+    """For a hospital: check your own data, and join a study."""
+
+
+@hospital.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="Data folder, JSON file of a Decathlon list, or hospital.toml.")],
+    layout: Annotated[Layout | None, typer.Option(help="How the folder is laid out.  (default: as it shows)")] = None,
+    contrasts: Annotated[str, typer.Option(help="The contrasts to use.")] = ",".join(CONTRASTS),
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write findings as JSON.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help=f"Write {PAGE}, {MONTAGE} and {RECORD} into this folder.", metavar="FOLDER")
+    ] = None,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Let in patients without any lesion.")] = False,
+) -> None:
+    """Read all images and labels once, and say of each what is right or wrong and how to mend it.
+
+    Nothing in FOLDER is changed. Where a hospital.toml is given, it says what is checked, and the check ends with
+    what would leave the hospital. Exit code 0 where all is good, 1 where something was set aside, 2 where nothing
+    can be used.
+    """
+    try:
+        wanted = _contrasts(contrasts)
+        site = None
+        if folder.suffix == ".toml":
+            from client.hospital.config import Site
+
+            site = Site.read(folder)
+            folder, layout, wanted = site.data.folder, site.data.layout, site.data.contrasts
+        verdict = _check(folder, layout, wanted, allow_empty, json_file, output)
+        if site is not None and verdict != "none usable":
+            show_what_would_leave(site, output)
+    except WardroundError as error:
+        # Not 1, by which a script would believe that some of the data can be used.
+        typer.echo(f"wardround: {error}", err=True)
+        raise typer.Exit(NONE_USABLE) from None
+    raise typer.Exit({"good": 0, "some set aside": SOME_SET_ASIDE}.get(verdict, NONE_USABLE))
+
+
+def _check(
+    folder: Path,
+    layout: Layout | None,
+    contrasts: tuple[str, ...],
+    allow_empty: bool,
+    json_file: Path | None,
+    output: Path | None,
+) -> str:
+    """Check, report and write; returns the verdict."""
+    if output is not None:
+        # Before the reading, which may take long.
+        private_output(output)
+    inventory = take_inventory(folder, contrasts, layout)
+    typer.echo(f"{folder}: {inventory.layout}, {counted(len(inventory.cases), 'image')} with labels")
+    checkup = _follow(inventory, allow_empty)
+    _report(checkup)
+    record = json.dumps(checkup.to_json(), indent=2) + "\n"
+    if json_file is not None:
+        _write(json_file, record)
+    if output is None:
+        typer.echo("add --output FOLDER for a page with a picture of every case")
+    else:
+        _draw(checkup, output)
+        _write(output / RECORD, record)
+        typer.echo(f"see {output / PAGE} and {output / MONTAGE}")
+    return checkup.verdict.value
+
+
+def _contrasts(text: str) -> tuple[str, ...]:
+    wanted = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not wanted or (unknown := [part for part in wanted if part not in CONTRASTS]):
+        wrong = ", ".join(unknown) if wanted else "nothing"
+        raise SettingsError(f"contrasts = {wrong}: choose from {', '.join(CONTRASTS)}")
+    return tuple(dict.fromkeys(wanted))
+
+
+def _follow(inventory: "Inventory", allow_empty: bool) -> "Checkup":
+    """Check with a progress bar on a terminal, and a line a case elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from client.qc.dataset_check import check_inventory
+
+    console = Console()
+    if not console.is_terminal:
+        return check_inventory(inventory, allow_empty, _say)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("reading", total=len(inventory.cases))
+        return check_inventory(
+            inventory, allow_empty, lambda done, total, one: bar.update(task, completed=done, description=one.subject)
+        )
+
+
+def _say(done: int, total: int, one: "Checked") -> None:
+    typer.echo(f"{done}/{total} {_line(one)}")
+
+
+def _report(checkup: "Checkup") -> None:
+    for one in checkup.checked:
+        if one.findings:
+            typer.echo(f"\n{_line(one)}")
+            for finding in one.findings:
+                typer.echo(f"  {'problem' if finding.problem else 'warning'}: {finding}")
+    if checkup.notes:
+        typer.echo("\npassed over")
+        for note in checkup.notes:
+            typer.echo(f"  {note}")
+    typer.echo("\nsummary")
+    rows = checkup.summary()
+    width = max(len(name) for name, _ in rows)
+    for name, text in rows:
+        typer.echo(f"  {name:<{width}}  {text}")
+    typer.echo(f"\nverdict: {checkup.verdict.value}: {checkup.conclusion()}")
+
+
+def _line(one: "Checked") -> str:
+    lesions = ""
+    if one.facts is not None and one.facts.lesion_ml is not None:
+        lesions = f", {one.facts.lesion_ml:.2f} ml in {counted(one.facts.lesion_count or 0, 'lesion')}"
+    state = "set aside" if not one.ok else "warning" if one.warnings else "good"
+    return " ".join(part for part in (one.subject, one.contrast) if part) + f": {state}{lesions}"
+
+
+def _draw(checkup: "Checkup", folder: Path) -> None:
+    from client.qc.html_page import write_page
+    from client.qc.montage import draw_montage  # matplotlib takes seconds, which --help need not wait for
+
+    draw_montage(checkup.checked, folder / MONTAGE)
+    write_page(checkup, folder / PAGE, datetime.now())
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be written ({error.strerror}): choose another place") from None

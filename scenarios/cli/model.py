@@ -1,0 +1,141 @@
+"""The commands that use a finished run's model: `wardround segment` and `wardround export`."""
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.data.filenames import counted
+from shared.config.settings import DEVICE
+from shared.errors import ResultsError, SettingsError, WardroundError
+from shared.paths import private_output
+
+if TYPE_CHECKING:
+    import torch
+
+    from scenarios.inference.segment import Job, Segmented
+    from shared.model.model_file import Model
+
+SOME_FAILED = 1
+"""Exit code where an image could not be segmented."""
+
+
+def segment(
+    model: Annotated[Path, typer.Argument(help="A run's folder, or its model file.", show_default=False)],
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="Skull-stripped FLAIR or T2w images (.nii, .nii.gz), of any orientation and voxel size.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the segmentations; made where missing.")],
+    mask: Annotated[bool, typer.Option("--mask", help="Write a binary mask too: what is 0.5 or more.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA where it is there.")] = "auto",
+) -> None:
+    """Segment MS lesions with a finished run's model. Not for clinical use.
+
+    MODEL is a run's folder or its model file. IMAGES are skull-stripped FLAIR
+    or T2w images (.nii, .nii.gz) of any orientation and voxel size.
+
+    Each image gets IMAGE_lesion.nii.gz (soft segmentation, 0 to 1, on its own
+    grid), IMAGE_lesions.csv (volume and place of each lesion),
+    IMAGE_lesion.png (to look at) and a line in segmentations.csv.
+
+    Nothing is overwritten. An image that cannot be used is named, the others
+    go on, and the exit code is 1.
+    """
+    from scenarios.inference.segment import NOT_CLINICAL, SUMMARY, plan_jobs
+    from shared.model.model_file import open_model
+
+    # All that can be wrong with the request is said before anything is read.
+    jobs = plan_jobs(images, output, mask)
+    opened, where = open_model(model), device_named(device)
+    private_output(output)
+    opened.network.to(where)
+    failed = _follow(opened, jobs, where)
+    if len(failed) < len(jobs):
+        good = counted(len(jobs) - len(failed), "image")
+        typer.echo(f"\n{good} segmented, {NOT_CLINICAL}: see {output / SUMMARY}")
+    if failed:
+        typer.echo(f"wardround: {len(failed)} of {counted(len(jobs), 'image')} could not be segmented:", err=True)
+        for reason in failed:
+            typer.echo(f"  {reason}", err=True)
+        raise typer.Exit(SOME_FAILED)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.", show_default=False)],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="New or empty folder for the bundle.")],
+) -> None:
+    """Export a finished run's model as a MONAI bundle with a model card.
+
+    RUN is the run's folder. The bundle segments a folder of images by
+    `python -m monai.bundle run`, without Wardround. Not for clinical use.
+    """
+    from scenarios.inference.monai_bundle import export_bundle
+
+    folder = export_bundle(run, output)
+    typer.echo(f"bundle      {folder}")
+    typer.echo(f"model card  {folder / 'docs' / 'README.md'}")
+    typer.echo(f"run it      cd {folder} && python -m monai.bundle run --config_file configs/inference.json \\")
+    typer.echo("              --bundle_root . --dataset_dir IMAGES --output_dir OUT")
+
+
+def device_named(name: str) -> "torch.device":
+    """The device that `--device` names. Raises `SettingsError` where it is not here."""
+    from client.training.trainer import choose_device
+
+    if not re.fullmatch(DEVICE, name):
+        raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:N")
+    device = choose_device(name)
+    import torch
+
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SettingsError(f"--device {name}: {counted(torch.cuda.device_count(), 'CUDA device')} here; choose auto")
+    return device
+
+
+def _follow(model: "Model", jobs: "tuple[Job, ...]", device: "torch.device") -> list[str]:
+    """Segment all, with a progress bar on a terminal and a line an image; returns why some could not be."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console()
+    failed: list[str] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("segmenting", total=len(jobs))
+        for job in jobs:
+            bar.update(task, description=job.image.name)
+            try:
+                typer.echo(_line(_one(model, job, device)))
+            except ResultsError:
+                raise  # the disk is full for the others too
+            except WardroundError as error:
+                failed.append(str(error))
+                typer.echo(f"{job.image.name}: left out: {failed[-1]}")
+            bar.advance(task)
+    return failed
+
+
+def _one(model: "Model", job: "Job", device: "torch.device") -> "Segmented":
+    from scenarios.inference.overlay import draw_overlay
+    from scenarios.inference.segment import NOT_CLINICAL, add_to_summary, segment_image, unwritable
+    from shared.files import write_whole
+
+    one = segment_image(model, job, device)
+    title = f"{job.image.name}   {one.ml:.2f} ml in {counted(len(one.lesions), 'lesion')}"
+    try:
+        write_whole(job.picture, draw_overlay(one.view, title, f"soft segmentation, {NOT_CLINICAL}"))
+    except OSError as error:
+        raise unwritable(job.picture.parent, error) from None
+    add_to_summary(job.picture.parent, one)
+    return one
+
+
+def _line(one: "Segmented") -> str:
+    said = [f"{one.job.image.name}: {one.ml:.2f} ml in {counted(len(one.lesions), 'lesion')}: {one.job.soft}"]
+    return "\n".join([*said, *(f"  warning: {warning}" for warning in one.warnings)])

@@ -1,0 +1,1 @@
+"""Real machines: the coordinator, its certificates and nodes, a hospital's client."""

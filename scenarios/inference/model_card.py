@@ -1,0 +1,214 @@
+"""The model card: whose data a model learnt from and how, what it reached, and what it is not for."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from scenarios.runner.launch_record import HowLaunched
+from shared.config.settings import CIRCUMSTANCES
+from shared.metrics.scores import Scores
+from shared.model.model_file import Model
+
+METHODS = {
+    "single": "single-domain training: a fresh model at each hospital; this is the last hospital's alone",
+    "finetune": "sequential fine-tuning: the model visited the hospitals one after another, without a memory",
+    "replay": "experience replay: the model visited the hospitals one after another, with crops of earlier patients",
+    "pooled": "multi-domain training: one model on the data of all hospitals at once",
+    "fedavg": "federated averaging: all hospitals train at once, and their models are averaged round by round",
+    "lwf": "learning without forgetting: no patient data travels; each model is distilled from the one before",
+    "ewc": "elastic weight consolidation: no patient data travels; weights that mattered earlier are held in place",
+}
+
+
+def model_card(run: Path, results: dict[str, Any], model: Model) -> str:
+    """The card of a run's final model, as Markdown. Raises `ResultsError` where `launch.json` is damaged."""
+    parts = [
+        _overview(results, model),
+        _data(run, results),
+        _training(results),
+        _performance(results),
+        _use(model),
+        LIMITS,
+        LICENCE,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _overview(results: dict[str, Any], model: Model) -> str:
+    parameters = sum(value.numel() for value in model.network.parameters())
+    contrasts = " or ".join(model.inference.contrasts)
+    return f"""# MS lesion segmentation, made with Wardround
+
+**Not a medical device, and not for clinical use.**
+
+Soft segmentation (0 to 1, lesion from 0.5 on) of multiple-sclerosis lesions in one skull-stripped {contrasts} image.
+A residual 3D U-Net with {parameters:,} parameters (MONAI's `UNet`, {model.network.settings.features} features,
+three down-samplings, {model.network.settings.activation}), on windows of {model.inference.patch_size} voxels along each
+edge at {model.inference.spacing:g} mm. Made by Wardround {results["versions"]["wardround"]}."""
+
+
+def _data(run: Path, results: dict[str, Any]) -> str:
+    trained = {stage["center"]: stage["training_subjects"] for stage in results["stages"]}
+    rows = [
+        [center, trained.get(center, "in all"), *_tested(results, center)]
+        for center in dict.fromkeys([*results["order"], *trained])
+        if center != "all"
+    ]
+    if "all" in trained:
+        rows.append(["all", trained["all"], "", ""])
+    return f"""## Data
+
+{_origin(run, results)}
+
+{_table(["center", "trained on (subjects)", "tested on (subjects)", "contrasts of the tests"], rows)}
+
+The centers stand in the order of the visits. Subjects are divided into training and test by the seed, whole subjects
+at a time. {_set_aside(results)}"""
+
+
+def _origin(run: Path, results: dict[str, Any]) -> str:
+    launched = HowLaunched.load(run)
+    folder = results["settings"]["data-dir"]
+    if launched is not None and launched.superlink is not None:
+        return "Data of the hospitals that joined the run, each at its own place; they were not collected."
+    if folder:
+        return f"Data sets of `{Path(folder).name}`, one a center, in a simulation on one machine."
+    if launched is None:
+        return "Whether these were simulated patients or those of hospitals that joined was not recorded."
+    return (
+        "**Simulated patients**: digital phantoms made from the MNI152 tissue maps. The model has seen no patient, and "
+        "its scores say nothing about any hospital."
+    )
+
+
+def _tested(results: dict[str, Any], center: str) -> tuple[object, str]:
+    cases = [case for case in _last_cases(results) if case["center"] == center]
+    if cases:
+        return len({case["subject"] for case in cases}), ", ".join(sorted({case["contrast"] for case in cases}))
+    means = [mean for mean in _last_means(results) if mean["center"] == center]
+    return (means[0]["subjects"], "not reported") if means else ("not tested", "")
+
+
+def _set_aside(results: dict[str, Any]) -> str:
+    number = sum(len(stage["set_aside"]) for stage in results["stages"])
+    return f"Set aside in training because they could not be used: {number}." if number else "None was set aside."
+
+
+def _training(results: dict[str, Any]) -> str:
+    # Where and how patiently it ran is nobody's business, and may name folders and people.
+    settings = "\n".join(f"{key} = {value!r}" for key, value in results["settings"].items() if key not in CIRCUMSTANCES)
+    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    return f"""## Training
+
+Method `{results["method"]}`: {METHODS.get(results["method"], "see Wardround")}. Seed {results["seed"]}. {versions}.
+
+<details><summary>All settings that decide what is computed</summary>
+
+```
+{settings}
+```
+
+</details>"""
+
+
+def _performance(results: dict[str, Any]) -> str:
+    order = results["order"]
+    matrix = [
+        [stage["center"], *(_number(cell) for cell in row)]
+        for stage, row in zip(results["stages"], results["R"], strict=True)
+    ]
+    transfer = "" if results["bwt"] is None else f" Backward transfer (BWT): {results['bwt']:+.3f}."
+    parts = [
+        "## Performance",
+        "R, the mean test Dice at each center (columns) after the stage at each center (rows). The last row is this "
+        "model's.",
+        _table(["trained at", *order], matrix),
+        f"ACC, the mean of the last row: {_number(results['acc'])}.{transfer}",
+    ]
+    if spread := _spread(results):
+        parts += [
+            "Dice of the last stage's test images, one by one:",
+            _table(["tested at", "images", "least", "median", "mean", "greatest"], spread),
+        ]
+    if kept := [mean["center"] for mean in _last_means(results)]:
+        parts.append(f"Their policy keeps the scores of single subjects: {', '.join(kept)}.")
+    if scores := _scores(results):
+        parts += [
+            "All scores, averaged over images, then over centers (definitions: `shared/metrics/scores.py` of "
+            "Wardround; a lesion is hit by one voxel in common, 26-connectivity; HD95 of a missed case is the "
+            "image's diagonal):",
+            _table(["score", "mean"], scores),
+        ]
+    if missing := results["missing"]:
+        cells = ", ".join(f"{cell['center']} after stage {cell['stage'] + 1}" for cell in missing)
+        parts.append(f"Not tested, and left out of the means: {cells}.")
+    return "\n\n".join(parts)
+
+
+def _spread(results: dict[str, Any]) -> list[list[object]]:
+    rows: list[list[object]] = []
+    for center in results["order"]:
+        dice = [case["dice"] for case in _last_cases(results) if case["center"] == center]
+        if dice:
+            figures = (min(dice), median(dice), fmean(dice), max(dice))
+            rows.append([center, len(dice), *(_number(figure) for figure in figures)])
+    return rows
+
+
+def _scores(results: dict[str, Any]) -> list[list[object]]:
+    by_center: dict[str, list[dict[str, Any]]] = {}
+    for case in [*_last_cases(results), *_last_means(results)]:
+        by_center.setdefault(case["center"], []).append(case)
+    return [
+        [name, _number(fmean(fmean(case[name] for case in cases) for cases in by_center.values()))]
+        for name in Scores.model_fields
+        if by_center and all(name in case for cases in by_center.values() for case in cases)
+    ]
+
+
+def _last_cases(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    last = results["stages"][-1]["stage"]
+    return (case for case in results["test_scores"] if case["stage"] == last)
+
+
+def _last_means(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    last = results["stages"][-1]["stage"]
+    return (mean for mean in results["mean_scores"] if mean["stage"] == last)
+
+
+def _use(model: Model) -> str:
+    return f"""## Use
+
+In the bundle's folder, with MONAI, nibabel, scipy, fire and pytorch-ignite (`configs/metadata.json` has versions):
+
+```
+python -m monai.bundle run --config_file configs/inference.json --bundle_root . --dataset_dir IMAGES --output_dir OUT
+```
+
+IMAGES is a folder of skull-stripped {" or ".join(model.inference.contrasts)} images (`.nii.gz`, `.nii`), of any
+orientation and voxel size. For each one, `OUT/NAME_lesion.nii.gz` is its soft segmentation on its own grid, the same
+as that of `wardround segment` but for rounding."""
+
+
+LIMITS = """## Limits
+
+- Not validated for any diagnosis or treatment decision, and not for clinical use.
+- Expects skull-stripped adult brains; scalp and eyes are taken for lesions. Other contrasts than those above, other
+  diseases with white-matter lesions, and scanners unlike those of the centers may give anything.
+- Test sets of a few subjects make single cells of R noisy.
+- A model may remember something of those it learnt from: pass it on only where the centers' agreements allow it."""
+
+LICENCE = """## Licence
+
+The configuration in this bundle is Apache-2.0 (`LICENSE`). The weights were learnt from the data named above: under
+which terms they may be passed on, those who gave the data decide."""
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,1 @@
+"""Processes that were started: followed, measured, ended."""

@@ -1,0 +1,1 @@
+"""What a study or run found, as one page: figures, tables, statistics."""

@@ -1,0 +1,116 @@
+"""What the runs' own results say beyond R: each test case's scores, and what went otherwise than planned."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scenarios.results.study import RunEntry, Study
+from shared.errors import DamagedError, ResultsError
+from shared.files import read_document
+from shared.paths import LAUNCH
+from shared.results import read_results
+
+SCORES = {
+    "dice": "Dice",
+    "soft_dice": "Soft Dice",
+    "precision": "Precision",
+    "recall": "Recall",
+    "lesion_f1": "Lesion F1",
+    "lesion_sensitivity": "Lesion sensitivity",
+    "lesion_precision": "Lesion precision",
+    "volume_difference_ml": "Volume difference, ml",
+    "hd95_mm": "HD95, mm",
+}
+"""The scores that a report knows how to name; others that a run has come under their own names."""
+
+NO_SCORE = {"stage", "center", "subject", "contrast"}
+
+
+@dataclass(frozen=True)
+class CaseScores:
+    """One test image and the scores of the model that its center ends with."""
+
+    method: str
+    order_name: str
+    seed: int
+    center: str
+    subject: str
+    contrast: str
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Details:
+    """Of all runs of a study whose results can be read."""
+
+    cases: tuple[CaseScores, ...]
+    notes: tuple[str, ...]
+    """Sentences on what went otherwise than planned."""
+    simulated: bool | None
+    """Whether all runs were over simulated hospitals; None where that is not known."""
+
+
+def read_details(study: Study, folder: Path) -> Details:
+    """Read `results.json` of every run that has a folder; what cannot be read becomes a note."""
+    cases: list[CaseScores] = []
+    notes: list[str] = []
+    simulated: set[bool | None] = set()
+    for run in study.runs:
+        if not run.folder:
+            continue
+        try:
+            results = read_results(folder / run.folder)
+        except ResultsError as error:
+            notes.append(str(error))
+            continue
+        cases += _cases(run, results)
+        simulated.add(_simulated(folder / run.folder, results))
+        notes += [f"{label(run)}: {note}" for note in _notes(results)]
+    return Details(tuple(cases), tuple(dict.fromkeys(notes)), simulated.pop() if len(simulated) == 1 else None)
+
+
+def _simulated(folder: Path, results: dict[str, Any]) -> bool | None:
+    if results.get("settings", {}).get("data-dir") != "":
+        return False
+    try:
+        return read_document(folder / LAUNCH)["superlink"] is None
+    except (OSError, DamagedError, KeyError, TypeError):
+        return None  # started by Flower's own command
+
+
+def label(run: RunEntry) -> str:
+    """A run's name in a sentence."""
+    return " ".join(part for part in (run.method, run.order_name, f"seed {run.seed}") if part)
+
+
+def _cases(run: RunEntry, results: dict[str, Any]) -> Iterator[CaseScores]:
+    tested = results.get("test_scores", [])
+    last = max((case["stage"] for case in tested), default=0)
+    for case in tested:
+        # A single-domain model counts at its own center alone.
+        if case["stage"] != (run.order.index(case["center"]) if run.method == "single" else last):
+            continue
+        scores = {k: float(v) for k, v in case.items() if k not in NO_SCORE and isinstance(v, int | float)}
+        yield CaseScores(
+            run.method,
+            run.order_name,
+            run.seed,
+            case["center"],
+            str(case["subject"]),
+            str(case.get("contrast", "")),
+            scores,
+        )
+
+
+def _notes(results: dict[str, Any]) -> Iterator[str]:
+    for cell in results.get("missing", []):
+        yield f"{cell['center']} was not tested after stage {cell['stage'] + 1}: it {cell['reason']}"
+    for stage in results.get("stages", []):
+        for subject, reason in stage.get("set_aside", {}).items():
+            yield f"a subject ({subject}) was set aside at {stage['center']}: {reason}"
+    for center, number in results.get("withdrawn", {}).items():
+        yield f"{center} withdrew subjects while the run lasted, or before: {number}"
+    for stopped in results.get("history", {}).get("interruptions", []):
+        yield f"interrupted at {stopped['at']} and resumed"
+    yield from results.get("notes", [])

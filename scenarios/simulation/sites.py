@@ -1,0 +1,52 @@
+"""Hospitals as simulated nodes have them: whoever simulates owns all data, and allows everything."""
+
+from pathlib import Path
+
+from flwr.app import Context
+
+from client.governance.policy import Policy
+from client.hospital.config import Data, Site
+from client.hospital.node import NO_PINS, is_simulated, site_of
+from scenarios.simulation.hospital_folder import make_hospital
+from shared.config.settings import DataSettings, Settings
+from shared.paths import cache_folder, writable_folder
+from shared.phantoms.settings import PhantomSettings
+
+
+def find_site(center: str, context: Context, settings: Settings) -> Site:
+    """The hospital that `center` is at a node, simulated or deployed. Raises `SettingsError` or `TrustError`."""
+    return simulated_site(center, settings) if is_simulated(context) else site_of(center, context, settings)
+
+
+def phantom_settings(data: DataSettings) -> PhantomSettings:
+    """How the simulated hospitals of a run are made."""
+    return PhantomSettings(
+        spacing=data.spacing, scale=data.phantom_scale, minimum_subjects=data.phantom_minimum, seed=data.phantom_seed
+    )
+
+
+def simulated_site(center: str, settings: Settings) -> Site:
+    """The hospital that whoever simulates makes of a center; its data are made where they are missing."""
+    data, cache = settings.data, writable_folder(cache_folder(settings.data.cache_dir), "cache folder")
+    if data.data_dir:
+        folder = Path(data.data_dir).expanduser() / center
+    else:
+        folder = make_hospital(center, phantom_settings(data), cache / "hospitals")
+    everything = Policy(
+        role="both",
+        report_subject_scores=True,
+        share_exemplars=True,
+        centers=settings.run.centers,
+        subjects=10**6,
+        megabytes=1e6,
+        expiry_days=3650,
+        allow_unsealed=True,
+    )
+    return Site(
+        center=center,
+        state=cache / "state" / center,
+        data=Data(folder=folder, contrasts=data.contrasts),
+        coordinator=None,
+        peers=NO_PINS,
+        policy=everything,
+    )

@@ -1,0 +1,1 @@
+"""Studies: methods x orders x seeds, planned, run and collected."""

@@ -1,0 +1,81 @@
+"""From the results of a study's runs to `study.json`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scenarios.results.bytes_moved import bytes_moved
+from scenarios.results.study import Costs, Missing, RunEntry, Study, run_entry
+from scenarios.study.plan import Cell, StudyPlan
+from scenarios.study.run_folder import RUNS, CellFolder
+from shared.config.settings import CIRCUMSTANCES
+from shared.errors import ResultsError
+from shared.paths import RESULTS
+from shared.results import MEND, read_results
+
+NOT_YET = "not run yet"
+
+
+def collect(folder: Path, plan: StudyPlan, failed: Mapping[str, str]) -> Study:
+    """All that the runs of a study have found so far; `failed` gives reasons by name.
+
+    A run whose results cannot be used is a missing one, with the reason.
+    """
+    runs: list[RunEntry] = []
+    missing: list[Missing] = []
+    versions: dict[str, list[str]] = {}
+    for cell in plan.cells():
+        place = CellFolder(folder, cell.name)
+        reason = failed.get(cell.name, NOT_YET)
+        if place.state == "finished":
+            try:
+                results = finished_results(place, cell)
+                runs.append(_entry(place, cell, results))
+                for name, version in results["versions"].items():
+                    if version not in versions.setdefault(name, []):
+                        versions[name].append(version)
+                continue
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                reason = f"{place.run / RESULTS} is damaged ({type(error).__name__}: {error}): {MEND}"
+            except ResultsError as error:
+                reason = str(error)
+        missing.append(Missing(method=cell.method, seed=cell.seed, order_name=cell.order_name, reason=reason))
+    return Study(
+        title=plan.title,
+        created=plan.created,
+        methods=plan.methods,
+        seeds=plan.seeds,
+        orders=plan.orders,
+        centers=plan.centers,
+        settings=plan.common,
+        versions={name: " and ".join(found) for name, found in versions.items()},
+        runs=tuple(runs),
+        missing=tuple(missing),
+    )
+
+
+def finished_results(place: CellFolder, cell: Cell) -> dict[str, Any]:
+    """`results.json` of a finished run. Raises `ResultsError` where it is damaged, or of another run."""
+    results = read_results(place.run)
+    theirs, ours = results.get("settings", {}), cell.settings.to_run_config()
+    differs = [
+        f"{key} = {theirs.get(key)!r} there, {value!r} in the plan"
+        for key, value in ours.items()
+        if key not in CIRCUMSTANCES and theirs.get(key) != value
+    ]
+    if differs:
+        raise ResultsError(f"{place.run} holds another run ({'; '.join(differs)}): move it away, and run again")
+    return results
+
+
+def _entry(place: CellFolder, cell: Cell, results: dict[str, Any]) -> RunEntry:
+    record = place.read_record()
+    costs = Costs(
+        folder=f"{RUNS}/{place.name}",
+        not_asked=results["not_asked"],
+        seconds=record.seconds,
+        training_seconds=sum(stage["training_seconds"] for stage in results["stages"]),
+        bytes_moved=bytes_moved(results),
+        peak_mb=record.peak_mb,
+    )
+    return run_entry(cell.method, cell.seed, cell.order_name, results["order"], results["R"], costs)

@@ -1,0 +1,115 @@
+"""Running what a study lacks, on this machine or a cluster, and keeping what it finds as it comes."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from scenarios.processes.memory_use import free_mb
+from scenarios.processes.tree import signals_raise
+from scenarios.results.study import Study, write_study
+from scenarios.study.capacity import Machine, choose_jobs, cores_here, expected_mb
+from scenarios.study.collect import collect, finished_results
+from scenarios.study.executor import Progress, StudyWork, seconds_of_methods
+from scenarios.study.outcome import describe_run
+from scenarios.study.plan import Cell, StudyPlan
+from scenarios.study.ray_cluster import Need, cluster_address, cluster_workers
+from scenarios.study.run_folder import CellFolder
+from scenarios.study.terminal import watching
+from scenarios.study.worker import Task, Workers, local_workers
+from server.tracking import check_tracking
+from shared.errors import ResultsError
+
+
+@dataclass(frozen=True)
+class Share:
+    """What the command line says of the machines; None where it leaves that to us."""
+
+    jobs: int | None = None
+    gpus: float | None = None
+
+
+def run_study(folder: Path, plan: StudyPlan, share: Share, say: Callable[[str], None]) -> Study:
+    """Do the runs that the study in `folder` lacks, and return what it has found.
+
+    `study.json` is written anew after each run. Whatever ends this, no run goes on without it.
+    """
+    cells = plan.cells()
+    places = {cell.name: CellFolder(folder, cell.name) for cell in cells}
+    waiting = [cell for cell in cells if places[cell.name].state != "finished"]
+    if not waiting:
+        found = collect(folder, plan, {})
+        write_study(folder, found)
+        return found
+    check_tracking(cells[0].settings)
+    from scenarios.simulation.hospitals import prepare_hospitals  # Flower takes seconds, which --help need not wait for
+
+    prepare_hospitals(cells[0].settings, say)
+    for cell in waiting:
+        places[cell.name].prepare(cell)
+    with signals_raise(), _workers(folder, plan, share, places, say) as (workers, cores):
+        say(f"{len(waiting)} of {len(cells)} runs to do, {workers.slots} at once, in {folder}")
+        records = [(cell, places[cell.name].read_record()) for cell in cells if cell not in waiting]
+        progress = Progress(cells, workers.slots, waiting, seconds=seconds_of_methods(records))
+
+        def keep() -> Study:
+            found = collect(folder, plan, progress.failed)
+            write_study(folder, found)
+            return found
+
+        def task(cell: Cell) -> Task:
+            return Task(places[cell.name], plan.cpus, cores, share.gpus)
+
+        def reached(cell: Cell) -> str:
+            return _reached(places[cell.name], cell)
+
+        try:
+            with watching(progress, folder, reached, Console()) as watch:
+                StudyWork(progress, workers, task, watch, keep).all()
+        finally:
+            found = keep()
+    return found
+
+
+@contextmanager
+def _workers(
+    folder: Path, plan: StudyPlan, share: Share, places: dict[str, CellFolder], say: Callable[[str], None]
+) -> Iterator[tuple[Workers, int]]:
+    """Who does the runs, and the cores of each run."""
+    settings = plan.cells()[0].settings
+    records = [place.read_record() for place in places.values()]
+    if address := cluster_address():
+        memory = expected_mb(settings, 1, records)
+
+        def need(gpus: bool) -> Need:
+            return Need(plan.cpus, memory, float(gpus) if share.gpus is None else share.gpus)
+
+        with cluster_workers(address, folder, need, share.jobs) as workers:
+            yield workers, plan.cpus
+        return
+    gpus = _gpus() if share.gpus != 0 and settings.training.device != "cpu" else ()
+    machine = Machine(cores_here(), free_mb(), len(gpus))
+    jobs = choose_jobs(share.jobs, plan.cpus, machine, lambda actors: expected_mb(settings, actors, records))
+    if jobs.note:
+        say(jobs.note)
+    with local_workers(jobs.slots, gpus) as local:
+        yield local, jobs.cores
+
+
+def _reached(place: CellFolder, cell: Cell) -> str:
+    try:
+        return describe_run(cell, finished_results(place, cell))
+    except ResultsError as error:
+        return str(error)
+
+
+def _gpus() -> tuple[str, ...]:
+    """The GPUs that the user lets us see, as CUDA_VISIBLE_DEVICES names them."""
+    import torch  # takes seconds, which --help and a wrong key need not wait for
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
+    return tuple(named[:count] or map(str, range(count)))

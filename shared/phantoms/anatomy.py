@@ -1,0 +1,206 @@
+"""One patient's brain: the MNI152 tissue maps, deformed anew for each patient."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
+
+from shared.phantoms.atlas import COARSE, load_atlas, tissue_maps
+from shared.phantoms.grids import FIELD_ORIGIN, Array, Axes, Grid, Lattice, SmoothField
+
+CENTER = np.array([0.0, -18.0, 8.0], dtype=np.float32)
+"""The point, in MNI152 mm, about which heads turn and grow."""
+ORIGIN = np.array(FIELD_ORIGIN, dtype=np.float32)
+FOLDS = (4.0, 3.5)
+"""mm between the knots of the fields that favour cortex and fluid."""
+FOLDING = 1.3
+"""By how much they move the logarithm of the odds. Noise of this size, were it Gumbel's, would choose each tissue as
+often as it is probable (the Gumbel-max trick)."""
+RARE = 0.1
+"""What templates disagree in less than this is their registration, and no cortex in white matter."""
+SHARPNESS = 1.5
+"""How much sharper than the template a brain is, at 1 mm; larger voxels hold mixtures again."""
+STRIATUM = 0.1
+"""How much caudate and putamen differ from cortex, beside thalamus and pallidum."""
+
+
+@dataclass(frozen=True)
+class Tissues:
+    """What each voxel holds, as volume fractions that sum to 1 in the brain and to 0 outside it."""
+
+    gm: Array
+    wm: Array
+    csf: Array
+    ventricle_distance: Array
+    """mm to the lateral ventricles."""
+    brain: NDArray[np.bool_]
+    nuclei: Array
+    """How much of the grey matter here is thalamus or pallidum, 0 to 1; caudate and putamen count for a part."""
+    limbic: Array
+    """How much of the cortex here is limbic: cingulate, insula, hippocampus and amygdala, 0 to 1."""
+    plexus: Array
+    """How much of the fluid here is choroid plexus."""
+    flow: Array
+    """How strongly fluid flows here: 1 in the middle of the third and fourth ventricle."""
+    box: tuple[slice, slice, slice]
+    """The smallest box of voxels that holds the brain."""
+
+
+class Anatomy:
+    """A patient's own way from world position to MNI152 position, and the tissues found there."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._lattice = Lattice(4.0)
+        # Brain volume is lost in all stages of MS, most of all in later ones; ventricles and sulci widen together.
+        self._atrophy = float(np.clip(rng.normal(0.25, 0.18), 0.0, 0.7))
+        self._strip = float(rng.uniform(0.5, 0.8))
+        self._plexus = float(rng.uniform(0.2, 1.0))
+        self._fields = [SmoothField(rng, reach) for reach in FOLDS]
+        self._map = _deformation(rng, self._lattice, self._atrophy)
+
+    @property
+    def atrophy(self) -> float:
+        """How much wider the sulci are than in the template: 0 to 0.7."""
+        return self._atrophy
+
+    def template_points(self, axes: Axes) -> Array:
+        """Return the MNI152 position of the points of a box, shape (3, len(x), len(y), len(z)), in mm."""
+        return self._lattice.read(self._map, axes)
+
+    def world_points(self, template: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the world positions of MNI152 positions, both (3, points) in mm, to a fraction of a mm."""
+        points = template
+        for _ in range(5):  # the warp is gentle: what is missed shrinks with every step
+            points = points + template - self._lattice.at(self._map, points)
+        return points
+
+    def tissues(self, grid: Grid) -> Tissues:
+        """Return the tissue fractions on a grid."""
+        start, stop = self._around(grid)
+        points = self.template_points(grid.axes(start, stop)) - ORIGIN.reshape(3, 1, 1, 1)
+        gm_map, wm_map, brain_map = tissue_maps(grid.voxel)
+        inside = ndimage.map_coordinates(brain_map, points, order=1) > self._strip
+        points = points[:, inside]  # half of the box: the rest need not be looked up
+        brain = np.zeros(grid.shape, dtype=bool)
+        brain[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = inside
+        x, y, z = points + ORIGIN.reshape(3, 1)
+        gm, wm = (ndimage.map_coordinates(m, points, order=1) for m in (gm_map, wm_map))
+        distance = ndimage.map_coordinates(load_atlas().ventricle_distance, points / COARSE, order=1, mode="nearest")
+        box = _box(brain)
+        gm, wm, fluid = self._folded(gm, wm, grid, box, brain)
+
+        def whole(values: Array, outside: float = 0.0) -> Array:
+            volume = np.full(grid.shape, outside, dtype=np.float32)
+            volume[brain] = values
+            return volume
+
+        return Tissues(
+            gm=whole(gm),
+            wm=whole(wm),
+            csf=whole(fluid),
+            ventricle_distance=whole(distance, 100.0),
+            brain=brain,
+            nuclei=whole(_nuclei(x, y, z)),
+            limbic=whole(_limbic(x, y, z)),
+            plexus=whole(self._plexus * _ball(np.abs(x) - 22, y + 40, z - 8, 7, 8, 8) * (distance < 1)),
+            flow=whole(_ball(x, y + 12, z, 4, 12, 8) + _ball(x, y + 46, z + 33, 8, 8, 9)),
+            box=box,
+        )
+
+    def _around(self, grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return first and last voxel (one beyond it) of a box that holds the brain, with room at its rim."""
+        brain = load_atlas().brain
+        nearest = np.rint(self._map - ORIGIN.reshape(3, 1, 1, 1)).astype(int)
+        x, y, z = (part.clip(0, size - 1) for part, size in zip(nearest, brain.shape, strict=True))
+        knots, room = _box(brain[x, y, z] > 0), 2 * self._lattice.step
+        low = [side.start * self._lattice.step - room for side in knots]
+        high = [(side.stop - 1) * self._lattice.step + room for side in knots]
+        start = (max(math.floor(a / voxel), 0) for a, voxel in zip(low, grid.voxel, strict=True))
+        stop = (min(math.ceil(b / voxel), size) for b, voxel, size in zip(high, grid.voxel, grid.shape, strict=True))
+        return tuple(start), tuple(stop)
+
+    def _folded(
+        self, gm: Array, wm: Array, grid: Grid, box: tuple[slice, slice, slice], brain: NDArray[np.bool_]
+    ) -> tuple[Array, Array, Array]:
+        """Return a brain's own tissues where the template has the mean of many: grey, white and fluid fractions.
+
+        Where templates disagree, in the cortex, one brain is one tissue or another, in folds of its own; a smooth
+        field decides, and each tissue is about as likely as in the template. Fractions in (points,) of the brain.
+        """
+        x, y, z = (axis[side] for axis, side in zip(grid.axes(), box, strict=True))
+        fluid = np.clip(1 - gm - wm, 0, 1) * np.float32(1 + self._atrophy)
+        unsure = np.flatnonzero((gm > RARE) | (fluid > RARE))
+        folds = [FOLDING * field((x, y, z))[brain[box]][unsure] for field in self._fields]
+        sharp = np.float32(1 + SHARPNESS / float(np.prod(grid.voxel)) ** (1 / 3))
+        odds = [np.log(np.maximum(part[unsure] - less, 1e-3)) for part, less in ((gm, RARE), (wm, 0), (fluid, RARE))]
+        own = [np.exp(sharp * part) for part in (odds[0] + folds[0], odds[1], odds[2] + folds[1])]
+        total = own[0] + own[1] + own[2]
+        own_gm, own_wm, own_fluid = np.zeros_like(gm), np.ones_like(wm), np.zeros_like(fluid)
+        for values, part in zip((own_gm, own_wm, own_fluid), own, strict=True):
+            values[unsure] = part / total
+        return own_gm, own_wm, own_fluid
+
+
+def _ball(x: Array, y: Array, z: Array, *reach: float) -> Array:
+    """Return a smooth bump: 1 in its middle, 0.37 at `reach` mm along each axis."""
+    a, b, c = reach
+    return np.asarray(np.exp(-((x / a) ** 2) - (y / b) ** 2 - (z / c) ** 2), dtype=np.float32)
+
+
+def _nuclei(x: Array, y: Array, z: Array) -> Array:
+    """Return 1 at MNI152 positions (mm) of thalamus and pallidum, `STRIATUM` in caudate and putamen, 0 in cortex."""
+    side = np.abs(x)
+    lateral = np.clip((33 - side) / 4, 0, 1)
+    length = np.clip((26 - y) / 5, 0, 1) * np.clip((y + 36) / 5, 0, 1)
+    height = np.clip((24 - z) / 5, 0, 1) * np.clip((z + 13) / 5, 0, 1)
+    inner = np.clip(2 * _ball(side - 11, y + 18, z - 7, 12, 15, 12) + 2 * _ball(side - 19, y + 4, z, 5, 8, 6), 0, 1)
+    return np.asarray(lateral * length * height * (STRIATUM + (1 - STRIATUM) * inner), dtype=np.float32)
+
+
+def _limbic(x: Array, y: Array, z: Array) -> Array:
+    """Return 1 at MNI152 positions (mm) of limbic cortex, 0 elsewhere, smooth between."""
+    side = np.abs(x)
+    insula = _ball(side - 38, y - 2, z - 2, 7, 20, 14)
+    cingulate = _ball(side - 5, y - 32, z - 10, 7, 14, 18) + _ball(side - 5, y + 10, z - 38, 7, 36, 10)
+    temporal = _ball(side - 25, y + 16, z + 18, 9, 18, 9)
+    return np.asarray(np.clip(1.5 * (insula + cingulate + temporal), 0, 1), dtype=np.float32)
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
+    """Return the smallest box that holds a mask."""
+    planes = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    x, y, z = (slice(int(where[0]), int(where[-1]) + 1) for where in planes)
+    return x, y, z
+
+
+def _deformation(rng: np.random.Generator, lattice: Lattice, atrophy: float) -> Array:
+    """Draw head size, pose, a smooth warp and wider or narrower ventricles; return MNI152 positions."""
+    size = rng.normal(1.0, [0.035, 0.035, 0.03]).clip(0.92, 1.07)
+    angles = np.radians(rng.normal(0, 2.5, size=3).clip(-6, 6))
+    turn = np.eye(3)
+    for axis, angle in enumerate(angles):
+        i, j = [k for k in range(3) if k != axis]
+        plane = np.eye(3)
+        plane[[i, i, j, j], [i, j, i, j]] = [np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)]
+        turn = turn @ plane
+    shift = rng.normal(0, 2, size=3).clip(-5, 5)
+    matrix = (turn / size[:, None]).astype(np.float32)
+
+    world = np.stack(np.meshgrid(*lattice.axes, indexing="ij"))
+    moved = world - (CENTER + shift.astype(np.float32)).reshape(3, 1, 1, 1)
+    points = np.einsum("ij,jxyz->ixyz", matrix, moved) + CENTER.reshape(3, 1, 1, 1)
+    for reach, millimetres in ((40.0, 2.5), (18.0, 1.1)):
+        warp = np.stack([SmoothField(rng, reach)(lattice.axes) for _ in range(3)])
+        points += np.float32(millimetres) * warp
+
+    # A point beside the ventricle shows what the template has nearer to (or inside) it: the ventricle grows.
+    growth = float(np.clip(6 * atrophy + rng.normal(0, 1.0), -1.0, 5.0))
+    atlas = load_atlas()
+    index = (points - ORIGIN.reshape(3, 1, 1, 1)) / COARSE
+    distance = ndimage.map_coordinates(atlas.ventricle_distance, index, order=1, mode="nearest")
+    pull = growth * np.exp(-distance / 15)
+    for axis, direction in enumerate(atlas.ventricle_direction):
+        points[axis] -= pull * ndimage.map_coordinates(direction, index, order=1, mode="nearest")
+    return np.asarray(points, dtype=np.float32)

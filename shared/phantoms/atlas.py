@@ -1,0 +1,146 @@
+"""The MNI152 tissue maps that nilearn ships, and what follows: ventricles, distances, places of lesions.
+
+Source: ICBM 2009a nonlinear symmetric (Fonov et al. 2011), loaded by `nilearn.datasets.load_mni152_*`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
+
+from shared.phantoms.grids import FIELD_ORIGIN, FIELD_SIZE, Array, Triple
+
+Place = Literal["periventricular", "juxtacortical", "deep", "infratentorial"]
+COARSE = 2  # distances are smooth: every second millimetre is enough and eight times faster
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Maps on the field of view at 1 mm (tissues) and 2 mm (distances)."""
+
+    gm: Array
+    wm: Array
+    brain: Array
+    """1 in the brain, 0 outside."""
+    ventricle_distance: Array
+    """mm to the lateral ventricles, 0 inside; at 2 mm."""
+    ventricle_direction: tuple[Array, Array, Array]
+    """Unit vector away from the lateral ventricles, smoothed; at 2 mm."""
+    places: dict[Place, tuple[NDArray[np.float32], NDArray[np.float64]]]
+    """Where lesions may start: points (n, 3) in mm and their cumulative probability (n,)."""
+
+
+@lru_cache(maxsize=1)
+def load_atlas() -> Atlas:
+    """Load and derive the maps, once a process (about 4 s)."""
+    from nilearn import datasets  # type: ignore[import-untyped,unused-ignore]  # slow to import
+
+    gm, wm = _on_field(datasets.load_mni152_gm_template), _on_field(datasets.load_mni152_wm_template)
+    brain = _on_field(datasets.load_mni152_brain_mask) > 0
+    brain = _largest(ndimage.binary_opening(brain, iterations=2))
+    csf = np.where(brain, 1 - gm - wm, 0)
+
+    depth = ndimage.distance_transform_edt(_thin(brain), sampling=COARSE).astype(np.float32)
+    ventricles = _lateral_ventricles(csf > 0.5)
+    distance = ndimage.distance_transform_edt(~_thin(ventricles), sampling=COARSE).astype(np.float32)
+
+    # Between ventricle and white matter the maps show a film of grey matter that is only the mixture of both.
+    film = gm - ndimage.grey_opening(gm, size=5)
+    film *= _thicken(distance, brain.shape) < 6
+    gm, wm = gm - film, wm + film
+
+    soft = ndimage.gaussian_filter(distance, 2)
+    gradient = np.stack(np.gradient(soft, COARSE))
+    gradient /= np.maximum(np.sqrt((gradient**2).sum(axis=0)), 0.2)
+    return Atlas(
+        gm=gm,
+        wm=wm,
+        brain=brain.astype(np.float32),
+        ventricle_distance=distance,
+        ventricle_direction=(gradient[0], gradient[1], gradient[2]),
+        places=_places(_thin(gm), _thin(wm), depth, distance),
+    )
+
+
+@lru_cache(maxsize=4)
+def tissue_maps(voxel: Triple) -> tuple[Array, Array, Array]:
+    """Return grey matter, white matter and brain at 1 mm, averaged over a voxel of this size (mm)."""
+    atlas = load_atlas()
+    # The variance of a box of the voxel's size, less that of the 1 mm that the maps have already.
+    sigma = [float(np.sqrt(max(size**2 - 1, 0) / 12)) for size in voxel]
+    gm, wm, brain = (ndimage.gaussian_filter(values, sigma, truncate=3) for values in (atlas.gm, atlas.wm, atlas.brain))
+    return gm, wm, brain
+
+
+def is_infratentorial(x: Any, y: Any, z: Any) -> Any:
+    """Whether MNI152 positions in mm lie in the cerebellum or the brain stem."""
+    temporal = (np.abs(x) > 24) & (y > -36)
+    return (z < -16) & (y < -8) & ~temporal
+
+
+def _on_field(load: Callable[..., Any]) -> Array:
+    """Return a template at 1 mm on the field of view, zero where the template ends."""
+    image = load(resolution=1)
+    values = np.asarray(image.dataobj, dtype=np.float32)
+    start = (np.asarray(FIELD_ORIGIN) - image.affine[:3, 3]).round().astype(int)
+    stop = start + np.asarray(FIELD_SIZE, dtype=int)
+    inside = tuple(slice(max(a, 0), b) for a, b in zip(start, stop, strict=True))
+    cut = values[inside]
+    before = np.maximum(-start, 0)
+    after = np.asarray(FIELD_SIZE, dtype=int) - before - cut.shape
+    return np.pad(cut, list(zip(before, after, strict=True)))
+
+
+def _thin(values: NDArray[Any]) -> NDArray[Any]:
+    return values[::COARSE, ::COARSE, ::COARSE]
+
+
+def _thicken(values: Array, shape: tuple[int, ...]) -> Array:
+    for axis in range(3):
+        values = np.repeat(values, COARSE, axis=axis)
+    return values[: shape[0], : shape[1], : shape[2]]
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    labels, _ = ndimage.label(mask)
+    sizes = np.bincount(labels.ravel())
+    return np.asarray(labels == 1 + int(np.argmax(sizes[1:])))
+
+
+def _lateral_ventricles(fluid: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Keep of the fluid the lateral ventricles: not the third, cisterns, insula or sulci."""
+    axes = (start + np.arange(size) for start, size in zip(FIELD_ORIGIN, FIELD_SIZE, strict=True))
+    x, y, z = np.meshgrid(*axes, indexing="ij", sparse=True)
+    box = (np.abs(x) < 36) & (y > -62) & (y < 38) & (z > -3) & (z < 34)
+    cistern = (np.abs(x) < 9) & (y < -24)
+    third = (np.abs(x) < 4) & (z < 8)
+    return _largest(fluid & box & ~cistern & ~third)
+
+
+def _places(gm: Array, wm: Array, depth: Array, ventricles: Array) -> dict[Place, tuple[Array, NDArray[np.float64]]]:
+    """Return where lesions start, by the McDonald criteria's regions (Thompson et al. 2018)."""
+    index = np.indices(wm.shape, dtype=np.float32)
+    points = np.moveaxis(index, 0, -1) * COARSE + np.asarray(FIELD_ORIGIN, dtype=np.float32)
+    x, y, z = (points[..., axis] for axis in range(3))
+    cortex = ndimage.distance_transform_edt(~((gm > 0.5) & (depth < 28) & (ventricles > 10)), sampling=COARSE)
+
+    below = is_infratentorial(x, y, z)
+    white = (wm > 0.5) & ~below
+    stem = np.exp(-((x / 10) ** 2 + ((y + 27) / 9) ** 2 + ((z + 32) / 14) ** 2))
+    peduncles = np.exp(-(((np.abs(x) - 19) / 9) ** 2 + ((y + 54) / 12) ** 2 + ((z + 36) / 9) ** 2))
+    weights: dict[Place, Any] = {
+        "periventricular": white * (ventricles > 0) * (ventricles < 10) * np.exp(-ventricles / 4),
+        "juxtacortical": white * (ventricles > 10) * (cortex < 5) * np.exp(-cortex / 3),
+        "deep": white * (ventricles > 6) * (ventricles < 30) * (cortex > 4),
+        "infratentorial": below * (gm + wm > 0.9) * (wm > 0.35) * (depth > 4) * (stem + peduncles),
+    }
+    places: dict[Place, tuple[Array, NDArray[np.float64]]] = {}
+    for place, weight in weights.items():
+        chosen = weight > 1e-4
+        total = np.cumsum(weight[chosen], dtype=np.float64)
+        places[place] = (points[chosen], total / total[-1])
+    return places

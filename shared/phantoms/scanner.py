@@ -1,0 +1,161 @@
+"""From tissues to an image: one center's protocol makes of a patient what its scanner would store.
+
+What shines in an image follows from relaxation (relaxation.py) and the sequence. So do the lures: caps and
+bands at the ventricles, choroid plexus, fluid that flows in while FLAIR nulls the rest, fluid around vessels.
+Intensities are relative to white matter, which is 1.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
+
+from shared.phantoms.anatomy import Tissues
+from shared.phantoms.grids import Array, Axes, Grid, SmoothField
+from shared.phantoms.lesions import LesionMaps
+from shared.phantoms.relaxation import CAP, CORTEX, DAMAGED, FLUID, LIMBIC, NUCLEI, PLEXUS, WHITE, Sequence
+
+Contrast = Literal["FLAIR", "T2w"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One center's way of making one contrast: its signature in every image."""
+
+    sequence: Sequence
+    noise: float
+    """Standard deviation of each of the two channels of Rician noise."""
+    bias: float
+    """Standard deviation of the logarithm of the coil's shading."""
+    blur: float
+    """Width (standard deviation, mm) of blurring beyond the voxel's own."""
+    level: float
+    """Stored value of white matter, before each session's own gain."""
+    clip: float = 10.0
+    """Stored values end at so many times that of white matter."""
+    flow: float = 0.0
+    """Where the sequence nulls fluid: how bright it is in the third and fourth ventricle, through which it flows."""
+    ghosting: float = 0.1
+    """Share of the images with ghosts of a patient who moved."""
+
+
+@dataclass(frozen=True)
+class _Signals:
+    """What a sequence makes of each tissue, relative to white matter."""
+
+    cortex: float
+    nuclei: float
+    limbic: float
+    fluid: float
+    plexus: float
+    cap: float
+    """More than white matter has, right at the ventricles."""
+
+
+def signals_of(sequence: Sequence) -> _Signals:
+    """Return each tissue's signal beside white matter's."""
+    white, cortex, damaged = (part[sequence.field] for part in (WHITE, CORTEX, DAMAGED))
+    unit = sequence.signal(white)
+    return _Signals(
+        cortex=sequence.signal(cortex) / unit,
+        nuclei=sequence.signal(NUCLEI[sequence.field]) / unit,
+        limbic=sequence.signal(LIMBIC[sequence.field]) / unit,
+        fluid=sequence.signal(FLUID) / unit,
+        plexus=sequence.signal(cortex.towards(FLUID, PLEXUS)) / unit,
+        cap=sequence.signal(white.towards(damaged, CAP)) / unit - 1,
+    )
+
+
+def session(protocol: Protocol, rng: np.random.Generator) -> Protocol:
+    """Return a protocol as one session had it: over the years coils, software and settings change a little."""
+    times, noise, bias, blur = np.exp(rng.normal(0, [0.04, 0.25, 0.3, 0.2]))
+    sequence = protocol.sequence
+    return replace(
+        protocol,
+        sequence=replace(sequence, te=sequence.te * float(times), ti=sequence.ti and sequence.ti * float(times)),
+        noise=protocol.noise * float(noise),
+        bias=protocol.bias * float(bias),
+        blur=protocol.blur * float(blur),
+    )
+
+
+def lesion_signals(sequence: Sequence, t2: Array, t1: Array) -> Array:
+    """Return lesions' signals beside white matter's, by how far their T2 and T1 are on the way to `DAMAGED`."""
+    white, damaged = WHITE[sequence.field], DAMAGED[sequence.field]
+    signals = sequence.signals(
+        white.t1 + t1 * (damaged.t1 - white.t1),
+        white.t2 + t2 * (damaged.t2 - white.t2),
+        white.density + t2 * (damaged.density - white.density),
+    )
+    return np.asarray(signals / sequence.signal(white), dtype=np.float32)
+
+
+def scan(
+    protocol: Protocol, tissues: Tissues, lesions: LesionMaps, grid: Grid, rng: np.random.Generator
+) -> NDArray[np.int16]:
+    """Return the image that a protocol stores: at least 1 in the brain and exactly 0 outside it."""
+    protocol = session(protocol, rng)
+    # A brain fills less than half of its field of view: nothing else need be computed.
+    box = tissues.box
+    x, y, z = (axis[side] for axis, side in zip(grid.axes(), box, strict=True))
+    signal = _signal(protocol, tissues, lesions, box, (x, y, z), rng)
+    if protocol.blur > 0:
+        signal = ndimage.gaussian_filter(signal, [protocol.blur / size for size in grid.voxel], truncate=3)
+    if rng.random() < protocol.ghosting:
+        signal = _ghosted(signal, rng)
+    signal *= np.exp(protocol.bias * SmoothField(rng, 70.0)((x, y, z)))
+    real = signal + protocol.noise * rng.standard_normal(signal.shape, dtype=np.float32)
+    imaginary = protocol.noise * rng.standard_normal(signal.shape, dtype=np.float32)
+    magnitude = np.minimum(np.sqrt(real**2 + imaginary**2), protocol.clip)
+    gain = protocol.level * float(np.exp(rng.normal(0, 0.12)))
+    stored = np.clip(np.rint(gain * magnitude), 1, np.iinfo(np.int16).max)
+    image = np.zeros(grid.shape, dtype=np.int16)
+    image[box] = np.where(tissues.brain[box], stored, 0)
+    return image
+
+
+def _signal(
+    protocol: Protocol,
+    tissues: Tissues,
+    lesions: LesionMaps,
+    box: tuple[slice, slice, slice],
+    axes: Axes,
+    rng: np.random.Generator,
+) -> Array:
+    """Return the signal of a box, as an ideal scanner would receive it."""
+    of = signals_of(protocol.sequence)
+    grey, white, fluid, nuclei = (part[box] for part in (tissues.gm, tissues.wm, tissues.csf, tissues.nuclei))
+    patchy = SmoothField(rng, 16.0)(axes)  # neither cortex nor white matter is equally bright everywhere
+    caps = float(rng.uniform(0.2, 1.0)) * np.exp(-tissues.ventricle_distance[box] / 2.5)
+    limbic = float(rng.uniform(0.3, 1.7)) * tissues.limbic[box] * (1 - nuclei)
+    cortex = of.cortex + (of.nuclei - of.cortex) * nuclei + (of.limbic - of.cortex) * limbic
+    cortex = float(rng.normal(1, 0.03)) * cortex + (0.3 * (of.cortex - 1) + 0.02) * patchy
+    matter = 1 + of.cap * (caps * (1 + 0.4 * patchy) + 0.15 * patchy)
+    if of.fluid > 1:
+        # Widened spaces around vessels: here and there a little of white matter is fluid (Wardlaw et al. 2020).
+        matter += (of.fluid - matter) * np.clip(0.12 * (SmoothField(rng, 3.0)(axes) - 2.2), 0, 0.3)
+    # Inflow brings fluid that was never inverted: third and fourth ventricle, in each patient by another amount.
+    dark = of.fluid + protocol.flow * float(rng.uniform(0, 1.5)) * tissues.flow[box]
+    dark += (of.plexus - dark) * tissues.plexus[box]
+    normal = grey * cortex + white * matter + fluid * dark
+
+    fraction = lesions.fraction[box]
+    rim = 0.4 * of.cap * lesions.rim[box] * white
+    signal = (normal + rim) * (1 - fraction)
+    some = fraction > 0
+    part = fraction[some]
+    t2, t1 = lesions.t2[box][some] / part, lesions.t1[box][some] / part
+    signal[some] += part * lesion_signals(protocol.sequence, t2, t1)
+    return np.asarray(signal, dtype=np.float32)
+
+
+def _ghosted(signal: Array, rng: np.random.Generator) -> Array:
+    """Add what periodic motion leaves: weak copies, shifted along the phase-encoding direction, and some blur."""
+    axis = int(rng.integers(2))
+    shift = signal.shape[axis] // int(rng.integers(2, 5))
+    weight = float(rng.uniform(0.01, 0.05))
+    blurred = ndimage.gaussian_filter1d(signal, float(rng.uniform(0.2, 0.6)), axis=axis)
+    ghosts = np.roll(signal, shift, axis=axis) + np.roll(signal, -shift, axis=axis)
+    return np.asarray((1 - weight) * blurred + weight * ghosts, dtype=np.float32)

@@ -1,0 +1,70 @@
+"""One simulated patient, complete: drawn by name and number, the same whatever else is made."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.phantoms.anatomy import Anatomy
+from shared.phantoms.census import Found, find_lesions
+from shared.phantoms.centers import CenterProfile
+from shared.phantoms.grids import Array, Grid
+from shared.phantoms.lesions import draw_lesions, paint_lesions
+from shared.phantoms.scanner import Contrast, scan
+from shared.seeds import generator
+
+LOADS = (1.0, 30.0)
+"""Least and greatest lesion volume that is drawn, in ml."""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """An image and its soft lesion label, on one grid, stored towards right, anterior and superior."""
+
+    contrast: Contrast
+    image: NDArray[np.int16]
+    label: Array
+    affine: NDArray[np.float64]
+    atrophy: float
+    lesions: tuple[Found, ...]
+    """Each separate lesion (label at least 0.5, joined at faces, edges or corners)."""
+
+    @property
+    def lesion_ml(self) -> float:
+        """The lesions' volume, counted by fractions of voxels."""
+        return float(self.label.sum(dtype=np.float64)) * self._voxel_ml
+
+    @property
+    def lesion_count(self) -> int:
+        """The number of separate lesions."""
+        return len(self.lesions)
+
+    @property
+    def brain_ml(self) -> float:
+        """The volume inside the skull-stripped brain."""
+        return float(np.count_nonzero(self.image)) * self._voxel_ml
+
+    @property
+    def _voxel_ml(self) -> float:
+        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+
+def make_patient(center: CenterProfile, subject: int, spacing: float, seed: int) -> Patient:
+    """Simulate subject 1, 2, ... of a center at an in-plane voxel size in mm.
+
+    Anatomy and lesions are the same at every spacing.
+    """
+    words = ("phantom", center.name, subject)
+    grid = Grid.covering((spacing, spacing, spacing * center.slice_ratio))
+    anatomy = Anatomy(generator(seed, *words, "anatomy"))
+    tissues = anatomy.tissues(grid)
+
+    rng = generator(seed, *words, "lesions")
+    load = float(np.clip(rng.lognormal(np.log(center.load), center.spread), *LOADS))
+    drawn = [] if rng.random() < center.lesion_free else draw_lesions(rng, load)
+    lesions = paint_lesions(drawn, rng, anatomy, tissues, grid, center.rater)
+
+    contrast = center.contrast_of(subject)
+    image = scan(center.protocols[contrast], tissues, lesions, grid, generator(seed, *words, "scanner"))
+    found = find_lesions(lesions.label, anatomy, tissues, grid)
+    return Patient(contrast, image, lesions.label, grid.affine, anatomy.atrophy, found)

@@ -1,0 +1,260 @@
+"""A center's data: who trains and who tests, under which pseudonym, at which node."""
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flwr.app import Context, RecordDict
+from hypothesis import given
+from hypothesis import strategies as st
+
+from client.data.bids import Case, find_cases
+from client.governance.withdrawals import Withdrawals
+from client.hospital.center import Hospital, open_hospital, split
+from client.hospital.node import centers_here, is_simulated, prepared_folder
+from scenarios.simulation.sites import find_site
+from shared.config.settings import Settings
+from shared.errors import DataError, RecordError, SettingsError
+from tests.support.datasets import write_dataset
+
+KEY = bytes(range(32))
+
+
+def cases_of(subjects: int, contrasts: int = 1) -> list[Case]:
+    """So many subjects with so many images each."""
+    return [
+        Case(f"sub-{i:03d}", contrast, Path(f"{i}{contrast}"), Path("label"))
+        for i in range(subjects)
+        for contrast in ("FLAIR", "T2w")[:contrasts]
+    ]
+
+
+def context(run_config: dict[str, Any], **node_config: Any) -> Context:
+    """What Flower gives a client of one node."""
+    return Context(1, 7, {key.replace("_", "-"): value for key, value in node_config.items()}, RecordDict(), run_config)
+
+
+def opened(center: str, node: Context, settings: Settings) -> Hospital:
+    """As the ClientApp opens it."""
+    site = find_site(center, node, settings)
+    return open_hospital(site, prepared_folder(site, node, settings), settings)
+
+
+@pytest.fixture
+def deployed(tmp_path: Path, run_config: dict[str, Any]) -> Callable[..., Hospital]:
+    """Opens a center with a data set of its own, as a SuperNode would."""
+    folder = write_dataset(tmp_path / "data", [f"sub-{name}" for name in ("a", "b", "c", "d")], ("FLAIR", "T2w"))
+
+    def open_it(center: str = "milan", cache: str = "cache", data: Path = folder, **changes: Any) -> Hospital:
+        config = run_config | {"cache-dir": str(tmp_path / cache), "order": "given"} | changes
+        return opened(center, context(config, center=center, data_dir=str(data)), Settings.from_run_config(config))
+
+    return open_it
+
+
+# The division
+
+
+fractions = st.floats(0.01, 0.99)
+seeds = st.integers(0, 2**31 - 1)
+
+
+@given(st.integers(2, 60), st.integers(1, 2), fractions, seeds)
+def test_every_image_trains_or_tests_and_no_subject_does_both(n: int, contrasts: int, share: float, seed: int) -> None:
+    cases = cases_of(n, contrasts)
+    training, test = split("milan", cases, share, seed)
+    assert sorted(training + test) == cases
+    assert not {case.subject for case in training} & {case.subject for case in test}
+
+
+@given(st.integers(2, 60), fractions, seeds)
+def test_the_share_of_test_subjects_is_as_asked_and_neither_side_is_empty(n: int, share: float, seed: int) -> None:
+    training, test = split("milan", cases_of(n), share, seed)
+    assert min(len(training), len(test)) >= 1
+    assert math.isclose(len(test), n * share, abs_tol=0.5) or min(len(training), len(test)) == 1
+
+
+@given(st.integers(2, 60), st.integers(1, 2), fractions, seeds)
+def test_the_same_seed_divides_alike_in_whatever_order_files_come(
+    n: int, contrasts: int, share: float, seed: int
+) -> None:
+    cases = cases_of(n, contrasts)
+    first, again = split("milan", cases, share, seed), split("milan", cases[::-1], share, seed)
+    assert [sorted(side) for side in again] == [list(side) for side in first]
+
+
+def test_the_division_hangs_on_seed_and_center_only() -> None:
+    cases = cases_of(40)
+    tested = {(center, seed): split(center, cases, 0.2, seed)[1] for center in ("milan", "rennes") for seed in range(5)}
+    assert len(set(tested.values())) == 10
+    with_t2w = split("milan", cases_of(40, 2), 0.2, 0)[1]
+    assert {case.subject for case in with_t2w} == {case.subject for case in tested["milan", 0]}
+
+
+@pytest.mark.parametrize("subjects", [0, 1])
+def test_too_few_subjects_are_refused(subjects: int) -> None:
+    with pytest.raises(DataError, match=rf"center milan has {subjects} subject.* needs 2"):
+        split("milan", cases_of(subjects, 2), 0.2, 0)
+
+
+# Pseudonyms
+
+
+def hospital(center: str = "milan", key: bytes = KEY) -> Hospital:
+    return Hospital(center, (), (), 2.0, True, Path("nowhere"), Path("nowhere"), key)
+
+
+def test_a_pseudonym_is_a_keyed_hash() -> None:
+    names = [f"sub-{i}" for i in range(200)]
+    mine = [hospital().pseudonym(name) for name in names]
+    assert mine == [hospital().pseudonym(name) for name in names]
+    assert len(set(mine)) == 200
+    assert not set(mine) & {hospital(key=bytes(32)).pseudonym(name) for name in names}
+    assert all(len(pseudonym) == 16 and int(pseudonym, 16) >= 0 for pseudonym in mine)
+
+
+def test_the_key_is_not_shown() -> None:
+    assert repr(KEY) not in repr(hospital()) and KEY.hex() not in repr(hospital())
+
+
+def test_pseudonyms_stay_and_differ_between_centers(deployed: Callable[..., Hospital]) -> None:
+    first, again, other = deployed("milan"), deployed("milan", seed=3), deployed("ucsf")
+    assert first.pseudonym("sub-a") == again.pseudonym("sub-a") != other.pseudonym("sub-a")
+    assert deployed("milan", cache="elsewhere").pseudonym("sub-a") != first.pseudonym("sub-a")
+
+
+def test_the_key_is_readable_by_its_owner_alone(deployed: Callable[..., Hospital], tmp_path: Path) -> None:
+    center = deployed("milan")
+    (path,) = (tmp_path / "cache" / "state" / "pseudonyms").iterdir()
+    assert path.read_bytes() == center.key and len(center.key) == 32
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_damaged_key_is_not_used_for_other_pseudonyms(deployed: Callable[..., Hospital], tmp_path: Path) -> None:
+    deployed("milan")
+    (path,) = (tmp_path / "cache" / "state" / "pseudonyms").iterdir()
+    path.write_bytes(b"short")
+    with pytest.raises(RecordError, match="was damaged: restore it"):
+        deployed("milan")
+
+
+# Who withdrew
+
+
+def test_who_withdrew_is_used_no_more_and_nobody_else_moves(deployed: Callable[..., Hospital], tmp_path: Path) -> None:
+    before = deployed("milan")
+    gone = before.training[0].subject
+    known = before.pseudonym(gone)
+    Withdrawals(before.state, before.pseudonym).add(known, datetime.now(UTC))
+    after = deployed("milan")
+    assert (after.training, after.test) == (before.training, before.test), "the division is that of before"
+    good, problems = after.open(after.training)
+    assert {case.subject for case, _ in good} == {case.subject for case in before.training} - {gone}
+    assert not problems
+    assert (after.card.training_subjects, after.card.test_subjects) == (2, 1)
+    assert (after.card.withdrawn, after.card.fingerprint) == ((known,), before.card.fingerprint)
+
+
+# Which centers are here
+
+
+@pytest.mark.parametrize("nodes", [1, 2, 3, 5])
+def test_in_simulation_the_nodes_share_all_centers(run_config: dict[str, Any], nodes: int) -> None:
+    settings = Settings.from_run_config(run_config)
+    shares = [centers_here(context({}, partition_id=i, num_partitions=nodes), settings) for i in range(nodes)]
+    assert sorted(center for share in shares for center in share) == sorted(settings.run.centers)
+    assert shares[0][0] == settings.run.centers[0]
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_a_deployed_node_is_one_center(run_config: dict[str, Any]) -> None:
+    settings = Settings.from_run_config(run_config)
+    node = context({}, center="st-elsewhere", data_dir="/data")
+    assert centers_here(node, settings) == ("st-elsewhere",)
+    assert not is_simulated(node) and is_simulated(context({}, partition_id=0, num_partitions=2))
+
+
+@pytest.mark.parametrize("node_config", [{}, {"center": "milan"}, {"data_dir": "/data"}])
+def test_a_node_that_does_not_say_whose_it_is_learns_how(
+    run_config: dict[str, Any], node_config: dict[str, str]
+) -> None:
+    with pytest.raises(SettingsError, match=r"--node-config \"center='NAME' data-dir='/FOLDER'\""):
+        centers_here(context({}, **node_config), Settings.from_run_config(run_config))
+
+
+def test_a_node_that_names_a_hospital_toml_is_that_center(run_config: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "hospital.toml"
+    path.write_text('center = "grace"\nstate-dir = "state"\n[data]\nfolder = "images"\ncontrasts = ["T2w"]\n')
+    write_dataset(tmp_path / "images", ["sub-a", "sub-b"], ("FLAIR", "T2w"))
+    settings = Settings.from_run_config(run_config)
+    node = context({}, hospital=str(path))
+    assert centers_here(node, settings) == ("grace",)
+    assert prepared_folder(find_site("grace", node, settings), node, settings) == tmp_path / "state" / "prepared"
+    center = opened("grace", node, settings)
+    assert center.card.contrasts == ("T2w",), "the run uses both contrasts, the hospital gives one"
+    assert center.state == tmp_path / "state"
+    with pytest.raises(SettingsError, match=r"was started as center mercy, but .* is that of grace"):
+        centers_here(context({}, hospital=str(path), center="mercy"), settings)
+    only = Settings.from_run_config(run_config | {"contrasts": "FLAIR"})
+    with pytest.raises(DataError, match="center grace has contrasts T2w, but the run uses FLAIR"):
+        opened("grace", node, only)
+
+
+# Opening
+
+
+def test_a_center_says_what_it_has(deployed: Callable[..., Hospital]) -> None:
+    card = deployed("milan").card
+    assert (card.center, card.training_subjects, card.test_subjects) == ("milan", 3, 1)
+    assert card.contrasts == ("FLAIR", "T2w")
+    assert deployed("milan", contrasts="T2w").card.contrasts == ("T2w",)
+
+
+def test_simulated_hospitals_are_read_from_a_folder_of_centers(tmp_path: Path, run_config: dict[str, Any]) -> None:
+    write_dataset(tmp_path / "ucsf", ["sub-x", "sub-y"])
+    config = run_config | {"data-dir": str(tmp_path), "cache-dir": str(tmp_path / "cache")}
+    node = context(config, partition_id=0, num_partitions=3)
+    center = opened("ucsf", node, Settings.from_run_config(config))
+    assert {case.subject for case in center.training + center.test} == {"sub-x", "sub-y"}
+
+
+def test_a_broken_subject_is_set_aside_by_pseudonym(deployed: Callable[..., Hospital]) -> None:
+    center = deployed("milan", contrasts="FLAIR")
+    broken = center.training[1]
+    broken.image.write_bytes(b"")
+    good, problems = center.open(center.training)
+    assert [case for case, _ in good] == [center.training[0], center.training[2]]
+    assert list(problems) == [center.pseudonym(broken.subject)]
+    assert "cannot be read" in problems[center.pseudonym(broken.subject)]
+
+
+def test_the_other_contrast_of_a_broken_image_still_serves(deployed: Callable[..., Hospital]) -> None:
+    center = deployed("milan")
+    center.training[0].image.write_bytes(b"")
+    good, problems = center.open(center.training)
+    assert [case for case, _ in good] == list(center.training[1:])
+    assert len(problems) == 1
+
+
+def test_a_center_without_any_usable_subject_is_named(deployed: Callable[..., Hospital]) -> None:
+    center = deployed("milan")
+    for case in center.test:
+        case.image.write_bytes(b"")
+    with pytest.raises(DataError, match=r"center milan has no usable subject of 1: .*cannot be read") as caught:
+        center.open(center.test)
+    assert caught.value.public == "center milan has no usable subject of 1: one cannot be read; one cannot be read"
+
+
+def test_a_missing_data_folder_is_named(deployed: Callable[..., Hospital], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere does not exist"):
+        deployed("milan", data=tmp_path / "nowhere")
+
+
+def test_the_real_hospitals_open(deployed: Callable[..., Hospital], real_hospitals: Path) -> None:
+    center = deployed("ljubljana", data=real_hospitals / "ljubljana")
+    assert sorted(center.training + center.test) == find_cases(real_hospitals / "ljubljana", ("FLAIR", "T2w"))
+    assert (center.card.training_subjects, center.card.test_subjects) == (1, 1)

@@ -1,0 +1,149 @@
+"""Judging a model on real cases: the scores of a run, case by case, and nothing left out unnamed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from scenarios.inference.external_validation import Judged, Realism, judge, line_of, means_of
+from shared.errors import DataError
+from shared.metrics.scores import Scores
+from tests.scenarios.cli.test_main import call
+from tests.scenarios.inference.test_segment import bright
+from tests.support.datasets import grid, patient, write_dataset, write_image
+
+CPU = torch.device("cpu")
+
+
+def scored(dice: float, f1: float) -> Scores:
+    other = ("soft_dice", "precision", "recall", "lesion_sensitivity", "lesion_precision")
+    return Scores(dice=dice, lesion_f1=f1, volume_difference_ml=0, hd95_mm=0, **dict.fromkeys(other, 0.5))
+
+
+def judged_by(model: Any, folder: Path) -> Realism:
+    return judge(model, folder, CPU, lambda one: None)
+
+
+def test_each_labelled_image_is_scored_in_its_own_grid(tmp_path: Path) -> None:
+    """A network that finds what is bright finds the bright lesion, and Dice is that of its own mask."""
+    folder = write_dataset(tmp_path, ["sub-1", "sub-2"], ("FLAIR", "T2w"), voxel=2.0)
+    found = judged_by(bright(spacing=2.0), folder)
+    assert [(one.id, one.contrast) for one in found.judged] == [
+        *(("sub-1", contrast) for contrast in ("FLAIR", "T2w")),
+        *(("sub-2", contrast) for contrast in ("FLAIR", "T2w")),
+    ]
+    assert all(one.scores.dice > 0.8 and one.scores.lesion_f1 == 1 for one in found.judged)
+    assert found.skipped == ()
+
+
+def test_a_lesion_that_nobody_labelled_costs_lesion_f1(tmp_path: Path) -> None:
+    """One of two lesions is in the label: sensitivity 1, precision 1/2, F1 2/3."""
+    folder = write_dataset(tmp_path, ["sub-1"], voxel=2.0)
+    shape, affine = grid((2.0,) * 3)
+    image, _ = patient(shape, affine)
+    image[6:9, 11:14, 11:14] += 150
+    write_image(folder / "sub-1" / "anat" / "sub-1_FLAIR.nii.gz", image, affine)
+    (one,) = judged_by(bright(spacing=2.0), folder).judged
+    assert one.scores.lesion_f1 == pytest.approx(2 / 3)
+
+
+def test_means_are_over_images_of_each_contrast() -> None:
+    rows = [("a", "FLAIR", 0.5, 1.0), ("a", "T2w", 0.1, 0.0), ("b", "FLAIR", 0.9, 0.5)]
+    found = Realism(tuple(Judged(id, c, scored(dice, f1), ()) for id, c, dice, f1 in rows), ())
+    assert found.means() == {"FLAIR": (2, pytest.approx(0.7), 0.75), "T2w": (1, 0.1, 0.0)}
+    assert found.mean_dice == pytest.approx(0.5)
+    said = [line.split() for line in [*map(line_of, found.judged), *means_of(found)]]
+    assert said == [
+        ["a", "FLAIR", "0.500", "1.000"],
+        ["a", "T2w", "0.100", "0.000"],
+        ["b", "FLAIR", "0.900", "0.500"],
+        ["mean", "of", "2", "images", "FLAIR", "0.700", "0.750"],
+        ["mean", "of", "1", "image", "T2w", "0.100", "0.000"],
+        ["mean", "of", "all", "0.500"],
+    ]
+
+
+def test_what_has_no_label_or_cannot_be_used_is_named_and_skipped(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path, ["sub-1", "sub-2", "sub-3"])
+    next((folder / "derivatives").rglob("sub-2_*")).unlink()
+    (folder / "sub-3" / "anat" / "sub-3_FLAIR.nii.gz").write_bytes(b"not an image")
+    found = judged_by(bright(spacing=4.0), folder)
+    assert [one.id for one in found.judged] == ["sub-1"]
+    assert len(found.skipped) == 2
+    assert "sub-2_FLAIR.nii.gz has no lesion label" in found.skipped[0]
+    assert "sub-3_FLAIR.nii.gz cannot be read" in found.skipped[1]
+
+
+def test_no_case_at_all_is_an_error(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path, ["sub-1"])
+    next((folder / "derivatives").rglob("sub-1_*")).unlink()
+    with pytest.raises(DataError, match=r"no labelled image that could be judged: sub-1_FLAIR.*has no lesion label"):
+        judged_by(bright(), folder)
+    with pytest.raises(DataError, match="does not exist"):
+        judged_by(bright(), tmp_path / "nowhere")
+
+
+def test_an_image_of_a_contrast_that_the_model_does_not_know_is_warned_of(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path, ["sub-1"], ("FLAIR", "T2w"))
+    found = judged_by(bright(spacing=4.0, contrasts=("FLAIR",)), folder)
+    assert [one.warnings for one in found.judged] == [(), ("is T2w, and the model knows FLAIR",)]
+
+
+# The command
+
+
+def test_the_command_prints_a_table_and_writes_json(
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_dataset(tmp_path / "data", ["sub-1", "sub-2"])
+    written = tmp_path / "scores.json"
+    monkeypatch.setattr(
+        "sys.argv", ["wardround", "realism", str(untrained), "--data", str(folder), "--json", str(written)]
+    )
+    from scenarios.cli.main import main
+
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    out = capsys.readouterr().out
+    content = json.loads(written.read_text())
+    assert [set(case) for case in content["cases"]] == [{"id", "contrast", "dice", "lesion_f1"}] * 2
+    assert content["mean_dice"] == pytest.approx(np.mean([case["dice"] for case in content["cases"]]))
+    for case in content["cases"]:
+        assert f"{case['id']:<24}  FLAIR     {case['dice']:.3f}" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere", "--data", "data"], "nowhere"),
+        (["run", "--data", "empty"], "is laid out in no known way"),
+        (["run", "--data", "data", "--json", "missing/scores.json"], "make missing first"),
+        (["run", "--data", "data", "--device", "tpu"], "--device tpu: choose auto"),
+    ],
+)
+def test_a_wrong_request_ends_with_one_line(
+    untrained: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    said: str,
+) -> None:
+    write_dataset(tmp_path / "data", ["sub-1"])
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path)
+    code, error = call(monkeypatch, capsys, "realism", *words)
+    assert code == 1 and said in error and error.count("\n") == 1
+
+
+def test_real_patients_are_judged(real_hospitals: Path) -> None:
+    found = judged_by(bright(spacing=4.0), real_hospitals / "ljubljana")
+    assert [(one.id, one.contrast) for one in found.judged] == [
+        *(("sub-07", contrast) for contrast in ("FLAIR", "T2w")),
+        *(("sub-26", contrast) for contrast in ("FLAIR", "T2w")),
+    ]
+    assert all(0 <= one.scores.dice <= 1 and one.warnings == () for one in found.judged)

@@ -1,0 +1,74 @@
+"""What a person reads at the end of a run."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scenarios.runner.summary import describe
+from shared.errors import ResultsError
+from shared.results import read_results
+
+
+def results(**changes: Any) -> dict[str, Any]:
+    stage = {"training_seconds": 10.0, "compute_seconds": 9.0}
+    return {
+        "order": ["bwh", "karolinska"],
+        "R": [[0.5, 0.25], [0.4, 0.75]],
+        "acc": 0.575,
+        "bwt": -0.1,
+        "missing": [],
+        "notes": [],
+        "withdrawn": {},
+        "stages": [{"center": "bwh", **stage}, {"center": "karolinska", **stage}],
+    } | changes
+
+
+def test_the_matrix_stands_as_a_table(tmp_path: Path) -> None:
+    lines = describe(results(), tmp_path).splitlines()
+    header, first, second = lines[2:5]
+    assert header.split() == ["trained", "at", "bwh", "karolinska"]
+    assert first.split() == ["bwh", "0.500", "0.250"]
+    assert second.split() == ["karolinska", "0.400", "0.750"]
+    assert len({len(line) for line in (header, first, second)}) == 1, "columns end together"
+
+
+def test_the_figures_follow(tmp_path: Path) -> None:
+    text = describe(results(), tmp_path)
+    assert "ACC  0.575" in text
+    assert "BWT  -0.100" in text
+    assert "90% of it in forward, backward and step" in text
+    assert str(tmp_path / "results.json") in text
+
+
+def test_without_transfer_there_is_no_bwt(tmp_path: Path) -> None:
+    assert "BWT" not in describe(results(bwt=None), tmp_path)
+
+
+def test_a_missing_cell_is_a_dash_and_the_means_say_so(tmp_path: Path) -> None:
+    gap = {"stage": 1, "center": "bwh", "reason": "off"}
+    text = describe(results(R=[[0.5, 0.25], [None, 0.75]], missing=[gap]), tmp_path)
+    assert text.splitlines()[4].split() == ["karolinska", "-", "0.750"]
+    assert "leave out cells without a score: bwh after stage 2" in text
+
+
+def test_a_cell_that_was_not_asked_for_is_a_point_and_no_dash(tmp_path: Path) -> None:
+    gap = {"stage": 0, "center": "bwh", "reason": "off"}
+    text = describe(results(R=[[None, None], [0.4, 0.75]], missing=[gap], notes=["1 cell was not asked for"]), tmp_path)
+    assert text.splitlines()[3].split() == ["bwh", "-", "."]
+    assert "NOTE 1 cell was not asked for" in text
+
+
+def test_results_that_are_not_there_or_damaged_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match=r"holds no results\.json"):
+        read_results(tmp_path)
+    (tmp_path / "results.json").write_text(json.dumps(results())[:20])
+    with pytest.raises(ResultsError, match="is damaged"):
+        read_results(tmp_path)
+
+
+def test_what_hospitals_kept_or_withdrew_is_noted(tmp_path: Path) -> None:
+    text = describe(results(notes=["per-subject scores not reported by bwh"], withdrawn={"bwh": 2}), tmp_path)
+    assert "NOTE per-subject scores not reported by bwh" in text
+    assert "NOTE bwh withdrew subjects while the run lasted, or before: 2" in text

@@ -1,0 +1,190 @@
+"""A simulated hospital on disk: BIDS, whole or absent, written once."""
+
+import json
+import threading
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+
+from scenarios.simulation.hospital_folder import hospital_folder, make_hospital, subject_count
+from shared.errors import DataError, SettingsError
+from shared.phantoms.centers import CENTERS
+from shared.phantoms.settings import PhantomSettings
+from shared.phantoms.subject import make_patient
+
+SMALL = PhantomSettings(spacing=4.0, scale=0.02, minimum_subjects=2)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All eight hospitals, with two subjects each."""
+    root = tmp_path_factory.mktemp("simulated")
+    for center in CENTERS:
+        make_hospital(center, SMALL, root)
+    return root
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_names_are_those_of_bids(root: Path) -> None:
+    names = set(files(hospital_folder("karo", SMALL, root)))
+    assert names == {
+        "README",
+        "dataset_description.json",
+        "participants.json",
+        "participants.tsv",
+        "sub-001/anat/sub-001_FLAIR.nii.gz",
+        "sub-002/anat/sub-002_T2w.nii.gz",
+        "derivatives/labels/dataset_description.json",
+        "derivatives/labels/sub-001/anat/sub-001_FLAIR_label-lesion_seg.nii.gz",
+        "derivatives/labels/sub-002/anat/sub-002_T2w_label-lesion_seg.nii.gz",
+    }
+
+
+def test_descriptions_say_what_it_is(root: Path) -> None:
+    folder = hospital_folder("rennes", SMALL, root)
+    for path, kind in ((folder, "raw"), (folder / "derivatives" / "labels", "derivative")):
+        description = json.loads((path / "dataset_description.json").read_text())
+        assert description["DatasetType"] == kind and description["BIDSVersion"]
+        assert "synthetic" in description["Name"]
+        assert "Synthetic data" in description["GeneratedBy"][0]["Description"]
+
+
+def test_participants_tell_what_was_drawn(root: Path) -> None:
+    folder = hospital_folder("bwh", SMALL, root)
+    header, *rows = [line.split("\t") for line in (folder / "participants.tsv").read_text().splitlines()]
+    assert header[0] == "participant_id" and set(header) == set(json.loads((folder / "participants.json").read_text()))
+    assert [row[0] for row in rows] == ["sub-001", "sub-002"]
+    for row in rows:
+        path = folder / f"derivatives/labels/{row[0]}/anat/{row[0]}_FLAIR_label-lesion_seg.nii.gz"
+        label = nibabel.load(path)
+        counted = label.get_fdata().sum() * abs(np.linalg.det(label.affine[:3, :3])) / 1000
+        assert float(row[header.index("lesion_ml")]) == pytest.approx(counted, rel=0.02)
+
+
+@pytest.mark.parametrize("center", CENTERS)
+def test_what_is_stored_is_what_was_drawn(center: str, root: Path) -> None:
+    """Through reorientation, quantisation and the NIfTI header."""
+    folder = hospital_folder(center, SMALL, root)
+    drawn = make_patient(CENTERS[center], 1, SMALL.spacing, SMALL.seed)
+    stem = f"sub-001_{drawn.contrast}"
+    stored = nibabel.load(folder / "sub-001" / "anat" / f"{stem}.nii.gz")
+    label = nibabel.load(folder / "derivatives/labels/sub-001/anat" / f"{stem}_label-lesion_seg.nii.gz")
+    assert np.array_equal(stored.affine, label.affine)
+    assert "".join(nibabel.aff2axcodes(stored.affine)) == CENTERS[center].orientation
+    assert stored.get_data_dtype() == np.int16 and label.get_data_dtype() == np.uint8
+    assert stored.header.get_zooms() == label.header.get_zooms()
+
+    upright = nibabel.as_closest_canonical(stored)
+    assert np.allclose(upright.affine, drawn.affine)
+    assert np.array_equal(np.asarray(upright.dataobj), drawn.image)
+    soft = nibabel.as_closest_canonical(label).get_fdata()
+    assert soft.min() == 0 and 0.5 < soft.max() <= 1
+    assert np.abs(soft - drawn.label).max() <= 0.5 / 128 + 1e-6
+    assert not soft[np.asarray(upright.dataobj) == 0].any()
+
+
+def test_some_centers_store_other_orientations() -> None:
+    assert {center.orientation for center in CENTERS.values()} == {"RAS", "LPS", "LAS"}
+
+
+def test_a_subject_does_not_depend_on_how_many_there_are(root: Path, tmp_path: Path) -> None:
+    more = PhantomSettings(spacing=4.0, scale=0.02, minimum_subjects=3)
+    assert subject_count("amu", more) == 3
+    small, large = files(hospital_folder("amu", SMALL, root)), files(make_hospital("amu", more, tmp_path))
+    images = [name for name in small if name.endswith(".nii.gz")]
+    assert len(images) == 4
+    for name in images:
+        assert small[name] == large[name]
+
+
+def test_the_second_call_writes_nothing(root: Path) -> None:
+    folder = hospital_folder("nih", SMALL, root)
+    before = {path: path.stat().st_mtime_ns for path in [folder, folder.parent, *folder.rglob("*")]}
+    calls: list[tuple[int, int]] = []
+    assert make_hospital("nih", SMALL, root, lambda done, total: calls.append((done, total))) == folder
+    assert {path: path.stat().st_mtime_ns for path in [folder, folder.parent, *folder.rglob("*")]} == before
+    assert calls == []
+
+
+def test_an_interrupted_run_leaves_nothing_and_the_next_succeeds(root: Path, tmp_path: Path) -> None:
+    class Interrupted(BaseException):
+        pass
+
+    seen: list[tuple[int, int]] = []
+
+    def stop_after_first(done: int, total: int) -> None:
+        seen.append((done, total))
+        raise Interrupted
+
+    folder = hospital_folder("ucsf", SMALL, tmp_path)
+    with pytest.raises(Interrupted):
+        make_hospital("ucsf", SMALL, tmp_path, stop_after_first)
+    assert seen == [(1, 2)]
+    assert not folder.exists() and not list(tmp_path.rglob("*.nii.gz"))
+
+    (folder.parent / ".ucsf.partial" / "sub-009").mkdir(parents=True)  # what a killed process leaves
+    assert make_hospital("ucsf", SMALL, tmp_path) == folder
+    assert files(folder) == files(hospital_folder("ucsf", SMALL, root))
+    assert not list(folder.parent.glob("*.partial"))
+
+
+def test_two_at_once_write_it_once(root: Path, tmp_path: Path) -> None:
+    written: list[int] = []
+    found: list[Path] = []
+
+    def work() -> None:
+        found.append(make_hospital("montp", SMALL, tmp_path, lambda done, total: written.append(done)))
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [hospital_folder("montp", SMALL, tmp_path)] * 3
+    assert written == [1, 2]
+    assert files(found[0]) == files(hospital_folder("montp", SMALL, root))
+
+
+def test_an_unknown_center_lists_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"'Milan'.*bwh, karo, rennes, milan, nih, montp, ucsf, amu"):
+        make_hospital("Milan", SMALL, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(DataError, match=r"file.*Not a directory; choose another folder"):
+        make_hospital("amu", SMALL, tmp_path / "file" / "below")
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(image: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(nibabel, "save", full)
+    with pytest.raises(DataError, match=r"No space left on device; free some space"):
+        make_hospital("amu", SMALL, tmp_path)
+    assert not list(tmp_path.rglob("*.nii.gz"))
+
+
+def test_an_error_of_the_callers_own_is_not_blamed_on_the_folder(tmp_path: Path) -> None:
+    def hang_up(done: int, total: int) -> None:
+        raise BrokenPipeError("the terminal is gone")
+
+    with pytest.raises(BrokenPipeError):
+        make_hospital("amu", SMALL, tmp_path, hang_up)
+
+
+def test_another_hospital_of_one_scanner_has_a_folder_of_its_own(root: Path) -> None:
+    folder = make_hospital("karo-2", SMALL, root)
+    assert folder == hospital_folder("karo", SMALL, root).with_name("karo-2")
+    assert json.loads((folder / "dataset_description.json").read_text())["Name"].startswith("Simulated hospital Karo 2")
+    theirs, karo = files(folder), files(hospital_folder("karo", SMALL, root))
+    assert theirs.keys() == karo.keys()
+    assert not any(theirs[name] == karo[name] for name in theirs if name.endswith(".nii.gz"))

@@ -1,0 +1,82 @@
+"""What a person sees of a study while it runs."""
+
+import io
+from pathlib import Path
+
+from rich.console import Console
+
+from scenarios.study.executor import Progress
+from scenarios.study.plan import Cell, Wish, new_plan
+from scenarios.study.run_folder import CellFolder
+from scenarios.study.terminal import display, watching
+from scenarios.study.worker import Ending
+from shared.clock import utc_now
+from tests.conftest import ROOT
+
+CELLS = new_plan(Wish(scenario=ROOT / "scenarios" / "smoke.toml", seeds=(0,)), 1, utc_now).cells()
+SINGLE, POOLED, FINETUNE, REPLAY = CELLS
+
+
+def result(cell: Cell) -> str:
+    return "ACC 0.612"
+
+
+def test_the_display_shows_what_runs_and_what_it_says(tmp_path: Path) -> None:
+    progress = Progress(CELLS, 2, [REPLAY], begun=0.0)
+    progress.running = {FINETUNE.name: (FINETUNE, 60.0)}
+    progress.failed = {POOLED.name: "the disk is full"}
+    progress.seconds = {"single": [100.0]}
+    log = CellFolder(tmp_path, FINETUNE.name).log
+    log.parent.mkdir()
+    log.write_text("stage 1/3: training at milan\nmilan: step 5/8, loss 0.9 [s]\n")
+    console = Console(file=io.StringIO(), width=120, record=True)
+    console.print(display(progress, tmp_path, now=90.0))
+    shown = console.export_text()
+    first, second = shown.splitlines()
+    assert first.split("  ")[0] == FINETUNE.name and "0:00:30" in first
+    assert "milan: step 5/8, loss 0.9 [s]" in first, "brackets are no markup"
+    assert "1/4 done, 1 running, 1 failed" in second
+    assert "0:01:30 elapsed" in second
+    assert "about 0:01:25 left" in second  # 70 s of the one and 100 s of the other, by two
+
+
+def test_a_long_line_gives_way_to_name_and_time(tmp_path: Path) -> None:
+    progress = Progress(CELLS, 2, [], running={FINETUNE.name: (FINETUNE, 60.0), REPLAY.name: (REPLAY, 0.0)})
+    log = CellFolder(tmp_path, FINETUNE.name).log
+    log.parent.mkdir()
+    log.write_text("word " * 50)
+    console = Console(file=io.StringIO(), width=70, record=True)
+    console.print(display(progress, tmp_path, now=90.0))
+    first, second, *_ = console.export_text().splitlines()
+    assert first.startswith(f"{FINETUNE.name}  0:00:30  word word") and first.rstrip().endswith("…")
+    assert second.split() == [REPLAY.name, "0:01:30", "starting"]
+
+
+def test_without_a_terminal_there_are_plain_lines(tmp_path: Path) -> None:
+    progress = Progress(CELLS, 1, [REPLAY], begun=0.0)
+    output = io.StringIO()
+    with watching(progress, tmp_path, result, Console(file=output, width=40)) as watch:
+        watch.started(SINGLE, going_on=False)
+        watch.tick()
+        watch.ended(SINGLE, Ending(0, 61.2))
+        watch.started(REPLAY, going_on=True)
+        progress.failed[REPLAY.name] = "the disk is full"
+        progress.waiting.clear()
+        watch.ended(REPLAY, Ending(1, 5.0, reason="the disk is full [/tmp]"))
+    assert output.getvalue().splitlines() == [
+        "single-seed0: begins",
+        "[3/4] single-seed0: ACC 0.612, 0:01:01; estimating the time left",
+        "replay-descending-seed0: goes on",
+        "[4/4] replay-descending-seed0: failed: the disk is full [/tmp]; all ended",
+    ]
+
+
+def test_at_a_terminal_ended_runs_stay_above_the_display(tmp_path: Path) -> None:
+    progress = Progress(CELLS, 1, [REPLAY], begun=0.0)
+    output = io.StringIO()
+    console = Console(file=output, width=100, force_terminal=True, color_system=None)
+    with watching(progress, tmp_path, result, console) as watch:
+        watch.started(SINGLE, going_on=False)
+        watch.ended(SINGLE, Ending(0, 61.2))
+    assert "single-seed0: ACC 0.612, 0:01:01" in output.getvalue()
+    assert "3/4 done" in output.getvalue()

@@ -1,0 +1,191 @@
+"""Inspection: a train reply that breaks one rule is refused, and its center is named."""
+
+import tomllib
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+import torch
+
+from server import reply_validation
+from server.journal.records import mean_dice
+from server.reply_validation import inspect_reply
+from shared.clock import utc_now
+from shared.config.settings import Settings
+from shared.errors import CenterError
+from shared.metrics.scores import mean_scores
+from shared.model.network import Weights
+from shared.replay.contribution import PlainContribution
+from shared.replay.exemplar import Exemplar
+from shared.replay.manifest import SealedContribution, Visit
+from shared.replay.sealing import Terms, seal
+from shared.trust.identity import Keys
+from shared.wire.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainTask
+from tests.conftest import ROOT
+from tests.support.scored import case_score
+
+SENT: Weights = {"down.weight": torch.zeros(2, 3), "up.bias": torch.zeros(4)}
+MOST = 3
+"""Subjects that may contribute."""
+
+
+def exemplar(subject: str, center: str = "milan") -> Exemplar:
+    image = np.random.default_rng(0).random((16, 16, 16), dtype=np.float32)
+    return Exemplar.encode(image, image, center=center, subject=subject, contrast="FLAIR", spacing=4.0)
+
+
+with (ROOT / "pyproject.toml").open("rb") as pyproject, (ROOT / "scenarios" / "smoke.toml").open("rb") as smoke:
+    CONFIG = tomllib.load(pyproject)["tool"]["flwr"]["app"]["config"] | tomllib.load(smoke)
+SETTINGS = Settings.from_run_config(CONFIG | {"memory-subjects": MOST})
+
+
+def giving(*exemplars: Exemplar) -> TrainReply:
+    """The reply with these exemplars."""
+    return replace(REPLY, contribution=PlainContribution(exemplars))
+
+
+GIVEN = (exemplar("a"), exemplar("b"))
+REPLY = TrainReply(
+    weights={name: value + 1 for name, value in SENT.items()},
+    contribution=PlainContribution(GIVEN),
+    figures=TrainFigures(steps=1, subjects=2, final_loss=0.5, seconds=1.0, compute_seconds=0.5),
+)
+TASK = TrainTask(run="0" * 32, stage=1, center="milan", contribute=True, budget=sum(e.payload.nbytes for e in GIVEN))
+
+CARD = CenterCard(center="milan", training_subjects=2, test_subjects=2, contrasts=("FLAIR",), fingerprint="f")
+
+
+def accept(reply: TrainReply, task: TrainTask = TASK, card: CenterCard = CARD, simulated: bool = True) -> None:
+    inspect_reply(reply, task, SENT, SETTINGS, card, simulated)
+
+
+def refusal(reply: TrainReply, task: TrainTask = TASK) -> str:
+    with pytest.raises(CenterError, match=r"center milan sent .*: refused") as caught:
+        accept(reply, task)
+    return str(caught.value)
+
+
+def model(**changed: torch.Tensor) -> TrainReply:
+    """The reply with some parameters changed; `up__bias` is up.bias."""
+    new = {name.replace("__", "."): value for name, value in changed.items()}
+    return replace(REPLY, weights=REPLY.weights | new)
+
+
+def test_what_was_asked_for_is_accepted() -> None:
+    accept(REPLY)
+    accept(replace(REPLY, contribution=None))
+    silent = TASK.model_copy(update={"contribute": False, "budget": 0})
+    accept(replace(REPLY, contribution=None), silent)
+    with pytest.raises(CenterError):
+        accept(REPLY, silent)
+
+
+def test_a_model_that_lacks_a_parameter() -> None:
+    assert "up.bias" in refusal(replace(REPLY, weights={"down.weight": REPLY.weights["down.weight"]}))
+
+
+def test_a_model_with_a_parameter_too_many() -> None:
+    assert "extra.weight" in refusal(model(extra__weight=torch.zeros(1)))
+
+
+@pytest.mark.parametrize("shape", [(5,), (1, 4), (2, 2), ()])
+def test_a_parameter_of_another_shape(shape: tuple[int, ...]) -> None:
+    said = refusal(model(up__bias=torch.zeros(shape)))
+    assert f"up.bias of shape {shape} instead of (4,)" in said
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64, torch.int32])
+def test_a_parameter_of_another_type(dtype: torch.dtype) -> None:
+    said = refusal(model(up__bias=torch.zeros(4, dtype=dtype)))
+    assert "up.bias" in said
+    assert str(dtype).removeprefix("torch.") in said
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_parameter_that_is_not_finite(value: float) -> None:
+    assert "NaN or infinity in up.bias" in refusal(model(up__bias=torch.tensor([0.0, 0.0, value, 0.0])))
+
+
+def test_exemplars_that_nobody_asked_for() -> None:
+    assert "not asked for" in refusal(REPLY, TASK.model_copy(update={"contribute": False}))
+
+
+def test_exemplars_of_another_center() -> None:
+    assert "exemplars of amu" in refusal(giving(exemplar("a"), exemplar("b", "amu")))
+
+
+def test_two_exemplars_of_one_subject() -> None:
+    said = refusal(giving(exemplar("a"), exemplar("a")))
+    assert "2 exemplars, but one from each of at most 3 subjects" in said
+
+
+def test_exemplars_of_too_many_subjects() -> None:
+    four = tuple(exemplar(subject) for subject in "abcd")
+    enough = TASK.model_copy(update={"budget": 10 * TASK.budget})
+    assert "4 exemplars, but one from each of at most 3 subjects" in refusal(giving(*four), enough)
+    accept(giving(*four[:MOST]), enough)
+
+
+def test_exemplars_beyond_their_budget() -> None:
+    said = refusal(REPLY, TASK.model_copy(update={"budget": TASK.budget - 1}))
+    assert f"exemplars of {TASK.budget} bytes, but {TASK.budget - 1} were allowed" in said
+
+
+# Test scores
+
+
+def test_means_are_inspected_as_single_scores_are() -> None:
+    case = case_score("a")
+    mean = mean_scores([case, case.model_copy(update={"subject": "b"})])
+    figures = TestFigures(center="milan", mean=mean, seconds=1.0)
+    assert reply_validation.tests_problem(figures, "milan", CARD) == ""
+    assert mean_dice(figures) == 0.5
+    assert "scores of center milan" in reply_validation.tests_problem(figures, "karo", CARD)
+    few = CARD.model_copy(update={"test_subjects": 1})
+    assert reply_validation.tests_problem(figures, "milan", few) == "scores of 2 subjects, but it has 1 to test on"
+
+
+# Sealed contributions, which can be inspected without any key
+
+NAMES = ("0" * 16, "1" * 16)
+OWN, OTHER = Keys.generate("milan"), Keys.generate("karo")
+KEYED = CARD.model_copy(update={"identity": str(OWN.identity)})
+SEALING = TASK.model_copy(update={"budget": 10**6})
+
+
+def giving_sealed(run: str = TASK.run, stage: int = 1, keys: Keys = OWN) -> TrainReply:
+    terms = Terms(Visit(run=run, stage=stage, center="milan"), (OTHER.identity,), utc_now() + timedelta(days=1))
+    given = seal(tuple(exemplar(name) for name in NAMES[:1]), keys, lambda identity: None, terms)
+    return replace(REPLY, contribution=given)
+
+
+def sealed_refusal(reply: TrainReply, task: TrainTask = SEALING, simulated: bool = False) -> str:
+    with pytest.raises(CenterError, match=r"center milan sent .*: refused") as caught:
+        accept(reply, task, KEYED, simulated)
+    return str(caught.value)
+
+
+def test_a_sealed_contribution_is_accepted_where_the_run_seals() -> None:
+    accept(giving_sealed(), SEALING, KEYED, simulated=False)
+    assert "sealed exemplars, but this run does not seal" in sealed_refusal(giving_sealed(), simulated=True)
+    assert "exemplars that are not sealed" in sealed_refusal(REPLY)
+
+
+def test_a_sealed_contribution_of_another_run_stage_or_key_is_refused() -> None:
+    assert "was replayed or mixed up" in sealed_refusal(giving_sealed(run="1" * 32))
+    assert "was replayed or mixed up" in sealed_refusal(giving_sealed(stage=0))
+    assert "signed with another key" in sealed_refusal(giving_sealed(keys=Keys.generate("milan")))
+
+
+def test_a_sealed_contribution_beyond_its_budget_or_unasked_is_refused() -> None:
+    assert "10 are allowed" in sealed_refusal(giving_sealed(), SEALING.model_copy(update={"budget": 10}))
+    assert "not asked for" in sealed_refusal(giving_sealed(), SEALING.model_copy(update={"contribute": False}))
+
+
+def test_a_sealed_contribution_that_was_changed_is_refused() -> None:
+    reply = giving_sealed()
+    assert isinstance(reply.contribution, SealedContribution)
+    payloads = {name: payload[::-1].copy() for name, payload in reply.contribution.payloads.items()}
+    changed = replace(reply, contribution=replace(reply.contribution, payloads=payloads))
+    assert "was changed on its way" in sealed_refusal(changed)

@@ -1,0 +1,80 @@
+"""Studies over two centers, of which every run ends with the ACC and BWT that a test names."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scenarios.results.bytes_moved import COUNTED
+from scenarios.results.study import ANY_ORDER, ORDER_FREE, Costs, RunEntry, Study, run_entry
+
+CENTERS = ("here", "there")
+
+
+def make_run(
+    method: str, seed: int, acc: float, bwt: float = 0.0, order_name: str = "descending", **costs: Any
+) -> RunEntry:
+    """A run of this ACC and, where one model goes from center to center, BWT."""
+    if method in ("pooled", "fedavg"):
+        r: list[list[float | None]] = [[acc, acc]]
+    elif method == "single":
+        r = [[acc, 0.1], [0.1, acc]]
+    else:
+        r = [[acc - bwt, 0.1], [acc, acc]]
+    name = ANY_ORDER if method in ORDER_FREE else order_name
+    order = CENTERS[::-1] if name == "random-1" else CENTERS
+    return run_entry(method, seed, name, order, r, Costs(**costs))
+
+
+def make_study(runs: Sequence[RunEntry], **changes: Any) -> Study:
+    """The study that these runs make."""
+    return Study(
+        **{
+            "title": "A study of tests",
+            "created": "2026-11-24T12:00:00+00:00",
+            "methods": tuple(dict.fromkeys(run.method for run in runs)),
+            "seeds": tuple(dict.fromkeys(run.seed for run in runs)),
+            "orders": tuple(dict.fromkeys(run.order_name for run in runs if run.order_name != ANY_ORDER)),
+            "centers": CENTERS,
+            "settings": {},
+            "versions": {},
+            "runs": tuple(runs),
+        }
+        | changes
+    )
+
+
+def study_of(accs: Mapping[str, Sequence[float]], bwts: Mapping[str, Sequence[float]] | None = None) -> Study:
+    """One run a value, with seeds 0, 1, ...; BWT is 0 where nothing else is said."""
+    runs = [
+        make_run(method, seed, acc, (bwts or {}).get(method, [0.0] * len(values))[seed])
+        for method, values in accs.items()
+        for seed, acc in enumerate(values)
+    ]
+    return make_study(runs)
+
+
+def write_run(folder: Path, run: RunEntry, tests: int = 2, **changes: Any) -> None:
+    """`results.json` of a run, with so many test images a center, all of the score that R has."""
+    folder.mkdir(parents=True, exist_ok=True)
+    results = {
+        "method": run.method,
+        "order": run.order,
+        "seed": run.seed,
+        "R": run.R,
+        "acc": run.acc,
+        "bwt": run.bwt,
+        "missing": [],
+        "settings": {"order": "descending", "data-dir": "", "steps": 3, "seed": run.seed, "method": run.method},
+        "versions": {"python": "3.11"},
+        "stages": [{"training_seconds": 1.5} | dict(zip(COUNTED, (1, 2, 3, 4), strict=True)) for _ in run.R],
+        "history": {"extends": None, "attempts": [], "interruptions": []},
+        "test_scores": [
+            {"stage": i, "center": center, "subject": f"{center}-{n}", "contrast": "FLAIR", "dice": cell, "recall": 0.5}
+            for i, row in enumerate(run.R)
+            for center, cell in zip(run.order, row, strict=True)
+            if cell is not None
+            for n in range(tests)
+        ],
+    }
+    (folder / "results.json").write_text(json.dumps(results | changes))
