@@ -17,16 +17,10 @@ from shared.errors import ResultsError, WardroundError
 from shared.files import write_whole
 from shared.model.network import initial_weights
 from shared.paths import writable_folder
-from shared.replay.exemplar import center_budget
-from shared.wire.messages import (
-    EvaluateRequest,
-    EvaluateTask,
-    TrainRequest,
-    TrainTask,
-    pack_evaluate_request,
-    pack_question,
-    pack_train_request,
-)
+from shared.replay.memory import center_budget
+from shared.wire.headers import EvaluateTask, TrainTask
+from shared.wire.messages import EvaluateRequest, TrainRequest, pack_evaluate_request, pack_train_request
+from shared.wire.records import pack_question
 
 RUN = "0" * 32
 """No run is called so."""

@@ -18,26 +18,18 @@ from client.hospital.trust import open_custody
 from client.sharing.outbound import look_ahead, note_received, note_sent, open_memory, still_allowed
 from client.training.checkpoints import forget_visit, visit_state
 from client.training.stage import Place, visit
-from client.training.trainer import choose_device
 from shared.clock import Clock, utc_now
 from shared.config.settings import Settings
 from shared.errors import DataError, MessageError, SettingsError, WardroundError
 from shared.log import say
-from shared.model.network import Weights, initial_weights
-from shared.replay.exemplar import ReplayMemory
+from shared.model.device import choose_device
+from shared.model.network import initial_weights
+from shared.model.weights import Weights
+from shared.replay.memory import ReplayMemory
 from shared.wire.code_fingerprint import code_fingerprint
-from shared.wire.messages import (
-    CaseScore,
-    RollCall,
-    TestFigures,
-    TrainRequest,
-    check_question,
-    pack_header,
-    pack_refusal,
-    pack_train_reply,
-    unpack_evaluate_request,
-    unpack_train_request,
-)
+from shared.wire.headers import CaseScore, RollCall, TestFigures
+from shared.wire.messages import TrainRequest, pack_train_reply, unpack_evaluate_request, unpack_train_request
+from shared.wire.records import check_question, pack_header, pack_refusal
 from shared.wire.validation import exemplars_problem, importance_problem, model_problem
 
 FindSite = Callable[[str, Context, Settings], Site]

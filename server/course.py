@@ -13,7 +13,7 @@ from typing import Literal
 from shared.config.settings import Method, RunSettings
 from shared.errors import SettingsError
 from shared.seeds import derive_seed, generator
-from shared.wire.messages import CenterCard, Retention
+from shared.wire.headers import CenterCard, Retention
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from flwr.serverapp import Grid
 from shared.errors import CenterError
 from shared.log import say
 from shared.stage_archive import Moved, Transit
-from shared.wire.messages import content_bytes
+from shared.wire.records import content_bytes
 
 POLL_SECONDS = 0.1
 LOOK_SECONDS = 5.0

@@ -4,7 +4,7 @@ from server.course import Stage
 from shared.config.settings import Settings
 from shared.errors import CenterError, SettingsError
 from shared.log import say
-from shared.wire.messages import CenterCard
+from shared.wire.headers import CenterCard
 
 
 def check_terms(settings: Settings, cards: dict[str, CenterCard], course: tuple[Stage, ...], simulated: bool) -> None:

@@ -8,10 +8,11 @@ from server.replay import inspect
 from shared.clock import utc_now
 from shared.config.settings import Settings
 from shared.errors import CenterError, SealError
-from shared.model.network import Weights
+from shared.model.weights import Weights
 from shared.replay import manifest
 from shared.replay.contribution import Contribution, PlainContribution
-from shared.wire.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainTask
+from shared.wire.headers import CenterCard, TestFigures, TrainFigures, TrainTask
+from shared.wire.messages import TrainReply
 from shared.wire.validation import exemplars_problem, importance_problem, model_problem
 
 

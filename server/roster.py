@@ -16,7 +16,8 @@ from shared.config.settings import RunSettings
 from shared.errors import CenterError, MessageError
 from shared.log import say
 from shared.wire.code_fingerprint import code_fingerprint
-from shared.wire.messages import CenterCard, RollCall, pack_question, unpack_header
+from shared.wire.headers import CenterCard, RollCall
+from shared.wire.records import pack_question, unpack_header
 
 POLL_SECONDS = 0.5
 

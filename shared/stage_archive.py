@@ -21,9 +21,11 @@ from safetensors.torch import save_file as save_tensors
 from shared.config.settings import NetworkSettings
 from shared.errors import DamagedError, MessageError
 from shared.files import NEW, file_checksum, folder_whole, read_document, write_document
-from shared.model.network import Weights, nbytes, save_model
+from shared.model.network import save_model
+from shared.model.weights import Weights, nbytes
 from shared.replay.contribution import Contribution, Document, assemble
-from shared.wire.messages import Header, TrainFigures, TrainReply, TrainRequest
+from shared.wire.headers import Header, TrainFigures
+from shared.wire.messages import TrainReply, TrainRequest
 
 DOCUMENT, MODEL, EXEMPLARS = "visit.json", "model.safetensors", "exemplars.safetensors"
 IMPORTANCE = "importance.safetensors"

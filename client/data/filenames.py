@@ -29,11 +29,6 @@ def stem(name: str) -> str:
     return name.removesuffix(".gz").removesuffix(".nii")
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things, such as `1 image` and `2 images`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def images_in(folder: Path) -> list[str]:
     """Names of the images in a folder, in order; of one that is there compressed and plain, the compressed one.
 

@@ -12,7 +12,8 @@ from client.data.preprocessing import Volume
 from client.evaluation.metrics import score
 from shared.config.settings import Settings
 from shared.metrics.scores import Scores
-from shared.model.network import LesionNet, Weights, network_with, soft_segmentation
+from shared.model.network import LesionNet, network_with, soft_segmentation
+from shared.model.weights import Weights
 
 WINDOWS = 8
 """Windows that go through the network at once."""

@@ -15,7 +15,7 @@ from shared.errors import DataError
 from shared.files import private_folder
 from shared.log import say
 from shared.seeds import generator
-from shared.wire.messages import CenterCard
+from shared.wire.headers import CenterCard
 
 LEAST_SUBJECTS = 2
 """One to train on, one to test on."""

@@ -20,7 +20,7 @@ from shared.config.settings import Settings
 from shared.errors import RecordError, TrustError, WardroundError
 from shared.log import say
 from shared.trust.identity import Keys
-from shared.wire.messages import CenterCard, EvaluateTask, TrainTask
+from shared.wire.headers import CenterCard, EvaluateTask, TrainTask
 
 EXEMPLARS, DROPPED = "exemplars", "dropped by the coordinator"
 """Messages of the audit log by which it is searched."""

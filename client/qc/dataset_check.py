@@ -8,10 +8,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from client.data.filenames import counted
 from client.data.inventory import Case, Inventory, Remark
 from client.data.rules import problem, warning
 from client.qc.case_check import Checked, check_case
+from shared.text import counted
 
 LEAST_SUBJECTS = 2
 """One to train on, one to test on."""

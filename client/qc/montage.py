@@ -11,10 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
-from client.data.filenames import counted
 from client.qc.case_check import Checked
 from client.qc.slices import Slice, View
 from shared.errors import ResultsError
+from shared.text import counted
 
 OUTLINE = "#ffb000"
 """Amber: it is told from grey by brightness and hue under every common colour blindness."""

@@ -16,13 +16,15 @@ from client.hospital.config import Site
 from client.hospital.trust import EXEMPLARS, Custody
 from shared.errors import MessageError, PolicyError, SealError, TrustError
 from shared.log import say
-from shared.model.network import nbytes
+from shared.model.weights import nbytes
 from shared.replay.contribution import Contribution, PlainContribution
-from shared.replay.exemplar import Exemplar, ReplayMemory
+from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution, Visit
+from shared.replay.memory import ReplayMemory
 from shared.replay.sealing import Terms, seal, unseal_memory
 from shared.trust.identity import Identity
-from shared.wire.messages import TrainReply, TrainRequest, TrainTask
+from shared.wire.headers import TrainTask
+from shared.wire.messages import TrainReply, TrainRequest
 
 PARTICIPANTS = "participants.tsv"
 """In the data folder: where BIDS keeps what a consent column says."""

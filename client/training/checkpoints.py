@@ -24,7 +24,8 @@ from shared.errors import DamagedError, ResultsError
 from shared.files import file_checksum, read_document, write_document, write_whole
 from shared.log import say
 from shared.stage_archive import keep_visit, open_visit, request_digest
-from shared.wire.messages import EvaluateTask, TrainReply, TrainRequest, TrainTask
+from shared.wire.headers import EvaluateTask, TrainTask
+from shared.wire.messages import TrainReply, TrainRequest
 
 KEPT_DAYS = 60.0
 """After so long without a word from its coordinator, a visit is forgotten."""

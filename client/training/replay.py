@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from shared.replay.exemplar import Exemplar, ReplayMemory
+from shared.replay.exemplar import Exemplar
+from shared.replay.memory import ReplayMemory
 
 MOST = 192
 """Exemplars that one stage decodes; above the 140 of the paper's last stage, 7 centers of 20."""

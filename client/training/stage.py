@@ -17,14 +17,17 @@ from client.training.methods.ewc import consolidation, importance_here, updated_
 from client.training.methods.lwf import distillation
 from client.training.replay import MOST, recall
 from client.training.sampler import Recalled, Source
-from client.training.trainer import Checkpoints, Penalty, Progress, choose_device, plan_stage, train
+from client.training.trainer import Checkpoints, Penalty, Progress, plan_stage, train
 from shared.config.settings import Settings
 from shared.log import say
-from shared.model.network import Weights
+from shared.model.device import choose_device
+from shared.model.weights import Weights
 from shared.replay.contribution import Contribution
-from shared.replay.exemplar import Exemplar, ReplayMemory
+from shared.replay.exemplar import Exemplar
+from shared.replay.memory import ReplayMemory
 from shared.seeds import derive_seed, generator
-from shared.wire.messages import Retention, TrainFigures, TrainReply, TrainRequest, TrainTask
+from shared.wire.headers import Retention, TrainFigures, TrainTask
+from shared.wire.messages import TrainReply, TrainRequest
 
 Hold = Callable[[TrainRequest, Settings, torch.device], Penalty | None]
 

@@ -15,7 +15,8 @@ from client.training.losses import loss_of, scores_of
 from client.training.sampler import Patches, PatchSampler, Recipe
 from shared.config.settings import Settings, TrainingSettings
 from shared.errors import TrainingError
-from shared.model.network import LesionNet, Weights, network_with
+from shared.model.network import LesionNet, network_with
+from shared.model.weights import Weights
 
 WARM_UP = 0.1
 """Share of a one-cycle stage in which the learning rate rises."""
@@ -216,10 +217,3 @@ def _scheduler(optimizer: torch.optim.Optimizer, plan: Plan, options: TrainingSe
     for _ in range(plan.before):
         scheduler.step()
     return scheduler
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device, or the CPU where there is none."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)

@@ -12,13 +12,13 @@ from torch import Tensor
 from client.data.preprocessing import Volume
 from client.training.losses import loss_of, scores_of
 from client.training.sampler import PatchSampler, Recipe, Source
-from client.training.trainer import choose_device
 from scenarios.benchmark.conditions import Conditions
 from scenarios.benchmark.fixtures import Bedside
 from scenarios.benchmark.harness import Turns, by_turns, timed
 from scenarios.benchmark.paper_data import paper_loader
 from scenarios.study.capacity import cores_here
 from shared.config.settings import Settings
+from shared.model.device import choose_device
 from shared.model.network import initial_weights, network_with
 
 Batches = Iterable[tuple[Tensor, Tensor]]

@@ -11,13 +11,14 @@ import torch
 
 from client.evaluation.inference import evaluate
 from client.training.sampler import Source
-from client.training.trainer import choose_device, plan_stage, train
+from client.training.trainer import plan_stage, train
 from scenarios.benchmark.conditions import Conditions
 from scenarios.benchmark.fixtures import Bedside, hushed
 from scenarios.benchmark.harness import Turns, by_turns, timed
 from scenarios.benchmark.whole_run import WholeRun, run_whole
 from scenarios.study.capacity import cores_here
 from shared.config.settings import Settings
+from shared.model.device import choose_device
 from shared.model.network import initial_weights
 from shared.seeds import derive_seed
 

@@ -9,9 +9,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from client.training.losses import loss_of, scores_of
-from client.training.trainer import choose_device
 from scenarios.benchmark.conditions import Conditions
 from scenarios.benchmark.harness import by_turns, timed
+from shared.model.device import choose_device
 from shared.model.network import LesionNet, initial_weights, network_with
 
 

@@ -12,11 +12,13 @@ from client.data.preprocessing import Volume, pad_to
 from client.handlers import train_here
 from scenarios.benchmark.fixtures import Bedside, hushed
 from shared.config.settings import Settings
-from shared.model.network import Weights
+from shared.model.weights import Weights
 from shared.replay.contribution import Contribution, PlainContribution
-from shared.replay.exemplar import Exemplar, center_budget
+from shared.replay.exemplar import Exemplar
+from shared.replay.memory import center_budget
 from shared.seeds import generator
-from shared.wire.messages import TrainRequest, TrainTask, pack_train_request, unpack_train_reply
+from shared.wire.headers import TrainTask
+from shared.wire.messages import TrainRequest, pack_train_request, unpack_train_reply
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.data.filenames import CONTRASTS, counted
+from client.data.filenames import CONTRASTS
 from client.data.layouts import Layout, take_inventory
 from scenarios.cli.governance import add_trust_commands, show_what_would_leave
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.paths import private_output
+from shared.text import counted
 
 if TYPE_CHECKING:
     from client.data.inventory import Inventory

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.data.filenames import counted
 from shared.config.settings import DEVICE
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.paths import private_output
+from shared.text import counted
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +86,7 @@ def export(
 
 def device_named(name: str) -> "torch.device":
     """The device that `--device` names. Raises `SettingsError` where it is not here."""
-    from client.training.trainer import choose_device
+    from shared.model.device import choose_device
 
     if not re.fullmatch(DEVICE, name):
         raise SettingsError(f"--device {name}: choose auto, cpu, cuda or cuda:N")

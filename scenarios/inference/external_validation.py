@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from client.data.filenames import CONTRASTS, counted, stem
+from client.data.filenames import CONTRASTS, stem
 from client.data.inventory import Case
 from client.data.layouts import take_inventory
 from client.data.preprocessing import prepare, read_volume
@@ -23,6 +23,7 @@ from client.qc.skull_stripping import is_whole_head
 from shared.errors import DataError
 from shared.metrics.scores import Scores
 from shared.model.model_file import Model
+from shared.text import counted
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ import torch
 from client.data.preprocessing import Volume
 from client.evaluation.inference import segment_volume
 from client.hospital.center import Hospital, open_hospital
-from client.training.trainer import choose_device
 from scenarios.report.comparisons import runs_of, sequential_methods
 from scenarios.report.overlays import Example, Examples
 from scenarios.report.style import in_order
@@ -26,6 +25,7 @@ from scenarios.simulation.hospital_folder import hospital_folder
 from scenarios.simulation.sites import phantom_settings, simulated_site
 from shared.config.settings import RunConfig, Settings
 from shared.errors import DataError, WardroundError
+from shared.model.device import choose_device
 from shared.model.network import LesionNet, load_model
 from shared.paths import MODEL, cache_folder
 from shared.results import read_results

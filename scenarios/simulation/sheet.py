@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from client.data.filenames import CONTRASTS, counted
+from client.data.filenames import CONTRASTS
 from client.data.layouts import find_cases
 from client.data.lesions import lesion_count, lesion_ml
 from client.data.preprocessing import read_volume
 from client.qc.montage import draw_views
 from client.qc.slices import slices_of
+from shared.text import counted
 
 SHOWN = 12
 """Subjects on a sheet at most."""

@@ -26,11 +26,12 @@ from server.journal.records import FORMAT, Attempt, Parent, Row, RunFacts, Stage
 from shared.config.settings import Settings
 from shared.errors import CenterError, DamagedError, ResultsError, SettingsError
 from shared.files import NEW, read_document, write_document
-from shared.model.network import Weights
+from shared.model.weights import Weights
 from shared.paths import JOURNAL
 from shared.replay.contribution import Contribution
 from shared.stage_archive import KeptVisit, Moved, Transit, keep_visit, open_visit
-from shared.wire.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest
+from shared.wire.headers import CenterCard, TestFigures, TrainFigures
+from shared.wire.messages import TrainReply, TrainRequest
 
 FOLDER, RUN, ATTEMPTS, ROW, WITHDRAWN = JOURNAL, "run.json", "attempts.json", "row.json", "withdrawn.json"
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from shared.config.settings import NetworkSettings
 from shared.errors import DamagedError
 from shared.stage_archive import KeptVisit, keep_visit, open_visit, request_digest
-from shared.wire.messages import TrainReply, TrainRequest, TrainTask
+from shared.wire.headers import TrainTask
+from shared.wire.messages import TrainReply, TrainRequest
 
 
 class Parts:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from server.course import Stage
 from shared.stage_archive import Moved, Transit
-from shared.wire.messages import CenterCard, TestFigures, TrainFigures
+from shared.wire.headers import CenterCard, TestFigures, TrainFigures
 
 FORMAT = 6
 """Version of the journal."""

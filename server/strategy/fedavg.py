@@ -19,14 +19,8 @@ from server.strategy.sequential import Visits
 from shared.errors import CenterError, MessageError
 from shared.log import say
 from shared.stage_archive import KeptVisit
-from shared.wire.messages import (
-    TrainFigures,
-    TrainReply,
-    TrainRequest,
-    TrainTask,
-    pack_train_request,
-    unpack_train_reply,
-)
+from shared.wire.headers import TrainFigures, TrainTask
+from shared.wire.messages import TrainReply, TrainRequest, pack_train_request, unpack_train_reply
 
 
 class Rounds(Visits):

@@ -25,22 +25,21 @@ from shared.clock import utc_now
 from shared.config.settings import Settings
 from shared.errors import CenterError, MessageError
 from shared.log import say
-from shared.model.network import Weights, carry_over, initial_weights
+from shared.model.network import carry_over, initial_weights
+from shared.model.weights import Weights
 from shared.replay.contribution import Contribution
-from shared.replay.exemplar import center_budget
+from shared.replay.memory import center_budget
 from shared.seeds import derive_seed
+from shared.wire.headers import EvaluateTask, TestFigures, TrainTask
 from shared.wire.messages import (
     EvaluateRequest,
-    EvaluateTask,
-    TestFigures,
     TrainReply,
     TrainRequest,
-    TrainTask,
     pack_evaluate_request,
     pack_train_request,
-    unpack_header,
     unpack_train_reply,
 )
+from shared.wire.records import unpack_header
 
 
 class Visits(Strategy):

@@ -14,8 +14,7 @@ from torch import Tensor, nn
 from shared.config.settings import NetworkSettings
 from shared.errors import MessageError, ResultsError
 from shared.model.instance_norm import InstanceNorm
-
-Weights = dict[str, Tensor]
+from shared.model.weights import Weights
 
 LEVELS = 4
 """Resolutions of the U-Net: three down-samplings."""
@@ -86,11 +85,6 @@ def initial_weights(settings: NetworkSettings, seed: int) -> Weights:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return LesionNet(settings).state_dict()
-
-
-def nbytes(weights: Weights) -> int:
-    """Bytes of all arrays, as they travel."""
-    return sum(value.nbytes for value in weights.values())
 
 
 def network_with(weights: Weights, settings: NetworkSettings, device: torch.device) -> LesionNet:

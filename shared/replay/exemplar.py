@@ -1,4 +1,4 @@
-"""The replay memory: image-label crops of earlier centers, with where they came from.
+"""An exemplar: one image-label crop of the replay memory, with where it came from.
 
 An exemplar is kept as the bytes that travel: the image as float16, its bits less those of the
 voxel before, and the soft label in steps of 1/255; the two byte planes of the image apart,
@@ -22,8 +22,7 @@ that it costs no Dice. Zstandard unpacks in a fifth of deflate's time, which cou
 
 import hashlib
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Annotated, Self
 
 import numpy as np
@@ -131,41 +130,3 @@ class Exemplar:
         image = np.cumsum(less, axis=-1, dtype="<u2").view("<f2")
         steps = np.frombuffer(raw, dtype=np.uint8, offset=2 * voxels).reshape(self.provenance.shape)
         return image, steps.copy()
-
-
-@dataclass(frozen=True)
-class ReplayMemory:
-    """The exemplars that are handed on, in the order in which their centers were visited."""
-
-    exemplars: tuple[Exemplar, ...] = ()
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all payloads."""
-        return sum(exemplar.payload.nbytes for exemplar in self.exemplars)
-
-    @property
-    def centers(self) -> tuple[str, ...]:
-        """The centers that contributed, in order."""
-        return tuple(dict.fromkeys(exemplar.provenance.center for exemplar in self.exemplars))
-
-    def of(self, center: str) -> tuple[Exemplar, ...]:
-        """What one center contributed."""
-        return tuple(e for e in self.exemplars if e.provenance.center == center)
-
-    def with_contribution(self, center: str, exemplars: Iterable[Exemplar]) -> Self:
-        """The memory with what `center` sent, in place of what it may have sent before.
-
-        Raises `MessageError` where an exemplar is not that center's own.
-        """
-        new = tuple(exemplars)
-        foreign = {e.provenance.center for e in new} - {center}
-        if foreign:
-            raise MessageError(f"center {center} sent exemplars of {', '.join(sorted(foreign))}: refused")
-        kept = tuple(e for e in self.exemplars if e.provenance.center != center)
-        return replace(self, exemplars=kept + new)
-
-
-def center_budget(megabytes: float, centers: int) -> int:
-    """Bytes that one of so many centers may contribute to a memory of `megabytes` (10^6 bytes)."""
-    return int(megabytes * 1e6 / centers)

@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from pydantic import ValidationError
 
 from shared.errors import SealError
-from shared.replay.exemplar import Exemplar, Provenance, ReplayMemory
+from shared.replay.exemplar import Exemplar, Provenance
 from shared.replay.manifest import (
     HEADER_BYTES,
     NONCE_BYTES,
@@ -41,6 +41,7 @@ from shared.replay.manifest import (
     Visit,
     verify,
 )
+from shared.replay.memory import ReplayMemory
 from shared.trust.canonical_json import Statement, canonical
 from shared.trust.identity import Identity, Keys, Pin
 

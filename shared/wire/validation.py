@@ -8,7 +8,7 @@ import torch
 
 from shared.config.settings import Settings
 from shared.errors import MessageError
-from shared.model.network import Weights
+from shared.model.weights import Weights
 from shared.replay.exemplar import Exemplar
 
 

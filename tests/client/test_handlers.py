@@ -19,24 +19,20 @@ from client.data.bids import find_cases
 from client.hospital.center import split
 from scenarios.simulation.clientapp import app
 from shared.config.settings import Settings
-from shared.model.network import Weights, initial_weights
+from shared.model.network import initial_weights
+from shared.model.weights import Weights
 from shared.replay.contribution import Contribution, PlainContribution
 from shared.replay.exemplar import PACKED, Exemplar
+from shared.wire.headers import EvaluateTask, RollCall, TestFigures, TrainTask
 from shared.wire.messages import (
     EvaluateRequest,
-    EvaluateTask,
-    Refused,
-    RollCall,
-    TestFigures,
     TrainReply,
     TrainRequest,
-    TrainTask,
     pack_evaluate_request,
-    pack_question,
     pack_train_request,
-    unpack_header,
     unpack_train_reply,
 )
+from shared.wire.records import Refused, pack_question, unpack_header
 from tests.conftest import ROOT
 from tests.support.datasets import write_dataset
 from tests.support.fakes import FakeGrid

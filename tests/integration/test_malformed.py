@@ -29,27 +29,21 @@ from server.results import write_results
 from shared.config.settings import Settings
 from shared.errors import WardroundError
 from shared.files import read_document, write_document
-from shared.model.network import Weights, initial_weights
+from shared.model.network import initial_weights
+from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
+from shared.wire.headers import CenterCard, EvaluateTask, RollCall, TestFigures, TrainFigures, TrainTask
 from shared.wire.messages import (
-    CenterCard,
     EvaluateRequest,
-    EvaluateTask,
-    Refused,
-    RollCall,
-    TestFigures,
-    TrainFigures,
     TrainReply,
     TrainRequest,
-    TrainTask,
     pack_evaluate_request,
-    pack_question,
     pack_train_reply,
     pack_train_request,
-    unpack_header,
     unpack_train_reply,
 )
+from shared.wire.records import Refused, pack_question, unpack_header
 from tests.client.data import test_preprocessing
 from tests.conftest import ROOT
 from tests.scenarios.cli import test_main

@@ -19,14 +19,9 @@ from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution, Visit
 from shared.replay.sealing import Terms, seal
 from shared.trust.identity import Keys
-from shared.wire.messages import (
-    Refused,
-    TrainReply,
-    TrainRequest,
-    TrainTask,
-    pack_train_request,
-    unpack_train_reply,
-)
+from shared.wire.headers import TrainTask
+from shared.wire.messages import TrainReply, TrainRequest, pack_train_request, unpack_train_reply
+from shared.wire.records import Refused
 from tests.support.joined import CENTERS, NODES, SUBJECTS, Study, Wire, later
 from tests.support.sealed import resigned
 

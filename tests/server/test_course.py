@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from server.course import Stage, check_pool, order_of_visits, plan_course
 from shared.config.settings import Method, RunSettings, Settings
 from shared.errors import SettingsError
-from shared.wire.messages import CenterCard
+from shared.wire.headers import CenterCard
 
 EIGHT = ("bwh", "karo", "rennes", "milan", "nih", "montp", "ucsf", "amu")
 SIZES = {"bwh": 80, "karo": 51, "rennes": 51, "milan": 47, "nih": 28, "montp": 13, "ucsf": 12, "amu": 8}

@@ -15,13 +15,14 @@ from shared.clock import utc_now
 from shared.config.settings import Settings
 from shared.errors import CenterError
 from shared.metrics.scores import mean_scores
-from shared.model.network import Weights
+from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution, Visit
 from shared.replay.sealing import Terms, seal
 from shared.trust.identity import Keys
-from shared.wire.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainTask
+from shared.wire.headers import CenterCard, TestFigures, TrainFigures, TrainTask
+from shared.wire.messages import TrainReply
 from tests.conftest import ROOT
 from tests.support.scored import case_score
 

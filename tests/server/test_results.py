@@ -19,7 +19,8 @@ from shared.model.network import initial_weights, load_model
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.stage_archive import Moved, Transit
-from shared.wire.messages import CenterCard, TestFigures, TrainFigures, TrainReply, TrainRequest, TrainTask
+from shared.wire.headers import CenterCard, TestFigures, TrainFigures, TrainTask
+from shared.wire.messages import TrainReply, TrainRequest
 from tests.support.scored import SCORES, case_score
 
 ORDER = ("ucsf", "amu", "milan")

@@ -14,7 +14,8 @@ from server.roster import Roster, call_roll
 from shared.config.settings import RunSettings, Settings
 from shared.errors import CenterError
 from shared.wire.code_fingerprint import code_fingerprint
-from shared.wire.messages import CenterCard, RollCall, pack_header, pack_refusal
+from shared.wire.headers import CenterCard, RollCall
+from shared.wire.records import pack_header, pack_refusal
 from tests.support.fakes import FakeGrid
 
 WAIT = 10.0

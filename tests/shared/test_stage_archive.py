@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from shared.config.settings import NetworkSettings
 from shared.errors import DamagedError
 from shared.files import read_document, write_document
-from shared.model.network import Weights
+from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.stage_archive import Transit, Visit, keep_visit, open_visit, request_digest
-from shared.wire.messages import TrainFigures, TrainReply, TrainRequest, TrainTask
+from shared.wire.headers import TrainFigures, TrainTask
+from shared.wire.messages import TrainReply, TrainRequest
 
 NETWORK = NetworkSettings(features=2, activation="sigmoid")
 TASK = TrainTask(run="0" * 32, stage=3, center="amu", pool=("amu", "nih"), contribute=True, budget=1000)

@@ -1,7 +1,7 @@
 """Test scores by the handful, where a test is not about the scores."""
 
 from shared.metrics.scores import Scores
-from shared.wire.messages import CaseScore
+from shared.wire.headers import CaseScore
 
 SCORES = tuple(Scores.model_fields)
 SHARES = tuple(name for name in SCORES if not name.endswith(("_ml", "_mm")))

@@ -25,7 +25,8 @@ from torch import Tensor
 from client.training.losses import loss_of, scores_of
 from client.training.sampler import PatchSampler, Recipe, Source
 from shared.config.settings import Loss, Settings
-from shared.model.network import LesionNet, Weights, network_with
+from shared.model.network import LesionNet, network_with
+from shared.model.weights import Weights
 from shared.wire.messages import TrainRequest
 
 BATCHES = 16

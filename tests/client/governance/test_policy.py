@@ -6,7 +6,7 @@ import pytest
 
 from client.governance.policy import Policy, Subject, check_role, report_scores, unknown_never, why_barred
 from shared.errors import PolicyError, SettingsError
-from shared.wire.messages import CaseScore
+from shared.wire.headers import CaseScore
 from tests.support.scored import case_score
 
 SHARING = {"share-exemplars": True, "centers": ["karo"], "subjects": 5, "megabytes": 1.0, "expiry-days": 30}

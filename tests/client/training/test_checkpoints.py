@@ -19,7 +19,8 @@ from client.training.trainer import Plan, Progress, Trained, plan_stage, train
 from shared.config.settings import Settings
 from shared.files import read_document, write_document
 from shared.replay.contribution import PlainContribution
-from shared.wire.messages import EvaluateTask, Retention, TrainReply, TrainRequest, TrainTask
+from shared.wire.headers import EvaluateTask, Retention, TrainTask
+from shared.wire.messages import TrainReply, TrainRequest
 from tests.client.training.test_trainer import CPU, same, sources, weights
 from tests.conftest import ROOT, Configured
 from tests.server.test_results import crop, figures_of

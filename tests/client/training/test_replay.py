@@ -5,8 +5,9 @@ import pytest
 
 from client.training.replay import MOST, recall
 from client.training.stage import recalled
-from shared.replay.exemplar import Exemplar, ReplayMemory
-from shared.wire.messages import TrainTask
+from shared.replay.exemplar import Exemplar
+from shared.replay.memory import ReplayMemory
+from shared.wire.headers import TrainTask
 from tests.conftest import Configured
 
 

@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from client.data.preprocessing import Volume
 from client.training.sampler import PatchSampler, Source
-from client.training.trainer import Plan, Progress, Trained, _scheduler, choose_device, plan_stage, train
+from client.training.trainer import Plan, Progress, Trained, _scheduler, plan_stage, train
 from shared.config.settings import Settings
 from shared.errors import TrainingError
-from shared.model.network import LesionNet, Weights, initial_weights
+from shared.model.device import choose_device
+from shared.model.network import LesionNet, initial_weights
+from shared.model.weights import Weights
 from tests.conftest import Configured
 
 CPU = torch.device("cpu")

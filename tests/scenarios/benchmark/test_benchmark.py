@@ -31,7 +31,7 @@ from scenarios.benchmark.targets import FIGURES, choose
 from scenarios.benchmark.whole_run import run_whole
 from scenarios.cli.main import cli
 from shared.errors import LaunchError, SettingsError
-from shared.replay.exemplar import center_budget
+from shared.replay.memory import center_budget
 
 NAMES = [
     "compute_share",

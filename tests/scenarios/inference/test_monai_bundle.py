@@ -18,7 +18,8 @@ from scenarios.inference.segment import STEP, plan_jobs, segment_image
 from shared.config.settings import Settings
 from shared.errors import ResultsError, SettingsError
 from shared.model.model_file import model_bytes, open_model
-from shared.model.network import Weights, initial_weights
+from shared.model.network import initial_weights
+from shared.model.weights import Weights
 from shared.paths import MODEL
 from tests.scenarios.cli.test_main import call
 from tests.server.test_results import written

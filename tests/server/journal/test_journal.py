@@ -26,7 +26,8 @@ from shared.model.network import initial_weights
 from shared.paths import claimed
 from shared.replay.contribution import PlainContribution
 from shared.stage_archive import NO_TRANSIT, Moved
-from shared.wire.messages import CenterCard, TestFigures, TrainReply, TrainRequest, TrainTask
+from shared.wire.headers import CenterCard, TestFigures, TrainTask
+from shared.wire.messages import TrainReply, TrainRequest
 from tests.conftest import ROOT
 from tests.server.test_results import ORDER, crop, figures_of, journal_of
 from tests.support.scored import case_score

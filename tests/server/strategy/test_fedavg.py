@@ -13,8 +13,10 @@ from flwr.app import Error, Message, RecordDict
 from server.journal.journal import Journal
 from server.strategy.fedavg import figures_together
 from shared.errors import CenterError
-from shared.model.network import Weights
-from shared.wire.messages import TrainFigures, TrainRequest, pack_refusal
+from shared.model.weights import Weights
+from shared.wire.headers import TrainFigures
+from shared.wire.messages import TrainRequest
+from shared.wire.records import pack_refusal
 from tests.server.strategy.test_sequential import (
     CENTERS,
     DICE,

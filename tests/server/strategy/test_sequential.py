@@ -21,23 +21,21 @@ from server.strategy.sequential import Visits
 from server.tracking import OFF, Tracking
 from shared.config.settings import Method, Settings
 from shared.errors import CenterError
-from shared.model.network import Weights, initial_weights, is_encoder
+from shared.model.network import initial_weights, is_encoder
+from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution
-from shared.replay.exemplar import Exemplar, center_budget
+from shared.replay.exemplar import Exemplar
+from shared.replay.memory import center_budget
+from shared.wire.headers import CenterCard, TestFigures, TrainFigures
 from shared.wire.messages import (
-    CenterCard,
     EvaluateRequest,
-    TestFigures,
-    TrainFigures,
     TrainReply,
     TrainRequest,
-    content_bytes,
-    pack_header,
-    pack_refusal,
     pack_train_reply,
     unpack_evaluate_request,
     unpack_train_request,
 )
+from shared.wire.records import content_bytes, pack_header, pack_refusal
 from tests.support.fakes import FakeGrid
 from tests.support.scored import case_score
 

@@ -17,7 +17,6 @@ from shared.model.network import (
     METADATA,
     PRIOR,
     LesionNet,
-    Weights,
     carry_over,
     initial_weights,
     is_encoder,
@@ -25,6 +24,7 @@ from shared.model.network import (
     save_model,
     soft_segmentation,
 )
+from shared.model.weights import Weights
 
 SIGMOID = NetworkSettings(features=2, activation="sigmoid")
 RELU = NetworkSettings(features=2, activation="normalised-relu")

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from shared.errors import MessageError
-from shared.replay.exemplar import PACKED, Exemplar, Provenance, ReplayMemory, center_budget
+from shared.replay.exemplar import PACKED, Exemplar, Provenance
+from shared.replay.memory import ReplayMemory, center_budget
 
 shapes = st.tuples(*[st.integers(1, 5)] * 3)
 

@@ -16,35 +16,33 @@ from pydantic import ValidationError
 
 from shared.errors import MessageError
 from shared.metrics.scores import MeanScores, mean_scores
-from shared.model.network import Weights
+from shared.model.weights import Weights
 from shared.replay.contribution import Contribution, PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution
 from shared.replay.sealing import unseal
-from shared.wire.messages import (
+from shared.wire.headers import (
     CaseScore,
     CenterCard,
-    EvaluateRequest,
     EvaluateTask,
     Header,
-    Refused,
     RollCall,
     TestFigures,
     TrainFigures,
+    TrainTask,
+)
+from shared.wire.messages import (
+    EvaluateRequest,
     TrainReply,
     TrainRequest,
-    TrainTask,
     pack_evaluate_request,
-    pack_header,
-    pack_question,
-    pack_refusal,
     pack_train_reply,
     pack_train_request,
     unpack_evaluate_request,
-    unpack_header,
     unpack_train_reply,
     unpack_train_request,
 )
+from shared.wire.records import Refused, pack_header, pack_question, pack_refusal, unpack_header
 from tests.support import sealed
 from tests.support.scored import SCORES, SHARES, case_score
 

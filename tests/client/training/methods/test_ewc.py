@@ -17,8 +17,10 @@ from client.training.methods.ewc import (
 from client.training.sampler import Recipe, Source
 from client.training.trainer import plan_stage, train
 from shared.config.settings import Settings
-from shared.model.network import Weights, initial_weights, network_with
-from shared.wire.messages import TrainRequest, TrainTask
+from shared.model.network import initial_weights, network_with
+from shared.model.weights import Weights
+from shared.wire.headers import TrainTask
+from shared.wire.messages import TrainRequest
 from tests.client.training.test_trainer import CPU, ball, same
 from tests.support.paper import on_paper, voxels
 

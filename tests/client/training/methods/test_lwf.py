@@ -14,7 +14,8 @@ from client.training.losses import scores_of
 from client.training.methods.lwf import Distillation, distance, distillation
 from shared.config.settings import Settings
 from shared.model.network import initial_weights, network_with
-from shared.wire.messages import TrainRequest, TrainTask
+from shared.wire.headers import TrainTask
+from shared.wire.messages import TrainRequest
 from tests.support.paper import on_paper, voxels
 
 CPU = torch.device("cpu")

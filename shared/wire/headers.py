@@ -1,0 +1,158 @@
+"""The small part of each message: what a center says of itself, what it is asked, what it answers."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from shared.metrics.scores import MeanScores, Scores
+from shared.trust.canonical_json import CenterName, Pseudonym
+
+
+class Header(BaseModel):
+    """The small part of a message."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+
+RunName = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+"""Names a run, also when it was interrupted and resumed as another run of Flower's."""
+
+Pseudonyms = tuple[Pseudonym, ...]
+
+Retention = Literal["none", "distillation", "consolidation"]
+"""What holds a model to what it knew when it came to a center (client/training/methods)."""
+
+
+class CenterCard(Header):
+    """What a center says of itself at the roll call."""
+
+    center: str
+    training_subjects: int = Field(ge=0)
+    test_subjects: int = Field(ge=0)
+    contrasts: tuple[str, ...]
+    fingerprint: str
+    """Changes when a subject comes, goes, or moves between training and test; not when one is withdrawn."""
+    role: Literal["train", "evaluate", "both"] = "both"
+    policy: str = ""
+    """In one line."""
+    allows_unsealed: bool = False
+    """Whether its policy lets exemplars travel so that the coordinator can see them."""
+    identity: str = ""
+    """Its name and public keys (shared/trust/identity.py); empty where it has made none."""
+    withdrawn: Pseudonyms = ()
+    """Of subjects that may no longer be handed on."""
+
+
+class RollCall(Header):
+    """A node's answer to the roll call: its centers, and those it can read for pooled training."""
+
+    cards: tuple[CenterCard, ...]
+    simulated: bool
+    code: str
+    """Fingerprint of the code that it runs (shared/wire/code_fingerprint.py)."""
+
+
+class TrainTask(Header):
+    """One visit: train at `center` (for pooled training, on all of `pool`)."""
+
+    run: RunName
+    stage: int = Field(ge=0)
+    center: str
+    pool: tuple[str, ...] = ()
+    steps_factor: int = Field(default=1, ge=1)
+    """Multiplies the steps of a stage; pooled training does those of all stages at once."""
+    round: int = Field(default=0, ge=0)
+    rounds: int = Field(default=1, ge=1)
+    """The center's training is divided into so many; this is number `round` of them, from 0."""
+    retention: Retention = "none"
+    contribute: bool
+    """Whether the center is asked for exemplars."""
+    budget: int = Field(default=0, ge=0)
+    """Bytes that its exemplars may take, before they are sealed."""
+    order: tuple[CenterName, ...] = ()
+    """All centers in the order of the visits, this one at `stage`."""
+    identities: tuple[str, ...] = ()
+    """Name and public keys of each center that comes later, as far as it has keys."""
+    dropped: Pseudonyms = ()
+    """Of this center's subjects whose withdrawal was heard: their exemplars are handed on no more."""
+
+    @model_validator(mode="after")
+    def _one_of_the_rounds(self) -> Self:
+        if self.round >= self.rounds:
+            raise ValueError(f"round {self.round}, counted from 0, is none of {self.rounds}")
+        return self
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """The centers that were visited before, by their stage."""
+        return self.order[: self.stage]
+
+    @property
+    def later(self) -> tuple[str, ...]:
+        """The centers that are to train on what this one contributes."""
+        return self.order[self.stage + 1 :]
+
+
+class TrainFigures(Header):
+    """What a stage's training cost and reached."""
+
+    steps: int = Field(ge=1)
+    subjects: int = Field(ge=1)
+    final_loss: float = Field(allow_inf_nan=False)
+    """Mean over the last tenth of the steps; with the penalty, where something holds the model."""
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    compute_seconds: float = Field(ge=0, allow_inf_nan=False)
+    """Of them in forward, backward and the optimiser's step."""
+    set_aside: dict[str, str] = Field(default_factory=dict)
+    """Pseudonyms of subjects that could not be used, each with the reason."""
+    withdrawn: Pseudonyms = ()
+    """Of subjects that may no longer be handed on."""
+
+
+class CaseScore(Scores):
+    """How one test image was segmented."""
+
+    subject: str
+    contrast: str
+
+
+class EvaluateTask(Header):
+    """Test the model at `center`."""
+
+    run: RunName
+    stage: int = Field(ge=0)
+    center: str
+    dropped: Pseudonyms = ()
+    """As in `TrainTask`."""
+
+
+class TestFigures(Header):
+    """The scores of a center's test subjects: each image's, or their means where the policy keeps those."""
+
+    __test__ = False
+    center: str
+    cases: tuple[CaseScore, ...] = ()
+    mean: MeanScores | None = None
+    """In place of `cases`."""
+    seconds: float = Field(ge=0, allow_inf_nan=False)
+    set_aside: dict[str, str] = Field(default_factory=dict)
+    """Pseudonyms of test subjects that could not be used, each with the reason."""
+    withdrawn: Pseudonyms = ()
+    """Of subjects that may no longer be handed on."""
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if bool(self.cases) == (self.mean is not None):
+            raise ValueError("either cases or their mean must be there")
+        if self.mean is not None:
+            try:
+                Scores.model_validate(self.mean.means)  # a mean lies where the scores lie
+            except ValidationError as error:
+                first = error.errors()[0]
+                raise ValueError(f"the mean of {first['loc'][0]} is wrong: {first['msg']}") from None
+        return self
+
+    @property
+    def subjects(self) -> int:
+        """How many subjects were scored."""
+        return len({case.subject for case in self.cases}) if self.mean is None else self.mean.subjects
