@@ -44,7 +44,6 @@ def rehearse(path: Path, config: RunConfig, output: Path, clock: Clock) -> dict[
         run=RUN,
         stage=0,
         center=site.center,
-        retention="consolidation" if settings.run.method == "ewc" else "none",
         contribute=True,
         budget=center_budget(settings.memory.memory_megabytes, len(order)),
         order=order,

@@ -3,34 +3,31 @@
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
 
 from client.evaluation.inference import evaluate
 from client.governance.hash_chain import Facts
-from client.governance.policy import check_role, report_scores
+from client.governance.policy import report_scores
 from client.hospital.center import open_hospital
 from client.hospital.config import Site
 from client.hospital.node import centers_here, is_simulated, prepared_folder, site_of
-from client.hospital.trust import open_custody
-from client.sharing.outbound import look_ahead, note_received, note_sent, open_memory, still_allowed
+from client.hospital.trust import Place, open_custody
+from client.sharing.inbound import receive_test, receive_training
+from client.sharing.outbound import leaving, look_ahead, reply_of
 from client.training.checkpoints import forget_visit, visit_state
-from client.training.stage import Place, visit
+from client.training.stage import train_stage
 from shared.clock import Clock, utc_now
 from shared.config.settings import Settings
 from shared.errors import DataError, MessageError, SettingsError, WardroundError
 from shared.log import say
 from shared.model.device import choose_device
-from shared.model.network import initial_weights
-from shared.model.weights import Weights
-from shared.replay.memory import ReplayMemory
 from shared.wire.code_fingerprint import code_fingerprint
 from shared.wire.headers import CaseScore, RollCall, TestFigures
-from shared.wire.messages import TrainRequest, pack_train_reply, unpack_evaluate_request, unpack_train_request
+from shared.wire.messages import pack_train_reply, unpack_evaluate_request, unpack_train_request
 from shared.wire.records import check_question, pack_header, pack_refusal
-from shared.wire.validation import exemplars_problem, importance_problem, model_problem
 
 FindSite = Callable[[str, Context, Settings], Site]
 """Which hospital a center is at a node."""
@@ -94,11 +91,7 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     places = [_place(center, context, settings, desk) for center in centers]
     custody = places[0].custody
     with custody.refusing("train request", task):
-        check_role(custody.policy, "train")
-        memory = open_memory(custody, request)
-        _inspect(request.weights, memory, settings)
-        _inspect_importance(request)
-        note_received(custody, request)
+        memory = receive_training(custody, request, settings)
         outlook = look_ahead(custody, task)
         hospitals = [place.open() for place in places]
         first = hospitals[0]
@@ -107,14 +100,13 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
         with visit_state(first.state, request, settings.training.checkpoint_seconds) as state:
             reply = state.finished()
             if reply is None:
-                reply = visit(request, memory, places, hospitals, settings, outlook, state)
+                trained = train_stage(request, memory, hospitals, settings, state)
+                reply = reply_of(trained, places[0], first, task, settings, outlook)
                 state.finish(reply, settings.network)
             else:
                 say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
-        given = still_allowed(custody, places[0].site, first, task, reply.contribution)
-        note_sent(custody, task, given, reply)
-    figures = reply.figures.model_copy(update={"withdrawn": first.card.withdrawn})
-    return pack_train_reply(replace(reply, contribution=given, figures=figures))
+        reply = leaving(reply, custody, places[0].site, first, task)
+    return pack_train_reply(reply)
 
 
 def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
@@ -125,8 +117,7 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     place = _place(_own(request.task.center, context, settings), context, settings, desk)
     custody = place.custody
     with custody.refusing("evaluate request", request.task):
-        check_role(custody.policy, "evaluate")
-        _inspect(request.weights, ReplayMemory(), settings)
+        receive_test(custody, request, settings)
         hospital = place.open()
         custody.hear_dropped(request.task, hospital.withdrawn)
         forget_visit(hospital.state, request.task, hospital.center)
@@ -155,27 +146,6 @@ def _place(center: str, context: Context, settings: Settings, desk: Desk) -> Pla
     site = desk.find(center, context, settings)
     custody = open_custody(site, settings, is_simulated(context), desk.clock)
     return Place(site, custody, lambda: open_hospital(site, prepared_folder(site, context, settings), settings))
-
-
-def _inspect(weights: Weights, memory: ReplayMemory, settings: Settings) -> None:
-    """Raise `MessageError` where the coordinator sent what this run cannot have."""
-    problem = model_problem(weights, initial_weights(settings.network, 0))
-    # An exemplar is decoded when it is drawn: to decode all of them here would cost with every center before.
-    problem = problem or exemplars_problem(memory.exemplars, settings, decoding=False)
-    if not problem and memory.nbytes > settings.memory.memory_megabytes * 1e6:
-        problem = f"a replay memory of {memory.nbytes} bytes, above memory-megabytes"
-    _refuse(problem)
-
-
-def _inspect_importance(request: TrainRequest) -> None:
-    """Raise `MessageError` where the importance is not what belongs to this model at this stage."""
-    consolidates = request.task.retention == "consolidation" and request.task.stage > 0
-    _refuse(importance_problem(request.importance, request.weights if consolidates else None))
-
-
-def _refuse(problem: str) -> None:
-    if problem:
-        raise MessageError(f"the coordinator sent {problem}: refused; run the same version and settings on both sides")
 
 
 def _settings(context: Context) -> Settings:

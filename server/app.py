@@ -17,13 +17,14 @@ from server.roster import Roster, call_roll
 from server.strategy.fedavg import Rounds
 from server.strategy.sequential import Visits
 from server.tracking import check_tracking, tracked
-from shared.config.settings import Method, Settings
+from shared.config.settings import Settings
 from shared.errors import ResultsError, WardroundError
 from shared.log import say
+from shared.methods import Course
 from shared.paths import check_fresh, claimed, results_folder
 
-STRATEGIES: Mapping[Method, type[Visits]] = {"fedavg": Rounds}
-"""Of the methods that do not visit one center after another."""
+STRATEGIES: Mapping[Course, type[Visits]] = {"rounds": Rounds}
+"""Of the courses that do not visit one center after another."""
 
 app = ServerApp()
 
@@ -43,7 +44,7 @@ def main(grid: Grid, context: Context) -> None:
         journal.add_attempt(context.run_id, journal.where(course), versions())
         try:
             with tracked(settings, folder) as tracking:
-                strategy = STRATEGIES.get(settings.run.method, Visits)
+                strategy = STRATEGIES.get(settings.run.spec.course, Visits)
                 strategy(settings, roster, course, journal, tracking).start(grid)
                 journal.end_attempt()
                 tracking.end(len(course), write_results(folder, settings, course, journal))

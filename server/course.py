@@ -1,19 +1,20 @@
 """The course: which stage comes next, decided without any network.
 
-A course is a plain list of stages that the strategy works off. What makes a method is only
-where each stage starts from, whether the memory travels, what holds the model to what it knew,
-and on whose data it trains. Where each stage's model is tested is in it, too: at all centers that
-is K^2 tests, and `tested-others` makes it a sample of them.
+A course is a plain list of stages that the strategy works off. What makes a method, here, is only where
+each stage starts from, whether the memory travels, and on whose data it trains (shared/methods.py lists
+them); what holds the model to what it knew is the hospital's to compute. Where each stage's model is tested
+is in it, too: at all centers that is K^2 tests, and `tested-others` makes it a sample of them.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.config.settings import Method, RunSettings
+from shared.config.groups import RunSettings
 from shared.errors import SettingsError
+from shared.methods import Course
 from shared.seeds import derive_seed, generator
-from shared.wire.headers import CenterCard, Retention
+from shared.wire.headers import CenterCard
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,6 @@ class Stage:
     """Whether the memory comes along and the center is asked to contribute."""
     tests: tuple[str, ...]
     """The centers that test its model, in the order of the visits."""
-    retention: Retention = "none"
-    """What holds the model to what it knew when it came."""
     pool: tuple[str, ...] = ()
     """Centers whose data is trained on together; empty: the center's own."""
     steps_factor: int = 1
@@ -76,7 +75,7 @@ def order_of_visits(cards: dict[str, CenterCard], run: RunSettings) -> tuple[str
 
 def plan_course(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
     """The stages of a method."""
-    return COURSES.get(run.method, _visits)(order, run)
+    return COURSES.get(run.spec.course, _visits)(order, run)
 
 
 def _pooled(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
@@ -114,10 +113,9 @@ def _visits(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
         Stage(
             index,
             center,
-            start="initial" if run.method == "single" or index == 0 else "carried",
-            replay=run.method == "replay",
+            start="initial" if run.spec.course == "single" or index == 0 else "carried",
+            replay=run.spec.replays,
             tests=_tests(center, order, run),
-            retention=_retention(run.method, index),
         )
         for index, center in enumerate(order)
     )
@@ -136,24 +134,17 @@ def _tests(center: str, order: tuple[str, ...], run: RunSettings) -> tuple[str, 
     return tuple(other for other in order if other in chosen)
 
 
-COURSES: Mapping[Method, Callable[[tuple[str, ...], RunSettings], tuple[Stage, ...]]] = {
+COURSES: Mapping[Course, Callable[[tuple[str, ...], RunSettings], tuple[Stage, ...]]] = {
     "pooled": _pooled,
-    "fedavg": _rounds,
+    "rounds": _rounds,
 }
-"""Of the methods that do not visit one center after another."""
-
-
-def _retention(method: Method, index: int) -> Retention:
-    """What holds a stage's training; a fresh network knows nothing that its answers could be held to."""
-    if method == "ewc":
-        return "consolidation"
-    return "distillation" if method == "lwf" and index else "none"
+"""Of the courses that do not visit one center after another."""
 
 
 def check_pool(run: RunSettings, simulated: bool) -> None:
     """Raise `SettingsError` where pooled training would need data to leave its hospital."""
-    if run.method == "pooled" and not simulated:
+    if run.spec.course == "pooled" and not simulated:
         raise SettingsError(
-            "method = 'pooled' trains on all centers' data in one place, which deployed hospitals do not give: "
+            f"method = {run.method!r} trains on all centers' data in one place, which deployed hospitals do not give: "
             "choose another method, or run it in simulation"
         )

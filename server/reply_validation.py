@@ -13,7 +13,7 @@ from shared.replay import manifest
 from shared.replay.contribution import Contribution, PlainContribution
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures, TrainTask
 from shared.wire.messages import TrainReply
-from shared.wire.validation import exemplars_problem, importance_problem, model_problem
+from shared.wire.validation import exemplars_problem, model_problem, state_problem
 
 
 def inspect_reply(
@@ -24,7 +24,7 @@ def inspect_reply(
     `card` is what the center said at the roll call.
     """
     problem = model_problem(reply.weights, sent)
-    problem = problem or importance_problem(reply.importance, sent if task.retention == "consolidation" else None)
+    problem = problem or state_problem(reply.state, settings.run.spec.state, sent)
     if not problem and reply.contribution is not None:
         sealed = settings.memory.seals(simulated)
         problem = _contribution_problem(reply.contribution, task, settings, card.identity if sealed else None)

@@ -44,7 +44,7 @@ def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], j
     writer.writerow(["trained_at", *journal.order])
     writer.writerows([_row_name(r), *_row(r, journal.order)] for r in records if r.stage.tested)
     try:
-        for record in records if settings.run.method == "single" else []:
+        for record in records if settings.run.spec.course == "single" else []:
             (folder / "models").mkdir(exist_ok=True)
             stage = journal.model_file(record.stage.index)
             _write_model(stage, folder / "models" / f"{record.stage.center}.safetensors", settings)
@@ -95,7 +95,7 @@ def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRec
     stages = _by_row(records)
     rows = [parts[-1] for parts in stages]
     matrix = [_row(record, order) for record in rows]
-    sequential = len(matrix) == len(order) and settings.run.method != "single"
+    sequential = len(matrix) == len(order) and settings.run.spec.course != "single"
     spared = sum(len(order) - len(record.asked) for record in rows)
     return {
         "method": settings.run.method,
@@ -191,7 +191,7 @@ def _stage(row: int, parts: list[StageRecord]) -> dict[str, Any]:
         "tests_received_bytes": record.tests_moved.received_bytes,
         "memory_exemplars": record.memory_exemplars,
         "memory_bytes": record.memory_bytes,
-        "importance_bytes": record.importance_bytes,
+        "state_bytes": record.state_bytes,
         "set_aside": figures.set_aside,
         "test_set_aside": {center: tested.set_aside for center, tested in record.tests.items() if tested.set_aside},
         "rounds": [_round(part) for part in parts if part.parts],

@@ -12,7 +12,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from server.exchange import Clock, Failure, exchange
-from shared.config.settings import RunSettings
+from shared.config.groups import RunSettings
 from shared.errors import CenterError, MessageError
 from shared.log import say
 from shared.wire.code_fingerprint import code_fingerprint

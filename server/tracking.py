@@ -193,7 +193,7 @@ def stage_figures(records: "Sequence[StageRecord]") -> dict[str, float]:
         "seconds/transit": record.transit.seconds,
         "memory/exemplars": record.memory_exemplars,
         "memory/bytes": record.memory_bytes,
-        "importance/bytes": record.importance_bytes,
+        "state/bytes": record.state_bytes,
     }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from shared.config.settings import RunSettings
+from shared.config.groups import RunSettings
 from shared.errors import ResultsError
 from shared.files import NEW
 

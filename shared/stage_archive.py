@@ -1,8 +1,8 @@
 """A stage's training as it is kept on disk, at the coordinator and at the hospital alike.
 
-The folder of a visit holds the model, the importance of its parameters where the method asks
-for that, the exemplars that the center contributed (as they travel: sealed ones stay sealed), and
-the document `visit.json`, which names them all by their checksums. It appears whole or not at all.
+The folder of a visit holds the model, what the method hands on beside it, the exemplars that the
+center contributed (as they travel: sealed ones stay sealed), and the document `visit.json`, which
+names them all by their checksums. It appears whole or not at all.
 """
 
 import hashlib
@@ -18,17 +18,18 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file as load_tensors
 from safetensors.torch import save_file as save_tensors
 
-from shared.config.settings import NetworkSettings
+from shared.config.groups import NetworkSettings
 from shared.errors import DamagedError, MessageError
 from shared.files import NEW, file_checksum, folder_whole, read_document, write_document
 from shared.model.network import save_model
-from shared.model.weights import Weights, nbytes
+from shared.model.weights import State, Weights, state_bytes
 from shared.replay.contribution import Contribution, Document, assemble
 from shared.wire.headers import Header, TrainFigures
 from shared.wire.messages import TrainReply, TrainRequest
 
 DOCUMENT, MODEL, EXEMPLARS = "visit.json", "model.safetensors", "exemplars.safetensors"
-IMPORTANCE = "importance.safetensors"
+STATE = "state-{}.safetensors"
+"""Name of the file with a part of the method's state."""
 
 
 class Moved(Header):
@@ -70,7 +71,9 @@ class Visit(Header):
     """As they came; of subjects that were withdrawn since, none is left."""
     contribution_bytes: int = Field(default=0, ge=0)
     """As they came."""
-    importance_bytes: int = Field(default=0, ge=0)
+    state: tuple[str, ...] = ()
+    """The parts of the method's state that are there."""
+    state_bytes: int = Field(default=0, ge=0)
     transit: Transit = NO_TRANSIT
     parts: dict[str, TrainFigures] = Field(default_factory=dict)
     """Figures by center, where the model is an average."""
@@ -89,9 +92,9 @@ class KeptVisit:
         """The model as it was after the training."""
         return self._tensors(MODEL)
 
-    def importance(self) -> Weights | None:
-        """Of each of the model's parameters, where the center said it."""
-        return self._tensors(IMPORTANCE) if IMPORTANCE in self.visit.files else None
+    def state(self) -> State:
+        """What the method handed on beside the model. Raises `DamagedError`."""
+        return {part: self._tensors(STATE.format(part)) for part in self.visit.state}
 
     def _tensors(self, name: str) -> Weights:
         try:
@@ -137,16 +140,16 @@ class KeptVisit:
 
     def reply(self) -> TrainReply:
         """The center's reply, as it came or is to be sent."""
-        return TrainReply(self.weights(), self.contribution(), self.visit.figures, self.importance())
+        return TrainReply(self.weights(), self.contribution(), self.visit.figures, self.state())
 
 
 def request_digest(request: TrainRequest) -> str:
-    """SHA-256 over all that a train request asks for: task, model, importance and memory.
+    """SHA-256 over all that a train request asks for: task, model, state and memory.
 
     Not over what it tells: which withdrawals were heard.
     """
     digest = hashlib.sha256(request.task.model_dump_json(exclude={"dropped"}).encode())
-    for kind, arrays in (("model", request.weights), ("importance", request.importance or {})):
+    for kind, arrays in (("model", request.weights), *sorted(request.state.items())):
         for name, value in sorted(arrays.items()):
             digest.update(f"{kind} {name} {value.dtype} {tuple(value.shape)}".encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
@@ -169,8 +172,8 @@ def keep_visit(
     with folder_whole(folder) as new:
         try:
             save_model(new / MODEL, reply.weights, network)
-            if reply.importance is not None:
-                save_tensors({name: value.contiguous() for name, value in reply.importance.items()}, new / IMPORTANCE)
+            for part, arrays in reply.state.items():
+                save_tensors({name: value.contiguous() for name, value in arrays.items()}, new / STATE.format(part))
             if given is not None and given.payloads:
                 save_arrays(dict(given.payloads), new / EXEMPLARS)
         except SafetensorError as error:
@@ -183,7 +186,8 @@ def keep_visit(
             contribution=None if given is None else given.document,
             exemplars=0 if given is None else len(given.subjects),
             contribution_bytes=0 if given is None else given.nbytes,
-            importance_bytes=nbytes(reply.importance or {}),
+            state=tuple(reply.state),
+            state_bytes=state_bytes(reply.state),
             transit=transit,
             parts=dict(parts or {}),
             files={path.name: file_checksum(path) for path in new.iterdir()},

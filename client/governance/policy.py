@@ -24,7 +24,7 @@ from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
 
-from shared.config.settings import Group
+from shared.config.groups import Group
 from shared.errors import PolicyError, SettingsError
 from shared.metrics.scores import LEAST_SUBJECTS, MeanScores, Scored, mean_scores
 from shared.trust.canonical_json import CenterName

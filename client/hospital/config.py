@@ -34,7 +34,8 @@ from client.data.filenames import CONTRASTS
 from client.data.layouts import Layout
 from client.governance.pinned_keys import Peers
 from client.governance.policy import Policy
-from shared.config.settings import Group
+from shared.config.groups import Group
+from shared.config.table import sentence
 from shared.errors import SettingsError
 from shared.trust.canonical_json import CenterName
 
@@ -141,12 +142,7 @@ def _beside(coordinator: Coordinator, folder: Path) -> Coordinator:
 def _mistake(error: ValidationError) -> str:
     """The first mistake as `section.key = value: what is wrong`."""
     first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    if first["type"] == "missing":
-        return f"{place} is missing"
-    if first["type"] == "extra_forbidden":
-        return f"unknown key {place}: see its spelling, or remove it"
-    message = first["msg"].removeprefix("Value error, ")
+    allowed = ""
     if first["type"] == "string_pattern_mismatch":
-        message = "write HOST:PORT" if first["loc"][-1] == "address" else "write a name of letters, digits, - and _"
-    return f"{place} = {first['input']!r}: {message[0].lower()}{message[1:]}"
+        allowed = "write HOST:PORT" if first["loc"][-1] == "address" else "write a name of letters, digits, - and _"
+    return sentence(first, first["loc"], allowed)

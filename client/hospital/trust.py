@@ -14,6 +14,7 @@ from client.governance.hash_chain import Facts, Kind
 from client.governance.keys import load_keys, make_keys
 from client.governance.pinned_keys import Peers
 from client.governance.policy import Policy
+from client.hospital.center import Hospital
 from client.hospital.config import Site
 from shared.clock import Clock
 from shared.config.settings import Settings
@@ -140,3 +141,12 @@ def _made(folder: Path, center: str, make: Callable[[Path, str], Keys]) -> Keys:
         with suppress(TrustError):  # another process was first
             return make(folder, center)
     return load_keys(folder)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A center at this node: what it says of itself, what it decides by, and how its data are opened."""
+
+    site: Site
+    custody: Custody
+    open: Callable[[], Hospital]

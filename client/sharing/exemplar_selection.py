@@ -4,9 +4,42 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from client.data.bids import Case
+from client.data.inventory import Case
 from client.data.preprocessing import FloatArray, Volume, pad_to
+from client.hospital.center import Hospital
+from shared.config.settings import Settings
 from shared.replay.exemplar import Exemplar
+from shared.seeds import generator
+
+Annotate = Callable[[Exemplar], Exemplar]
+"""What a method adds to an exemplar before it leaves."""
+
+
+def unchanged(exemplar: Exemplar) -> Exemplar:
+    """The exemplar, to which the method adds nothing."""
+    return exemplar
+
+
+def choose(
+    hospital: Hospital,
+    candidates: Sequence[tuple[Case, Volume]],
+    settings: Settings,
+    budget: int,
+    most: int,
+    annotate: Annotate = unchanged,
+) -> tuple[Exemplar, ...]:
+    """The exemplars that the hospital would give, before its policy is asked."""
+    return choose_exemplars(
+        hospital.center,
+        candidates,
+        hospital.pseudonym,
+        size=settings.exemplar_voxels,
+        spacing=settings.data.spacing,
+        subjects=min(settings.memory.memory_subjects, most),
+        budget=budget,
+        random=generator(settings.run.seed, "exemplars", hospital.center),
+        annotate=annotate,
+    )
 
 
 def choose_exemplars(
@@ -19,6 +52,7 @@ def choose_exemplars(
     subjects: int,
     budget: int,
     random: np.random.Generator,
+    annotate: Annotate = unchanged,
 ) -> tuple[Exemplar, ...]:
     """One crop of `size` voxels an edge from each of at most `subjects` subjects, in random order.
 
@@ -36,13 +70,15 @@ def choose_exemplars(
         contrasts = by_subject[names[int(i)]]
         case, volume = contrasts[int(random.integers(len(contrasts)))]
         image, label = crop(volume, size)
-        exemplar = Exemplar.encode(
-            image,
-            label,
-            center=center,
-            subject=pseudonym(case.subject),
-            contrast=case.contrast,
-            spacing=spacing,
+        exemplar = annotate(
+            Exemplar.encode(
+                image,
+                label,
+                center=center,
+                subject=pseudonym(case.subject),
+                contrast=case.contrast,
+                spacing=spacing,
+            )
         )
         left -= exemplar.payload.nbytes
         if left < 0:

@@ -1,10 +1,11 @@
-"""What comes in with a visit, and what goes out: the memory is opened, and a contribution released.
+"""What goes out after a stage: a contribution is chosen, released and wrapped up, and what leaves is written down.
 
-Both are refused before any training where that can be known then, since a stage takes long.
+Who is to open it is looked at before any training, since a stage takes long.
 """
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from client.governance.consent import read_consent
@@ -13,70 +14,23 @@ from client.governance.policy import Policy, Subject, why_barred
 from client.governance.release import Release, Request, release
 from client.hospital.center import Hospital
 from client.hospital.config import Site
-from client.hospital.trust import EXEMPLARS, Custody
-from shared.errors import MessageError, PolicyError, SealError, TrustError
+from client.hospital.trust import EXEMPLARS, Custody, Place
+from client.sharing.exemplar_selection import choose
+from client.training.stage import TrainedStage
+from shared.config.settings import Settings
+from shared.errors import MessageError, TrustError
 from shared.log import say
 from shared.model.weights import nbytes
 from shared.replay.contribution import Contribution, PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution, Visit
-from shared.replay.memory import ReplayMemory
-from shared.replay.sealing import Terms, seal, unseal_memory
+from shared.replay.sealing import Terms, seal
 from shared.trust.identity import Identity
 from shared.wire.headers import TrainTask
-from shared.wire.messages import TrainReply, TrainRequest
+from shared.wire.messages import TrainReply
 
 PARTICIPANTS = "participants.tsv"
 """In the data folder: where BIDS keeps what a consent column says."""
-
-
-def open_memory(custody: Custody, request: TrainRequest) -> ReplayMemory:
-    """The exemplars that a train request brings and this hospital may open; they stay in memory.
-
-    What was sealed for others is passed over, aloud. Raises `SealError`, `TrustError`,
-    `PolicyError` or `MessageError` where something was changed, replayed, is out of date, is not
-    by whom it says, or should have been sealed.
-    """
-    task = request.task
-    plain = [c for c in request.memory if isinstance(c, PlainContribution)]
-    sealed = [c for c in request.memory if isinstance(c, SealedContribution)]
-    if sealed and not custody.sealed:
-        raise MessageError("the coordinator sent sealed exemplars in a run that does not seal: refused")
-    if plain and custody.sealed:
-        raise SealError(
-            f"the exemplars of {plain[0].center} came unsealed in a run that seals: anybody could have made them, and "
-            "they are refused"
-        )
-    if plain and not custody.policy.allow_unsealed:
-        raise PolicyError("the coordinator sent unsealed exemplars, and this hospital's policy has no allow-unsealed")
-    mine = [c for c in sealed if custody.center in c.recipients]
-    for other in sealed:
-        if other not in mine:
-            _pass_over(custody, task, other)
-    if not mine:
-        return ReplayMemory(tuple(exemplar for c in plain for exemplar in c.exemplars))
-    visits = [Visit(run=task.run, stage=stage, center=center) for stage, center in enumerate(task.earlier)]
-    return unseal_memory(mine, custody.own_keys(), custody.peers.check, visits, custody.clock())
-
-
-def note_received(custody: Custody, request: TrainRequest) -> None:
-    """Write into the audit log what came and was accepted. Raises `RecordError`."""
-    facts = Facts(
-        message="train request",
-        run=request.task.run,
-        stage=request.task.stage,
-        centers=tuple(dict.fromkeys(c.center for c in request.memory)),
-        size=sum(c.nbytes for c in request.memory),
-        checksums=tuple(name for c in request.memory for name in c.payloads),
-    )
-    custody.note("received", facts)
-
-
-def _pass_over(custody: Custody, task: TrainTask, other: SealedContribution) -> None:
-    reason = f"the contribution of {other.center} is for {', '.join(other.recipients)}, not for {custody.center}"
-    say(f"{custody.center}: {reason}: passed over, unopened")
-    facts = Facts(message=EXEMPLARS, run=task.run, stage=task.stage, centers=(other.center,), reason=reason)
-    custody.note("refused", facts)
 
 
 @dataclass(frozen=True)
@@ -154,6 +108,32 @@ def may_be_chosen(custody: Custody, subjects: Mapping[str, Subject]) -> frozense
     return free & sent if len(sent) >= custody.policy.subjects else free
 
 
+def contribute(
+    place: Place, hospital: Hospital, trained: TrainedStage, task: TrainTask, settings: Settings, outlook: Outlook
+) -> Contribution | None:
+    """Exemplars of the hospital's own, as its policy lets them leave; None where nothing does."""
+    custody = place.custody
+    if not custody.policy.share_exemplars:
+        say(f"{custody.center}: no exemplar leaves: share-exemplars is false")
+        return None
+    subjects = subjects_of(place.site, hospital, custody.sent_before())
+    allowed = may_be_chosen(custody, subjects)
+    candidates = [(case, volume) for case, volume in trained.volumes if hospital.pseudonym(case.subject) in allowed]
+    budget = min(task.budget, custody.policy.nbytes)
+    chosen = choose(hospital, candidates, settings, budget, custody.policy.subjects, trained.annotated)
+    return wrap(custody, release_exemplars(custody, chosen, subjects, outlook), task, outlook)
+
+
+def reply_of(
+    trained: TrainedStage, place: Place, hospital: Hospital, task: TrainTask, settings: Settings, outlook: Outlook
+) -> TrainReply:
+    """What a stage reached, with the hospital's contribution where one is asked for."""
+    started = time.perf_counter()
+    given = contribute(place, hospital, trained, task, settings, outlook) if task.contribute else None
+    seconds = trained.figures.seconds + time.perf_counter() - started
+    return TrainReply(trained.weights, given, trained.figures.model_copy(update={"seconds": seconds}), trained.state)
+
+
 def release_exemplars(
     custody: Custody, exemplars: tuple[Exemplar, ...], subjects: Mapping[str, Subject], outlook: Outlook
 ) -> Release:
@@ -201,11 +181,19 @@ def _barred(policy: Policy, subject: Subject | None) -> bool:
     return subject is None or why_barred(policy, subject) is not None
 
 
+def leaving(reply: TrainReply, custody: Custody, site: Site, hospital: Hospital, task: TrainTask) -> TrainReply:
+    """The reply as it may leave today, once that is in the audit log. Raises `RecordError`: then nothing may."""
+    given = still_allowed(custody, site, hospital, task, reply.contribution)
+    note_sent(custody, task, given, reply)
+    figures = reply.figures.model_copy(update={"withdrawn": hospital.card.withdrawn})
+    return replace(reply, contribution=given, figures=figures)
+
+
 def note_sent(custody: Custody, task: TrainTask, given: Contribution | None, reply: TrainReply) -> None:
     """Write into the audit log what is about to leave. Raises `RecordError`: then nothing may."""
-    for message, weights in (("trained model", reply.weights), ("importance of its parameters", reply.importance)):
-        if weights is not None:
-            custody.note("sent", Facts(message=message, run=task.run, stage=task.stage, size=nbytes(weights)))
+    parts = {f"{part} of its parameters": weights for part, weights in reply.state.items()}
+    for message, weights in ({"trained model": reply.weights} | parts).items():
+        custody.note("sent", Facts(message=message, run=task.run, stage=task.stage, size=nbytes(weights)))
     if given is None:
         return
     sealed = isinstance(given, SealedContribution)

@@ -11,12 +11,17 @@ from client.hospital.center import open_hospital
 from client.hospital.config import Site
 from client.hospital.trust import Custody, open_custody
 from client.qc.slices import View, slices_of
+from client.sharing.exemplar_selection import Annotate, choose
 from client.sharing.outbound import Outlook, may_be_chosen, release_exemplars, subjects_of
-from client.training.stage import choose
+from client.training.methods.registry import begin_method
 from shared.clock import Clock
 from shared.config.settings import Settings
+from shared.model.device import choose_device
+from shared.model.network import initial_weights, network_with
 from shared.paths import writable_folder
 from shared.replay.exemplar import Exemplar
+from shared.wire.headers import TrainTask
+from shared.wire.messages import TrainRequest
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,23 @@ def preview(site: Site, settings: Settings, clock: Clock) -> Preview:
     budget = site.policy.nbytes or int(settings.memory.memory_megabytes * 1e6)
     others = tuple(center for center in site.policy.centers if center != site.center)
     released = release_exemplars(
-        custody, choose(hospital, candidates, settings, budget, most), subjects, Outlook(others, ())
+        custody,
+        choose(hospital, candidates, settings, budget, most, _annotate(site, settings)),
+        subjects,
+        Outlook(others, ()),
     )
     notes = [*_notes(custody, released), *_mistyped(site, {subject.name for subject in subjects.values()})]
     return Preview(released, "\n".join([describe(site.policy, released), *notes]))
+
+
+def _annotate(site: Site, settings: Settings) -> Annotate:
+    """What a stage would add to an exemplar, but by a fresh network: it takes at least the room of a trained one's."""
+    device = choose_device(settings.training.device)
+    weights = initial_weights(settings.network, 0)
+    task = TrainTask(run="0" * 32, stage=0, center=site.center, contribute=True)
+    method = begin_method(TrainRequest(task, weights, ()), settings, device)
+    network = network_with(weights, settings.network, device)
+    return lambda exemplar: method.annotate(exemplar, network)
 
 
 def views(exemplars: Sequence[Exemplar]) -> list[tuple[View, str, bool]]:

@@ -19,7 +19,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from client.training.trainer import STATE
-from shared.config.settings import NetworkSettings
+from shared.config.groups import NetworkSettings
 from shared.errors import DamagedError, ResultsError
 from shared.files import file_checksum, read_document, write_document, write_whole
 from shared.log import say

@@ -5,11 +5,12 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from shared.config.settings import Loss
+from shared.config.groups import Loss
 from shared.model.network import LesionNet, soft_segmentation
 
 # Over the batch as a whole, and smoothed by 1, so that a patch without lesion is defined.
 _dice = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
+_squared_dice = DiceLoss(batch=True, squared_pred=True, smooth_nr=1.0, smooth_dr=1.0)
 
 
 def scores_of(network: LesionNet, images: Tensor) -> Tensor:
@@ -23,3 +24,12 @@ def loss_of(network: LesionNet, scores: Tensor, labels: Tensor, kind: Loss = "di
     """The loss of the network's scores against soft labels, both (B, 1, D, H, W)."""
     loss: Tensor = _dice(soft_segmentation(scores, network.settings.activation), labels)
     return loss + binary_cross_entropy_with_logits(scores, labels) if kind == "dice-ce" else loss
+
+
+def distance(one: Tensor, other: Tensor) -> Tensor:
+    """Between two soft segmentations of one shape, over all of their voxels; in [0, 1), zero where they agree.
+
+    sum (p - q)^2 / (sum p^2 + sum q^2 + 1), the Dice loss with squares in its denominator (Milletari et al. 2016).
+    """
+    apart: Tensor = _squared_dice(one, other)
+    return apart

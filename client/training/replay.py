@@ -9,8 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from shared.config.settings import Settings
 from shared.replay.exemplar import Exemplar
 from shared.replay.memory import ReplayMemory
+from shared.seeds import generator
+from shared.wire.headers import TrainTask
 
 MOST = 192
 """Exemplars that one stage decodes; above the 140 of the paper's last stage, 7 centers of 20."""
@@ -26,3 +29,9 @@ def recall(memory: ReplayMemory, most: int, random: np.random.Generator) -> list
         return list(centers)
     share = max(1, most // len(centers))
     return [[given[k] for k in sorted(random.permutation(len(given))[:share])] for given in centers]
+
+
+def recalled(memory: ReplayMemory, task: TrainTask, settings: Settings) -> list[Sequence[Exemplar]]:
+    """By center, the exemplars that a stage trains on: in `paper` mode all of them, as the paper does."""
+    most = MOST if settings.memory.replay_mode == "balanced" else len(memory.exemplars)
+    return recall(memory, most, generator(settings.run.seed, "recall", task.stage, task.center))

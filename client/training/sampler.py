@@ -1,9 +1,10 @@
 """Random patches from volumes that lie as tensors on the training device."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, Self
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -20,11 +21,43 @@ ROTATED = 0.1
 """Share of patches turned by a multiple of 90 degrees in the axial plane, as the paper does."""
 
 
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """The patches of one step."""
+
+    images: Tensor
+    """(B, 1, D, H, W), normalised, float32."""
+    labels: Tensor
+    """(B, 1, D, H, W), soft, float32."""
+    replayed: Tensor
+    """(B,), bool: which patches come from exemplars of other centers."""
+    contrast: Tensor
+    """(B,), int64: each patch's contrast, by its place in `contrasts` of the settings."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """(B, 1, D, H, W) each, float32 in [0, 1]: what exemplars carry beside image and label; zero elsewhere."""
+
+
+class Patch(NamedTuple):
+    """What is cut out at one place, each part (size, size, size)."""
+
+    image: Tensor
+    label: Tensor
+    extras: Mapping[str, Tensor] = MappingProxyType({})
+
+
 class Patches(Protocol):
     """Whatever patches are taken from."""
 
-    def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """One patch of image and label, each (size, size, size)."""
+    @property
+    def contrast(self) -> int:
+        """By its place in `contrasts` of the settings."""
+
+    @property
+    def replayed(self) -> bool:
+        """Whether it is another center's."""
+
+    def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> Patch:
+        """One patch."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,28 +71,44 @@ class Source:
     lesion: NDArray[np.int64]
     """Flat positions of lesion voxels, shape (n,); may be empty."""
     air: float
+    contrast: int = 0
+    """By its place in `contrasts` of the settings."""
+    replayed: bool = False
+    """Whether it is another center's."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """What an exemplar carries beside image and label, each as `label`."""
 
     @classmethod
-    def of_volume(cls, volume: Volume, patch: int, device: torch.device) -> Self:
+    def of_volume(cls, volume: Volume, patch: int, device: torch.device, contrast: int = 0) -> Self:
         """A prepared volume as a source."""
-        return cls._padded(np.array(volume.image), np.array(volume.label), volume.air, patch, device)
+        return cls._padded(np.array(volume.image), np.array(volume.label), volume.air, patch, device, contrast)
 
     @classmethod
-    def of_exemplar(cls, exemplar: Exemplar, patch: int, device: torch.device) -> Self:
+    def of_exemplar(cls, exemplar: Exemplar, patch: int, device: torch.device, contrast: int = 0) -> Self:
         """An exemplar of the replay memory as a source."""
-        image, label = exemplar.unpack()
-        return cls._padded(image, label, _least(image), patch, device)
+        image, label, extras = exemplar.unpack()
+        source = cls._padded(image, label, _least(image), patch, device, contrast)
+        padded: dict[str, Tensor] = {
+            name: torch.from_numpy(pad_to(extra, patch, 0.0)).to(device) for name, extra in extras.items()
+        }
+        return replace(source, replayed=True, extras=padded)
 
     @classmethod
     def _padded(
-        cls, image: NDArray[np.float16], label: NDArray[np.uint8], air: float, patch: int, device: torch.device
+        cls,
+        image: NDArray[np.float16],
+        label: NDArray[np.uint8],
+        air: float,
+        patch: int,
+        device: torch.device,
+        contrast: int,
     ) -> Self:
         image, label = pad_to(image, patch, _least(image)), pad_to(label, patch, 0.0)
         lesion = np.flatnonzero(label >= 128)
-        return cls(torch.from_numpy(image).to(device), torch.from_numpy(label).to(device), lesion, air)
+        return cls(torch.from_numpy(image).to(device), torch.from_numpy(label).to(device), lesion, air, contrast)
 
-    def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> tuple[Tensor, Tensor]:
-        """One patch of image and label around a lesion voxel, or around any voxel of the head."""
+    def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> Patch:
+        """One patch around a lesion voxel, or around any voxel of the head."""
         shape = self.image.shape
         if on_lesion and len(self.lesion):
             center = np.unravel_index(int(self.lesion[random.integers(len(self.lesion))]), shape)
@@ -70,7 +119,7 @@ class Source:
                     break
         low = [min(max(int(c) - size // 2, 0), edge - size) for c, edge in zip(center, shape, strict=True)]
         box = tuple(slice(start, start + size) for start in low)
-        return self.image[box], self.label[box]
+        return Patch(self.image[box], self.label[box], {name: extra[box] for name, extra in self.extras.items()})
 
 
 class Recalled:
@@ -81,14 +130,17 @@ class Recalled:
     be decoded.
     """
 
-    def __init__(self, exemplar: Exemplar, patch: int, device: torch.device) -> None:
+    replayed = True
+
+    def __init__(self, exemplar: Exemplar, patch: int, device: torch.device, contrast: int = 0) -> None:
         self._exemplar, self._patch, self._device = exemplar, patch, device
+        self.contrast = contrast
         self._source: Source | None = None
 
-    def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> Patch:
         """As `Source.patch`."""
         if self._source is None:
-            self._source = Source.of_exemplar(self._exemplar, self._patch, self._device)
+            self._source = Source.of_exemplar(self._exemplar, self._patch, self._device, self.contrast)
         return self._source.patch(size, on_lesion, random)
 
 
@@ -123,20 +175,29 @@ class PatchSampler:
         self._pass: list[int] = []
         self._round: list[int] = []
 
-    def batch(self) -> tuple[Tensor, Tensor]:
-        """Images (B, 1, D, H, W), normalised, and soft labels of that shape, both float32."""
+    def batch(self) -> Batch:
+        """The patches of one step: fresh ones first, then those of past centers."""
         recipe, random = self._recipe, self._random
         fresh = recipe.patches - recipe.replayed
         volumes = -(-fresh // recipe.patches_per_volume)
         sources = [source for _ in range(volumes) for source in [self._next_own()] * recipe.patches_per_volume]
         sources = sources[:fresh] + [self._next_past() for _ in range(recipe.replayed)]
-        pairs = []
+        patches = []
         for source in sources:
-            pair = source.patch(recipe.patch_size, random.random() < recipe.lesion_share, random)
-            pairs.append(_turned(pair, random))
-        images = torch.stack([image for image, _ in pairs])[:, None].float()
-        labels = torch.stack([label for _, label in pairs])[:, None].float().div_(255)
-        return images, labels
+            patch = source.patch(recipe.patch_size, random.random() < recipe.lesion_share, random)
+            patches.append(_turned(patch, random))
+        images = torch.stack([patch.image for patch in patches])[:, None].float()
+        names = dict.fromkeys(name for patch in patches for name in patch.extras)
+        return Batch(
+            images=images,
+            labels=_soft([patch.label for patch in patches]),
+            replayed=torch.tensor([source.replayed for source in sources], device=images.device),
+            contrast=torch.tensor([source.contrast for source in sources], device=images.device),
+            extras={
+                name: _soft([patch.extras.get(name, torch.zeros_like(patch.label)) for patch in patches])
+                for name in names
+            },
+        )
 
     def _next_own(self) -> Patches:
         if not self._pass:
@@ -161,16 +222,21 @@ class PatchSampler:
         self._random.bit_generator.state = values["generator"]
 
 
-def _turned(pair: tuple[Tensor, Tensor], random: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """The same random flips and quarter turn for an image and its label."""
+def _soft(parts: Sequence[Tensor]) -> Tensor:
+    """Parts in steps of 1/255, each (D, H, W), as one (B, 1, D, H, W) of float32."""
+    return torch.stack(list(parts))[:, None].float().div_(255)
+
+
+def _turned(patch: Patch, random: np.random.Generator) -> Patch:
+    """The same random flips and quarter turn for all that was cut out at one place."""
     axes = [axis for axis in range(3) if random.random() < 0.5]
     turns = int(random.integers(1, 4)) if random.random() < ROTATED else 0
-    image, label = pair
-    if axes:
-        image, label = image.flip(axes), label.flip(axes)
-    if turns:
-        image, label = (torch.rot90(part, turns, (0, 1)) for part in (image, label))
-    return image, label
+
+    def turned(part: Tensor) -> Tensor:
+        part = part.flip(axes) if axes else part
+        return torch.rot90(part, turns, (0, 1)) if turns else part
+
+    return Patch(turned(patch.image), turned(patch.label), {name: turned(part) for name, part in patch.extras.items()})
 
 
 def _least(image: NDArray[np.float16]) -> float:

@@ -8,25 +8,19 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
 from client.training.losses import loss_of, scores_of
+from client.training.methods.base import Method
 from client.training.sampler import Patches, PatchSampler, Recipe
-from shared.config.settings import Settings, TrainingSettings
+from shared.config.groups import TrainingSettings
+from shared.config.settings import Settings
 from shared.errors import TrainingError
-from shared.model.network import LesionNet, network_with
+from shared.model.network import network_with
 from shared.model.weights import Weights
 
 WARM_UP = 0.1
 """Share of a one-cycle stage in which the learning rate rises."""
-
-
-class Penalty(Protocol):
-    """What is added to the loss of a step, to hold the network to what it knew when it came."""
-
-    def __call__(self, network: LesionNet, images: Tensor, scores: Tensor) -> Tensor:
-        """A number; `scores` are what `network` gives for `images`, both (B, 1, D, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +36,6 @@ class Plan:
     before: int = 0
     after: int = 0
     """Steps of the center's earlier and later rounds, over which the learning rate follows its schedule."""
-    penalty: Penalty | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +55,7 @@ class Trained:
     weights: Weights
     steps: int
     final_loss: float
-    """With the penalty, where there is one."""
+    """With the method's penalty, where it has one."""
     seconds: float
     compute_seconds: float
 
@@ -105,7 +98,7 @@ def plan_stage(
     return Plan(tuple(own), past, recipe, steps, per_epoch, before=steps * round_, after=steps * (rounds - round_ - 1))
 
 
-STATE = {"network", "optimizer", "scheduler", "sampler", "torch", "losses", "computing", "seconds"}
+STATE = {"network", "optimizer", "scheduler", "sampler", "method", "torch", "losses", "computing", "seconds"}
 """What a checkpoint holds."""
 
 
@@ -130,14 +123,16 @@ def train(
     device: torch.device,
     report: Callable[[Progress], None] = lambda progress: None,
     checkpoints: Checkpoints | None = None,
+    method: Method | None = None,
 ) -> Trained:
-    """Train from `weights` as planned; `report` hears of it about twenty times.
+    """Train from `weights` as planned, by `method` or without any hold; `report` hears of it about twenty times.
 
     Where `checkpoints` holds a state, the training goes on from there, and ends with the same
     weights as one that was never interrupted. Raises `TrainingError` where the loss is no
     longer a number.
     """
     started = time.perf_counter()
+    method = method or Method()
     network = network_with(weights, settings.network, device).train()
     options = settings.training
     optimizer = torch.optim.AdamW(
@@ -155,25 +150,29 @@ def train(
         optimizer.load_state_dict(saved["optimizer"])
         scheduler.load_state_dict(saved["scheduler"])
         sampler.restore(saved["sampler"])
+        method.load_state_dict(saved["method"])
         torch.set_rng_state(saved["torch"])
         losses = saved["losses"]
         computing = saved["computing"]
         started -= saved["seconds"]
     for step in range(len(losses) + 1, plan.steps + 1):
-        images, labels = sampler.batch()
+        batch = sampler.batch()
         begun = time.perf_counter()
-        scores = scores_of(network, images)
-        loss = loss_of(network, scores, labels, options.loss)
-        if plan.penalty:
-            loss = loss + plan.penalty(network, images, scores)
+        scores = scores_of(network, batch.images)
+        loss = loss_of(network, scores, batch.labels, options.loss)
+        penalty = method.penalty(network, batch, scores)
+        if penalty is not None:
+            loss = loss + penalty
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        method.adjust_gradients(network, batch)
         optimizer.step()
+        method.after_step(network, step)
         losses.append(loss.item())
         computing += time.perf_counter() - begun
         scheduler.step()
         if not math.isfinite(losses[-1]):
-            weight = ", or the weight of what holds the model (distillation-weight, ewc-weight)" if plan.penalty else ""
+            weight = f", or what holds the model ({', '.join(method.weighed_by)})" if method.weighed_by else ""
             raise TrainingError(
                 f"the loss became {losses[-1]} at step {step} of {plan.steps}: lower learning-rate "
                 f"({options.learning_rate:g}){weight}"
@@ -185,6 +184,7 @@ def train(
                     "optimizer": optimizer.state_dict(),
                     "scheduler": scheduler.state_dict(),
                     "sampler": sampler.state(),
+                    "method": method.state_dict(),
                     "torch": torch.get_rng_state(),
                     "losses": losses,
                     "computing": computing,

@@ -88,7 +88,7 @@ def measure_data_path(conditions: Conditions) -> DataPath:
         feed((batch["image"].to(device), batch["label"].to(device)) for batch in loader)
 
     def ours() -> None:
-        feed(sampler.batch() for _ in range(steps))
+        feed((batch.images, batch.labels) for batch in (sampler.batch() for _ in range(steps)))
 
     by_turns(timed(theirs), timed(ours), 1)  # starts the workers, and warms up
     turns = by_turns(timed(theirs), timed(ours), size.turns)

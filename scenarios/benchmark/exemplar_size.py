@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from client.training.stage import choose
+from client.sharing.exemplar_selection import choose
 from scenarios.benchmark.conditions import Conditions
 from scenarios.benchmark.fixtures import Bedside
 

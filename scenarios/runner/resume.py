@@ -14,17 +14,11 @@ from server.journal.journal import FOLDER, Journal
 from server.journal.records import Parent
 from shared.config.settings import Settings
 from shared.errors import ResultsError, SettingsError
+from shared.methods import METHODS
 from shared.paths import RESULTS, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
 
 NOTHING = "writing the results"
 """What remains of a run whose every stage was trained and tested."""
-
-
-NOT_EXTENDED = {
-    "pooled": "one more center means to train on all data anew",
-    "fedavg": "one more center would have had its part in every average, so that all rounds are to be done anew",
-}
-"""The methods whose runs no center can be added to, and why."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +89,7 @@ def plan_extension(
         if center in journal.order:
             raise SettingsError(f"{center} is a center of the run in {folder} already: name another one")
         facts = journal.facts
-        if reason := NOT_EXTENDED.get(str(facts.settings["method"])):
+        if reason := METHODS[str(facts.settings["method"])].not_extendable:
             raise SettingsError(f"a {facts.settings['method']} run cannot be extended: {reason}")
         order = (*facts.order, center)
         # `given`, since that is the order now; the settings then run the same from the start, too.

@@ -8,7 +8,8 @@ from client.governance.policy import Policy
 from client.hospital.config import Data, Site
 from client.hospital.node import NO_PINS, is_simulated, site_of
 from scenarios.simulation.hospital_folder import make_hospital
-from shared.config.settings import DataSettings, Settings
+from shared.config.groups import DataSettings
+from shared.config.settings import Settings
 from shared.paths import cache_folder, writable_folder
 from shared.phantoms.settings import PhantomSettings
 

@@ -3,7 +3,7 @@
     journal/run.json              settings, order, what the centers said of themselves
     journal/attempts.json         when the run was started, interrupted and resumed
     journal/withdrawn.json        the subjects (pseudonyms) whose exemplars their hospitals withdrew
-    journal/stage-000/            a finished training: model, exemplars, importance, figures (shared/stage_archive.py)
+    journal/stage-000/            a finished training: model, exemplars, state, figures (shared/stage_archive.py)
     journal/stage-000/row.json    the test scores that have come so far, and what is missing for good
     journal/round-000-ucsf/       a center's part of a round of federated averaging (server/journal/partial_round.py)
 
@@ -26,7 +26,7 @@ from server.journal.records import FORMAT, Attempt, Parent, Row, RunFacts, Stage
 from shared.config.settings import Settings
 from shared.errors import CenterError, DamagedError, ResultsError, SettingsError
 from shared.files import NEW, read_document, write_document
-from shared.model.weights import Weights
+from shared.model.weights import State, Weights
 from shared.paths import JOURNAL
 from shared.replay.contribution import Contribution
 from shared.stage_archive import KeptVisit, Moved, Transit, keep_visit, open_visit
@@ -196,9 +196,9 @@ class Journal:
         """The model after a stage. Raises `DamagedError`."""
         return self._visits[index].weights()
 
-    def importance(self) -> Weights | None:
-        """Of each parameter to the centers so far, where the last trained stage said it. Raises `DamagedError`."""
-        return self._visits[-1].importance() if self._visits else None
+    def state(self) -> State:
+        """What the last trained stage handed on beside the model. Raises `DamagedError`."""
+        return self._visits[-1].state() if self._visits else {}
 
     def stage_folder(self, index: int) -> Path:
         """Where all of a stage lies."""
@@ -236,7 +236,7 @@ class Journal:
                     missing={center: row.missing[center] for center in self.order if center in row.missing},
                     memory_exemplars=exemplars,
                     memory_bytes=size,
-                    importance_bytes=kept.visit.importance_bytes,
+                    state_bytes=kept.visit.state_bytes,
                     evaluating_seconds=row.evaluating_seconds,
                     transit=kept.visit.transit,
                     tests_moved=row.moved,

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.config.settings import NetworkSettings
+from shared.config.groups import NetworkSettings
 from shared.errors import DamagedError
 from shared.stage_archive import KeptVisit, keep_visit, open_visit, request_digest
 from shared.wire.headers import TrainTask

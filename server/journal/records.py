@@ -10,7 +10,7 @@ from server.course import Stage
 from shared.stage_archive import Moved, Transit
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures
 
-FORMAT = 6
+FORMAT = 7
 """Version of the journal."""
 
 
@@ -76,8 +76,8 @@ class StageRecord:
     memory_exemplars: int
     """As handed on after the stage."""
     memory_bytes: int
-    importance_bytes: int
-    """Of what goes on about the parameters, where the method consolidates."""
+    state_bytes: int
+    """Of what goes on beside the model, where the method hands on such a state."""
     evaluating_seconds: float
     transit: Transit
     """Of the training."""

@@ -141,7 +141,7 @@ class Visits(Strategy):
             carried = dict(arrays.to_torch_state_dict())
             sent = carry_over(carried, settings.run.carry, settings.network, seed)
         memory = self._handed_on(stage) if stage.replay else ()
-        self._request = TrainRequest(self._task(stage), sent, memory, self._journal.importance())
+        self._request = TrainRequest(self._task(stage), sent, memory, self._journal.state())
         content = pack_train_request(self._request)
         return [Message(content, self._roster.nodes[stage.center], "train", ttl=self._ttl)]
 
@@ -247,7 +247,6 @@ class Visits(Strategy):
             center=stage.center,
             pool=stage.pool,
             steps_factor=stage.steps_factor,
-            retention=stage.retention,
             contribute=stage.replay,
             budget=center_budget(self._settings.memory.memory_megabytes, len(order)),
             order=order,

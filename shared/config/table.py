@@ -1,5 +1,7 @@
 """Tables that people write: kebab-case keys, of the right type, and none that is unknown."""
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -13,3 +15,21 @@ class KebabTable(BaseModel):
         allow_inf_nan=False,
         alias_generator=lambda name: name.replace("_", "-"),
     )
+
+
+def sentence(entry: Any, where: tuple[int | str, ...], allowed: str = "") -> str:
+    """One error of pydantic's as `key = value: what is wrong`.
+
+    `where` is the key with the tables around it that are worth naming, and `allowed` says in words what may
+    stand there, in place of pydantic's own words.
+    """
+    message = allowed or entry["msg"].removeprefix("Value error, ")
+    place = ".".join(map(str, where))
+    if not place:
+        return str(message)
+    if entry["type"] == "missing":
+        return f"{place} is missing" + (f": {allowed}" if allowed else "")
+    if entry["type"] == "extra_forbidden":
+        return f"unknown key {place}: {allowed or 'see its spelling, or remove it'}"
+    value = "" if isinstance(entry["input"], dict) else f" = {entry['input']!r}"
+    return f"{place}{value}: {message[0].lower()}{message[1:]}"

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from shared.config.settings import NetworkSettings
+from shared.config.groups import NetworkSettings
 from shared.errors import MessageError, ResultsError
 from shared.model.instance_norm import InstanceNorm
 from shared.model.weights import Weights

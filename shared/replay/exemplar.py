@@ -22,8 +22,9 @@ that it costs no Dice. Zstandard unpacks in a fifth of deflate's time, which cou
 
 import hashlib
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 import zstandard
@@ -44,6 +45,13 @@ Edge = Annotated[int, Field(gt=0, le=1024)]
 """Voxels along one edge; bounded, as decoding makes room for as many as are claimed."""
 
 
+Extra = Literal["answer"]
+"""What an exemplar may carry beside image and label, one byte a voxel.
+
+`answer`: the soft segmentation, in [0, 1], that the model which chose the exemplar gave for it.
+"""
+
+
 class Provenance(BaseModel):
     """Where an exemplar came from, and what its bytes must be."""
 
@@ -58,6 +66,18 @@ class Provenance(BaseModel):
     """mm, isotropic."""
     checksum: str
     """SHA-256 of the payload, hexadecimal."""
+    carries: tuple[Extra, ...] = ()
+    """What the payload holds beside image and label, in this order."""
+
+
+class Unpacked(NamedTuple):
+    """An exemplar's arrays, each of shape (D, H, W)."""
+
+    image: NDArray[np.float16]
+    label: NDArray[np.uint8]
+    """In steps of 1/255."""
+    extras: Mapping[Extra, NDArray[np.uint8]]
+    """In steps of 1/255."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,9 +105,6 @@ class Exemplar:
         # Differences wrap around at 2^16, and their sums wrap back.
         less = np.diff(bits, axis=-1, prepend=np.zeros_like(bits[..., :1]))
         planes = less.ravel().view(np.uint8).reshape(-1, 2).T
-        steps = np.rint(np.clip(label, 0, 1) * 255).astype(np.uint8)
-        packed = PACKED + zstandard.ZstdCompressor(COMPRESSION).compress(planes.tobytes() + steps.tobytes())
-        payload = np.frombuffer(packed, dtype=np.uint8)
         depth, height, width = image.shape
         provenance = Provenance(
             center=center,
@@ -95,20 +112,43 @@ class Exemplar:
             contrast=contrast,
             shape=(depth, height, width),
             spacing=spacing,
-            checksum=hashlib.sha256(packed).hexdigest(),
+            checksum="",
         )
-        return cls(provenance, payload)
+        return cls._packed(provenance, planes.tobytes() + _steps(label).tobytes())
+
+    @classmethod
+    def _packed(cls, provenance: Provenance, raw: bytes) -> Self:
+        packed = PACKED + zstandard.ZstdCompressor(COMPRESSION).compress(raw)
+        checksum = hashlib.sha256(packed).hexdigest()
+        return cls(provenance.model_copy(update={"checksum": checksum}), np.frombuffer(packed, dtype=np.uint8))
+
+    def carrying(self, extra: Extra, values: NDArray[np.float32]) -> Self:
+        """The exemplar with something more about each voxel, in [0, 1] and of the image's shape."""
+        if values.shape != self.provenance.shape:
+            raise ValueError(f"{extra} {values.shape} must have the shape of the image, {self.provenance.shape}")
+        carries = (*self.provenance.carries, extra)
+        provenance = self.provenance.model_copy(update={"carries": carries})
+        return self._packed(provenance, self._raw() + _steps(values).tobytes())
 
     def decode(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """The image and the soft label in [0, 1], each float32 of shape (D, H, W). Raises as `unpack` does."""
-        image, steps = self.unpack()
-        return image.astype(np.float32), steps.astype(np.float32) / np.float32(255)
+        unpacked = self.unpack()
+        return unpacked.image.astype(np.float32), unpacked.label.astype(np.float32) / np.float32(255)
 
-    def unpack(self) -> tuple[NDArray[np.float16], NDArray[np.uint8]]:
-        """The image and the label in steps of 1/255 as they were packed, each of shape (D, H, W).
+    def unpack(self) -> Unpacked:
+        """All that was packed. Raises `MessageError` where the payload is not what the provenance says."""
+        raw, shape = self._raw(), self.provenance.shape
+        voxels = math.prod(shape)
+        low, high = np.frombuffer(raw, dtype=np.uint8, count=2 * voxels).reshape(2, -1)
+        # Put together in 16-bit arithmetic: a tenth of the time of turning the planes byte by byte.
+        less = (high.astype("<u2") << 8 | low).reshape(shape)
+        image = np.cumsum(less, axis=-1, dtype="<u2").view("<f2")
+        parts = np.frombuffer(raw, dtype=np.uint8, offset=2 * voxels).reshape(-1, *shape)
+        extras = {name: part.copy() for name, part in zip(self.provenance.carries, parts[1:], strict=True)}
+        return Unpacked(image, parts[0].copy(), extras)
 
-        Raises `MessageError` where the payload is not what the provenance says.
-        """
+    def _raw(self) -> bytes:
+        """The payload without its compression: two bytes a voxel of image, one of label, one of each extra."""
         where = f"exemplar {self.provenance.checksum[:12]} of center {self.provenance.center}"
         packed = self.payload.tobytes()
         if hashlib.sha256(packed).hexdigest() != self.provenance.checksum:
@@ -116,17 +156,18 @@ class Exemplar:
         if packed[:1] != PACKED:
             raise MessageError(f"{where} was packed by another version of Wardround: run the same one at all centers")
         voxels = math.prod(self.provenance.shape)
+        size = (3 + len(self.provenance.carries)) * voxels
         try:
             # A frame says how long its content is, and nothing longer comes out of it: asked before room is made.
-            fits = zstandard.frame_content_size(packed[1:]) == 3 * voxels
+            fits = zstandard.frame_content_size(packed[1:]) == size
             raw = zstandard.ZstdDecompressor().decompress(packed[1:], allow_extra_data=False) if fits else b""
         except zstandard.ZstdError:
             raw = b""
-        if len(raw) != 3 * voxels:
+        if len(raw) != size:
             raise MessageError(f"{where} does not hold {voxels} voxels: its center must make it anew")
-        low, high = np.frombuffer(raw, dtype=np.uint8, count=2 * voxels).reshape(2, -1)
-        # Put together in 16-bit arithmetic: a tenth of the time of turning the planes byte by byte.
-        less = (high.astype("<u2") << 8 | low).reshape(self.provenance.shape)
-        image = np.cumsum(less, axis=-1, dtype="<u2").view("<f2")
-        steps = np.frombuffer(raw, dtype=np.uint8, offset=2 * voxels).reshape(self.provenance.shape)
-        return image, steps.copy()
+        return raw
+
+
+def _steps(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    steps: NDArray[np.uint8] = np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+    return steps

@@ -19,9 +19,6 @@ RunName = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 
 Pseudonyms = tuple[Pseudonym, ...]
 
-Retention = Literal["none", "distillation", "consolidation"]
-"""What holds a model to what it knew when it came to a center (client/training/methods)."""
-
 
 class CenterCard(Header):
     """What a center says of itself at the roll call."""
@@ -64,7 +61,6 @@ class TrainTask(Header):
     round: int = Field(default=0, ge=0)
     rounds: int = Field(default=1, ge=1)
     """The center's training is divided into so many; this is number `round` of them, from 0."""
-    retention: Retention = "none"
     contribute: bool
     """Whether the center is asked for exemplars."""
     budget: int = Field(default=0, ge=0)
@@ -99,7 +95,7 @@ class TrainFigures(Header):
     steps: int = Field(ge=1)
     subjects: int = Field(ge=1)
     final_loss: float = Field(allow_inf_nan=False)
-    """Mean over the last tenth of the steps; with the penalty, where something holds the model."""
+    """Mean over the last tenth of the steps; with the penalty, where the method has one."""
     seconds: float = Field(ge=0, allow_inf_nan=False)
     compute_seconds: float = Field(ge=0, allow_inf_nan=False)
     """Of them in forward, backward and the optimiser's step."""

@@ -3,20 +3,20 @@
 Their headers stand in headers.py; how each part lies in a record is known to records.py alone.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flwr.app import ArrayRecord, RecordDict
 
 from shared.errors import MessageError
-from shared.model.weights import Weights
+from shared.model.weights import State, Weights
 from shared.replay.contribution import Contribution
 from shared.wire.headers import EvaluateTask, TrainFigures, TrainTask
 from shared.wire.records import (
     contributions_in,
-    importance_in,
     pack_header,
     put_contributions,
     put_model,
+    state_in,
     unpack_header,
     weights_in,
 )
@@ -30,8 +30,8 @@ class TrainRequest:
     weights: Weights
     memory: tuple[Contribution, ...]
     """Of earlier centers, in the order in which they were visited."""
-    importance: Weights | None = None
-    """Of each of the model's parameters to the earlier centers, for consolidation."""
+    state: State = field(default_factory=dict)
+    """What the method handed on beside the model."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class TrainReply:
     weights: Weights
     contribution: Contribution | None
     figures: TrainFigures
-    importance: Weights | None = None
-    """Of each of the model's parameters to this center and the earlier ones, for consolidation."""
+    state: State = field(default_factory=dict)
+    """What the method hands on beside the model."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class EvaluateRequest:
 
 
 def pack_train_request(request: TrainRequest, model: ArrayRecord | None = None) -> RecordDict:
-    """Header, model, importance and memory.
+    """Header, model, state and memory.
 
     `model` is the request's weights as an earlier message packed them: messages to many centers
     then hold them once, and not a copy each.
     """
     records = pack_header(request.task)
-    put_model(records, request.weights, request.importance, model)
+    put_model(records, request.weights, request.state, model)
     put_contributions(records, request.memory)
     return records
 
@@ -68,13 +68,13 @@ def pack_train_request(request: TrainRequest, model: ArrayRecord | None = None) 
 def unpack_train_request(records: RecordDict) -> TrainRequest:
     """The reverse of `pack_train_request`. Raises `MessageError`."""
     task = unpack_header(records, TrainTask)
-    return TrainRequest(task, weights_in(records), contributions_in(records), importance_in(records))
+    return TrainRequest(task, weights_in(records), contributions_in(records), state_in(records))
 
 
 def pack_train_reply(reply: TrainReply) -> RecordDict:
-    """Header, model, importance and contribution."""
+    """Header, model, state and contribution."""
     records = pack_header(reply.figures)
-    put_model(records, reply.weights, reply.importance)
+    put_model(records, reply.weights, reply.state)
     put_contributions(records, () if reply.contribution is None else (reply.contribution,))
     return records
 
@@ -86,13 +86,13 @@ def unpack_train_reply(records: RecordDict) -> TrainReply:
     if len(contributions) > 1:
         raise MessageError(f"a train reply holds {len(contributions)} contributions, but a center makes one")
     contribution = contributions[0] if contributions else None
-    return TrainReply(weights_in(records), contribution, figures, importance_in(records))
+    return TrainReply(weights_in(records), contribution, figures, state_in(records))
 
 
 def pack_evaluate_request(request: EvaluateRequest, model: ArrayRecord | None = None) -> RecordDict:
     """Header and model; `model` is as in `pack_train_request`."""
     records = pack_header(request.task)
-    put_model(records, request.weights, None, model)
+    put_model(records, request.weights, {}, model)
     return records
 
 

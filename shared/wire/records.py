@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from shared.errors import MessageError
-from shared.model.weights import Weights
+from shared.model.weights import State, Weights
 from shared.replay.contribution import Contribution, dump_documents, load_contributions
 from shared.wire.headers import Header
 
-PROTOCOL = 6
+PROTOCOL = 7
 """Version of this format."""
 
 H = TypeVar("H", bound=Header)
@@ -53,13 +53,16 @@ def content_bytes(records: RecordDict) -> int:
     return arrays + words
 
 
-RECORDS = {"question", "header", "refusal", "model", "importance", "manifest", "memory"}
-"""All that a message may hold."""
+RECORDS = {"question", "header", "refusal", "model", "manifest", "memory"}
+"""All that a message may hold, beside the parts of a method's state."""
+
+STATE = "state-"
+"""Begins the name of a record with a part of a method's state."""
 
 
 def unpack_header(records: RecordDict, kind: type[H]) -> H:
     """The header of a message. Raises `MessageError`, or `Refused` where there is a refusal."""
-    if unknown := sorted(set(records) - RECORDS):
+    if unknown := sorted(name for name in set(records) - RECORDS if not name.startswith(STATE)):
         raise MessageError(f"a message holds {unknown[0]!r}, which this version of Wardround does not know")
     refusal = records.config_records.get("refusal")
     if refusal is not None:
@@ -83,12 +86,10 @@ def pack_refusal(reason: str) -> RecordDict:
     return RecordDict({"refusal": ConfigRecord({"reason": reason})})
 
 
-def put_model(
-    records: RecordDict, weights: Weights, importance: Weights | None, packed: ArrayRecord | None = None
-) -> None:
+def put_model(records: RecordDict, weights: Weights, state: State, packed: ArrayRecord | None = None) -> None:
     records["model"] = ArrayRecord(dict(weights)) if packed is None else packed
-    if importance is not None:
-        records["importance"] = ArrayRecord(dict(importance))
+    for part, arrays in state.items():
+        records[STATE + part] = ArrayRecord(dict(arrays))
 
 
 def weights_in(records: RecordDict) -> Weights:
@@ -98,13 +99,15 @@ def weights_in(records: RecordDict) -> Weights:
     return tensors_in(model)
 
 
-def importance_in(records: RecordDict) -> Weights | None:
-    if "importance" not in records:
-        return None
-    importance = records.array_records.get("importance")
-    if importance is None:
-        raise MessageError("the importance in a message is not made of arrays")
-    return tensors_in(importance)
+def state_in(records: RecordDict) -> State:
+    state = {}
+    for name in records:
+        if name.startswith(STATE):
+            arrays = records.array_records.get(name)
+            if arrays is None:
+                raise MessageError(f"{name!r} in a message is not made of arrays")
+            state[name.removeprefix(STATE)] = tensors_in(arrays)
+    return state
 
 
 def tensors_in(record: ArrayRecord) -> Weights:

@@ -1,14 +1,14 @@
 """What coordinator and hospital alike refuse in a message, before anything is done with it."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 import torch
 
 from shared.config.settings import Settings
 from shared.errors import MessageError
-from shared.model.weights import Weights
+from shared.model.weights import State, Weights
 from shared.replay.exemplar import Exemplar
 
 
@@ -26,18 +26,21 @@ def model_problem(weights: Weights, expected: Weights, what: str = "a model") ->
     return ""
 
 
-def importance_problem(importance: Weights | None, expected: Weights | None) -> str:
-    """What is wrong with the parameters' importance, or nothing.
+def state_problem(state: State, expected: Collection[str], weights: Weights) -> str:
+    """What is wrong with what a method hands on beside the model `weights`, or nothing.
 
-    It must fit the model `expected`; where that is None, there must be none.
+    It must hold the parts `expected` (shared/methods.py) and no others, each of which fits the model.
     """
-    if importance is None:
-        return "" if expected is None else "no importance of the parameters, which consolidation needs"
-    if expected is None:
-        return "an importance of the parameters, which is not used here"
-    problem = model_problem(importance, expected, "an importance")
-    negative = sorted(name for name, value in importance.items() if not problem and bool((value < 0).any()))
-    return f"an importance with negative values in {negative[0]}" if negative else problem
+    if lacking := [part for part in expected if part not in state]:
+        return f"no {lacking[0]} of the parameters, which this method needs"
+    if surplus := sorted(set(state) - set(expected)):
+        return f"{surplus[0]!r} of the parameters, which is not used here"
+    for part, values in state.items():
+        if problem := model_problem(values, weights, f"{part} of the parameters"):
+            return problem
+        if negative := sorted(name for name, value in values.items() if bool((value < 0).any())):
+            return f"{part} of the parameters with negative values in {negative[0]}"
+    return ""
 
 
 def exemplars_problem(exemplars: Iterable[Exemplar], settings: Settings, decoding: bool = True) -> str:
@@ -55,6 +58,9 @@ def exemplars_problem(exemplars: Iterable[Exemplar], settings: Settings, decodin
             return f"{which}, which does not match its checksum"
         if about.shape != (size,) * 3 or about.spacing != spacing:
             return f"{which} of {about.shape} voxels at {about.spacing:g} mm instead of {(size,) * 3} at {spacing:g} mm"
+        if about.carries != settings.run.spec.carries:
+            carried = ", ".join(about.carries) or "image and label alone"
+            return f"{which} with {carried}, which is not what method = {settings.run.method!r} needs"
         if about.contrast not in settings.data.contrasts:
             return f"{which} with contrast {about.contrast}, which this run does not use"
         try:

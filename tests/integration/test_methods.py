@@ -42,7 +42,7 @@ def test_hospitals_that_share_no_exemplar_train_and_are_tested(study: Study, met
         assert study.audited(center, "sent", "exemplars") == []
         importance = study.audited(center, "sent", "importance of its parameters")
         assert [entry.facts.size for entry in importance] == (
-            [stage["importance_bytes"] for stage in results["stages"][:1]] if method == "ewc" else []
+            [stage["state_bytes"] for stage in results["stages"][:1]] if method == "ewc" else []
         )
         assert not list((study.root / center / "state").rglob("reply")), "what the coordinator has is deleted"
 

@@ -1,6 +1,6 @@
 """The course: which stages a method has, and in which order."""
 
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -8,8 +8,10 @@ from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 
 from server.course import Stage, check_pool, order_of_visits, plan_course
-from shared.config.settings import Method, RunSettings, Settings
+from shared.config.groups import RunSettings
+from shared.config.settings import Settings
 from shared.errors import SettingsError
+from shared.methods import METHODS
 from shared.wire.headers import CenterCard
 
 EIGHT = ("bwh", "karo", "rennes", "milan", "nih", "montp", "ucsf", "amu")
@@ -103,20 +105,6 @@ def test_pooled_is_one_stage_on_all_data_with_the_steps_of_all_stages(run: RunSe
     )
 
 
-@pytest.mark.parametrize(
-    ("method", "retention"),
-    [
-        ("single", ["none", "none", "none"]),
-        ("finetune", ["none", "none", "none"]),
-        ("replay", ["none", "none", "none"]),
-        ("lwf", ["none", "distillation", "distillation"]),
-        ("ewc", ["consolidation", "consolidation", "consolidation"]),
-    ],
-)
-def test_a_method_is_what_holds_the_model(run: RunSettings, method: str, retention: list[str]) -> None:
-    assert [stage.retention for stage in stages(run, method)] == retention
-
-
 def test_fedavg_is_rounds_at_all_centers_of_which_the_last_is_tested(run: RunSettings) -> None:
     order = ("milan", "ucsf", "amu")
     course = stages(run.model_copy(update={"rounds": 3}), "fedavg")
@@ -191,7 +179,7 @@ def test_pooled_training_is_refused_where_hospitals_keep_their_data(run: RunSett
 
 @pytest.mark.parametrize(
     ("method", "simulated"),
-    [("pooled", True), *((method, False) for method in get_args(Method) if method != "pooled")],
+    [("pooled", True), *((method, False) for method in METHODS if method != "pooled")],
 )
 def test_every_other_combination_is_allowed(run: RunSettings, method: str, simulated: bool) -> None:
     assert check_pool(run.model_copy(update={"method": method}), simulated) is None

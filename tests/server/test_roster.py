@@ -11,7 +11,8 @@ from flwr.proto.node_pb2 import NodeInfo
 
 from server import exchange as exchanging
 from server.roster import Roster, call_roll
-from shared.config.settings import RunSettings, Settings
+from shared.config.groups import RunSettings
+from shared.config.settings import Settings
 from shared.errors import CenterError
 from shared.wire.code_fingerprint import code_fingerprint
 from shared.wire.headers import CenterCard, RollCall

@@ -115,7 +115,7 @@ def test_every_stage_is_a_point_and_the_whole_run_one_more(journey: Setup, kind:
     assert points.pop("memory/exemplars") == series([2, 4, 6])
     sizes = [record.memory_bytes for record in course.records]
     assert sizes[0] > 0 and points.pop("memory/bytes") == series(sizes)
-    assert points.pop("importance/bytes") == series([0] * 3)
+    assert points.pop("state/bytes") == series([0] * 3)
     assert [[step for step, _ in points.pop(f"seconds/{what}")] for what in ("testing", "transit")] == [[1, 2, 3]] * 2
     assert points.pop("final/acc") == series([(0.4 + 0.65 + 0.8) / 3], 3)
     assert points.pop("final/bwt") == series([-0.125], 3)

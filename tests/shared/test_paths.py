@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from shared.config.settings import RunSettings, Settings
+from shared.config.groups import RunSettings
+from shared.config.settings import Settings
 from shared.errors import ResultsError
 from shared.paths import cache_folder, results_folder, writable_folder
 

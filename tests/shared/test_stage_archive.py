@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from shared.config.settings import NetworkSettings
+from shared.config.groups import NetworkSettings
 from shared.errors import DamagedError
 from shared.files import read_document, write_document
 from shared.model.weights import Weights
@@ -46,7 +46,7 @@ def crop(center: str, seed: int = 0) -> Exemplar:
 
 REQUEST = TrainRequest(TASK, WEIGHTS, (PlainContribution((crop("nih", 5), crop("nih", 6))),))
 IMPORTANCE: Weights = {"single": torch.tensor([[1e-45, 0.0], [3.5, 1e30]]), "turned": torch.ones(3, 2).T}
-REPLY = TrainReply(WEIGHTS, PlainContribution((crop("amu", 1), crop("amu", 2))), FIGURES, IMPORTANCE)
+REPLY = TrainReply(WEIGHTS, PlainContribution((crop("amu", 1), crop("amu", 2))), FIGURES, {"importance": IMPORTANCE})
 
 
 def bits(weights: Weights) -> dict[str, Any]:
@@ -64,8 +64,8 @@ def given_in(reply: TrainReply) -> Any:
 
 def same(one: TrainReply, other: TrainReply) -> bool:
     crops = [given_in(reply) for reply in (one, other)]
-    importance = [bits(reply.importance or {}) for reply in (one, other)]
-    same_arrays = bits(one.weights) == bits(other.weights) and importance[0] == importance[1]
+    states = [{part: bits(arrays) for part, arrays in reply.state.items()} for reply in (one, other)]
+    same_arrays = bits(one.weights) == bits(other.weights) and states[0] == states[1]
     return same_arrays and one.figures == other.figures and crops[0] == crops[1]
 
 
@@ -83,13 +83,13 @@ def test_a_visit_comes_back_bit_for_bit(tmp_path: Path, contribution: PlainContr
     assert opened.visit.transit == Transit(seconds=0.25, sent_bytes=7)
     assert opened.visit.request == request_digest(REQUEST)
     assert opened.visit.contribution_bytes == (contribution.nbytes if contribution else 0)
-    assert opened.visit.importance_bytes == (4 + 6) * 4
+    assert opened.visit.state_bytes == (4 + 6) * 4
 
 
-def test_without_importance_there_is_none_and_no_file(tmp_path: Path) -> None:
-    kept = keep_visit(tmp_path / "visit", REQUEST, replace(REPLY, importance=None), NETWORK)
-    assert open_visit(tmp_path / "visit").importance() is None
-    assert kept.visit.importance_bytes == 0 and "importance.safetensors" not in kept.visit.files
+def test_without_a_state_there_is_none_and_no_file(tmp_path: Path) -> None:
+    kept = keep_visit(tmp_path / "visit", REQUEST, replace(REPLY, state={}), NETWORK)
+    assert open_visit(tmp_path / "visit").state() == {}
+    assert kept.visit.state_bytes == 0 and "state-importance.safetensors" not in kept.visit.files
 
 
 def test_a_visit_s_folder_holds_what_its_document_names_and_no_more(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_where_nothing_can_be_written_the_error_is_the_disk_s(tmp_path: Path) ->
 
 # What is damaged
 
-FILES = ["visit.json", "model.safetensors", "importance.safetensors", "exemplars.safetensors"]
+FILES = ["visit.json", "model.safetensors", "state-importance.safetensors", "exemplars.safetensors"]
 
 DAMAGES: dict[str, Callable[[Path], Any]] = {
     "missing": lambda path: path.unlink(),
@@ -187,7 +187,7 @@ def test_a_file_damaged_after_the_visit_was_opened_is_noticed_on_reading(tmp_pat
     opened = open_visit(tmp_path / "visit")
     reads = {
         "model.safetensors": opened.weights,
-        "importance.safetensors": opened.importance,
+        "state-importance.safetensors": opened.state,
         "exemplars.safetensors": opened.contribution,
     }
     for name, read in reads.items():
@@ -210,7 +210,6 @@ OTHER_TASKS: dict[str, Any] = {
     "steps_factor": 2,
     "round": 1,
     "rounds": 2,
-    "retention": "consolidation",
     "contribute": False,
     "budget": 1001,
     "order": ("amu", "nih"),
@@ -276,10 +275,10 @@ def test_another_memory_is_another_request(exemplars: tuple[Exemplar, ...]) -> N
 
 
 def test_another_importance_is_another_request() -> None:
-    held = replace(REQUEST, importance=IMPORTANCE)
-    more = replace(REQUEST, importance=IMPORTANCE | {"single": 2 * IMPORTANCE["single"]})
+    held = replace(REQUEST, state={"importance": IMPORTANCE})
+    more = replace(REQUEST, state={"importance": IMPORTANCE | {"single": 2 * IMPORTANCE["single"]}})
     moved = (
         replace(REQUEST, weights=WEIGHTS | {"more": torch.zeros(1)}),
-        replace(REQUEST, importance={"more": torch.zeros(1)}),
+        replace(REQUEST, state={"importance": {"more": torch.zeros(1)}}),
     )
     assert len({request_digest(request) for request in (REQUEST, held, more, *moved)}) == 5

@@ -5,7 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from shared.config.settings import NetworkSettings
+from client.training.sampler import Batch
+from shared.config.groups import NetworkSettings
 
 
 class OnPaper(nn.Module):
@@ -29,3 +30,10 @@ def on_paper(gain: float, bias: float, activation: Any = "sigmoid") -> Any:
 def voxels(*values: float) -> Tensor:
     """One patch with these voxels in a row, (1, 1, 1, 1, n)."""
     return torch.tensor(values)[None, None, None, None]
+
+
+def batch_of(images: Tensor, labels: Tensor | None = None, **more: Any) -> Batch:
+    """A batch of these images, fresh ones of one contrast unless `more` says otherwise."""
+    count = len(images)
+    parts = {"replayed": torch.zeros(count, dtype=torch.bool), "contrast": torch.zeros(count, dtype=torch.int64)}
+    return Batch(images, torch.zeros_like(images) if labels is None else labels, **parts | more)

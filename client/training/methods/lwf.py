@@ -1,8 +1,7 @@
-"""Distillation: the training is held near what the model that came answers on the same patches.
+"""Learning without Forgetting: the training is held near what the model that came answers on the same patches.
 
-Learning without Forgetting (Li & Hoiem 2016): a frozen copy of the incoming model, the teacher,
-sees the patches of each batch, and the student pays for every voxel on which it answers otherwise.
-Nothing but the model travels.
+In Li & Hoiem 2016 a frozen copy of the incoming model, the teacher, sees the patches of each batch, and
+the student pays for every voxel on which it answers otherwise. Nothing but the model travels.
 
 Li & Hoiem compare class probabilities by cross-entropy, which one soft segmentation lacks, and
 which counts mostly the background. The distance here is the Dice loss with squares in its
@@ -17,40 +16,41 @@ does, needs no temperature, and serves both activations. A weight of 1 is Li & H
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
-from monai.losses.dice import DiceLoss
 from torch import Tensor
 
-from client.training.losses import scores_of
+from client.training.losses import distance, scores_of
+from client.training.methods.base import Method
+from client.training.sampler import Batch
 from shared.config.settings import Settings
 from shared.model.network import LesionNet, network_with, soft_segmentation
 from shared.wire.messages import TrainRequest
 
-_dice = DiceLoss(batch=True, squared_pred=True, smooth_nr=1.0, smooth_dr=1.0)
-
 
 @dataclass(frozen=True, eq=False)
-class Distillation:
+class LwF(Method):
     """The weighted distance between the answers of student and teacher."""
 
-    teacher: LesionNet
+    teacher: LesionNet | None
+    """The model that came; none at the first center, whose fresh network knows nothing to be held to."""
     weight: float
 
-    def __call__(self, network: LesionNet, images: Tensor, scores: Tensor) -> Tensor:
-        """`scores` are what `network` gives for `images`, both (B, 1, D, H, W)."""
+    weighed_by = ("distillation-weight",)
+
+    @classmethod
+    def begin(cls, request: TrainRequest, settings: Settings, device: torch.device) -> Self:
+        """The teacher is the model that came."""
+        teacher = None
+        if request.task.stage:
+            teacher = network_with(request.weights, settings.network, device).eval().requires_grad_(False)
+        return cls(teacher, settings.lwf.distillation_weight)
+
+    def penalty(self, network: LesionNet, batch: Batch, scores: Tensor) -> Tensor | None:
+        """The distance between both answers to the batch, over all of its voxels."""
+        if self.teacher is None:
+            return None
         with torch.no_grad():
-            theirs = soft_segmentation(scores_of(self.teacher, images), self.teacher.settings.activation)
+            theirs = soft_segmentation(scores_of(self.teacher, batch.images), self.teacher.settings.activation)
         return self.weight * distance(soft_segmentation(scores, network.settings.activation), theirs)
-
-
-def distillation(request: TrainRequest, settings: Settings, device: torch.device) -> Distillation:
-    """What holds the training near the answers of the model that came."""
-    teacher = network_with(request.weights, settings.network, device).eval().requires_grad_(False)
-    return Distillation(teacher, settings.retention.distillation_weight)
-
-
-def distance(one: Tensor, other: Tensor) -> Tensor:
-    """Between two soft segmentations of one shape, over all of their voxels; in [0, 1)."""
-    apart: Tensor = _dice(one, other)
-    return apart

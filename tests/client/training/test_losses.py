@@ -5,7 +5,8 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from client.training.losses import loss_of
-from shared.config.settings import Loss, NetworkSettings, RunConfig, Settings
+from shared.config.groups import Loss, NetworkSettings
+from shared.config.settings import RunConfig, Settings
 from shared.errors import SettingsError
 from shared.model.network import LesionNet
 

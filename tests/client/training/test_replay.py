@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from client.training.replay import MOST, recall
-from client.training.stage import recalled
+from client.training.replay import MOST, recall, recalled
 from shared.replay.exemplar import Exemplar
 from shared.replay.memory import ReplayMemory
 from shared.wire.headers import TrainTask

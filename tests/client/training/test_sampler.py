@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from client.data.preprocessing import Volume
-from client.training.sampler import PatchSampler, Recalled, Recipe, Source
+from client.training.sampler import Batch, PatchSampler, Recalled, Recipe, Source
 from shared.replay.exemplar import Exemplar
 
 CPU = torch.device("cpu")
@@ -50,12 +51,17 @@ def generator(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
+def arrays(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images and labels of a batch."""
+    return batch.images, batch.labels
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.tuples(*[st.integers(1, 20)] * 3), st.sampled_from([4, 8]), st.booleans(), st.integers(0, 99))
 def test_a_patch_lies_whole_in_a_volume_of_any_shape(
     shape: tuple[int, int, int], size: int, on_lesion: bool, seed: int
 ) -> None:
-    image, label = source(shape, size, seed).patch(size, on_lesion, generator(seed))
+    image, label, _ = source(shape, size, seed).patch(size, on_lesion, generator(seed))
     assert image.shape == label.shape == (size,) * 3
 
 
@@ -63,7 +69,7 @@ def test_a_patch_is_a_part_of_the_volume_as_it_is() -> None:
     numbers = np.arange(12 * 10 * 11).reshape(12, 10, 11) % 2048
     whole = Source.of_volume(volume(numbers), 8, CPU)
     for seed in range(10):
-        image, _ = whole.patch(8, False, generator(seed))
+        image, *_ = whole.patch(8, False, generator(seed))
         there = [
             torch.equal(image, whole.image[i : i + 8, j : j + 8, k : k + 8])
             for i, j, k in product(range(5), range(3), range(4))
@@ -78,7 +84,7 @@ def test_every_patch_on_lesion_holds_lesion(at: tuple[int, int, int]) -> None:
     sampler = PatchSampler(
         [Source.of_volume(volume(label, label), 8, CPU)], [], recipe(16, lesion_share=1.0), generator()
     )
-    _, labels = sampler.batch()
+    labels = sampler.batch().labels
     assert (labels.amax(dim=(1, 2, 3, 4)) == 1).all()
 
 
@@ -93,13 +99,13 @@ def test_a_patch_without_lesion_lies_on_the_head_where_it_can() -> None:
 
 @pytest.mark.parametrize("lesion_share", [0.0, 0.5, 1.0])
 def test_a_volume_without_lesion_gives_patches_all_the_same(lesion_share: float) -> None:
-    images, labels = PatchSampler([flat(1.0)], [], recipe(lesion_share=lesion_share), generator()).batch()
+    images, labels = arrays(PatchSampler([flat(1.0)], [], recipe(lesion_share=lesion_share), generator()).batch())
     assert images.shape == (4, 1, 8, 8, 8) and not labels.any()
 
 
 def test_a_volume_of_nothing_but_air_does_not_hang() -> None:
     nothing = Source.of_volume(volume(np.zeros((8, 8, 8)), air=1.0), 8, CPU)
-    images, _ = PatchSampler([nothing], [], recipe(), generator()).batch()
+    images = PatchSampler([nothing], [], recipe(), generator()).batch().images
     assert not images.any()
 
 
@@ -112,7 +118,7 @@ def test_a_small_volume_is_padded_with_air_around_its_middle() -> None:
 
 
 def test_a_batch_is_normalised_float_images_and_labels_in_0_to_1() -> None:
-    images, labels = PatchSampler([source()], [], recipe(6), generator()).batch()
+    images, labels = arrays(PatchSampler([source()], [], recipe(6), generator()).batch())
     assert images.shape == labels.shape == (6, 1, 8, 8, 8)
     assert images.dtype == labels.dtype == torch.float32
     assert set(labels.unique().tolist()) == {0.0, 1.0}
@@ -120,14 +126,14 @@ def test_a_batch_is_normalised_float_images_and_labels_in_0_to_1() -> None:
 
 def test_soft_labels_stay_soft() -> None:
     label = np.full((8, 8, 8), 51)
-    _, labels = PatchSampler([Source.of_volume(volume(label, label), 8, CPU)], [], recipe(), generator()).batch()
+    labels = PatchSampler([Source.of_volume(volume(label, label), 8, CPU)], [], recipe(), generator()).batch().labels
     assert torch.allclose(labels, torch.tensor(0.2))
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_flips_and_turns_take_image_and_label_together(seed: int) -> None:
     sampler = PatchSampler([source()], [[source(seed=1)]], recipe(32, replayed=8), generator(seed))
-    images, labels = sampler.batch()
+    images, labels = arrays(sampler.batch())
     assert torch.equal(labels == 1, images > 0)
 
 
@@ -135,7 +141,9 @@ def test_patches_are_flipped_along_every_axis_and_turned_in_the_axial_plane() ->
     ramp = np.zeros((8, 8, 8))
     ramp += np.arange(8)[:, None, None] + 10 * np.arange(8)[None, :, None] + 100 * np.arange(8)[None, None, :]
     sampler = PatchSampler([Source.of_volume(volume(ramp), 8, CPU)], [], recipe(400), generator())
-    steps = [tuple(int(patch.diff(dim=axis).flatten()[0]) for axis in range(3)) for patch in sampler.batch()[0][:, 0]]
+    steps = [
+        tuple(int(patch.diff(dim=axis).flatten()[0]) for axis in range(3)) for patch in sampler.batch().images[:, 0]
+    ]
     upright = [step for step in steps if abs(step[0]) == 1]
     assert set(upright) == set(product((1, -1), (10, -10), (100, -100)))
     turned = [step for step in steps if abs(step[0]) == 10]
@@ -149,26 +157,26 @@ def test_patches_are_flipped_along_every_axis_and_turned_in_the_axial_plane() ->
 def test_exactly_the_asked_number_of_patches_is_replayed(replayed: int) -> None:
     sampler = PatchSampler([flat(1.0)], [[flat(2.0)], [flat(3.0)]], recipe(4, replayed), generator())
     for _ in range(5):
-        assert sum(value > 1 for value in values(sampler.batch()[0])) == replayed
+        assert sum(value > 1 for value in values(sampler.batch().images)) == replayed
 
 
 def test_past_centers_take_turns_whatever_they_contributed() -> None:
     past = [[flat(2.0)], [flat(3.0)] * 20, [flat(4.0)] * 3]
     sampler = PatchSampler([flat(1.0)], past, recipe(4, replayed=3), generator())
-    drawn = Counter(value for _ in range(10) for value in values(sampler.batch()[0]))
+    drawn = Counter(value for _ in range(10) for value in values(sampler.batch().images))
     assert drawn == {1.0: 10, 2.0: 10, 3.0: 10, 4.0: 10}
 
 
 def test_all_exemplars_of_a_center_serve() -> None:
     past = [[flat(float(value)) for value in range(2, 7)]]
     sampler = PatchSampler([flat(1.0)], past, recipe(4, replayed=3), generator())
-    assert {value for _ in range(20) for value in values(sampler.batch()[0])} == {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}
+    assert {value for _ in range(20) for value in values(sampler.batch().images)} == {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}
 
 
 def test_own_volumes_serve_equally_often_in_changing_order() -> None:
     own = [flat(float(value)) for value in range(1, 7)]
     sampler = PatchSampler(own, [], recipe(3), generator())
-    drawn = [value for _ in range(8) for value in values(sampler.batch()[0])]
+    drawn = [value for _ in range(8) for value in values(sampler.batch().images)]
     passes = [drawn[start : start + 6] for start in range(0, 24, 6)]
     assert all(sorted(one) == [1, 2, 3, 4, 5, 6] for one in passes)
     assert len({tuple(one) for one in passes}) > 1
@@ -176,13 +184,13 @@ def test_own_volumes_serve_equally_often_in_changing_order() -> None:
 
 def test_a_volume_gives_several_patches_to_a_step() -> None:
     sampler = PatchSampler([flat(1.0), flat(2.0), flat(3.0)], [], recipe(8, per_volume=4), generator())
-    assert sorted(Counter(values(sampler.batch()[0])).values()) == [4, 4]
+    assert sorted(Counter(values(sampler.batch().images)).values()) == [4, 4]
 
 
 def test_the_seed_decides_every_batch() -> None:
     def batches(seed: int) -> list[torch.Tensor]:
         sampler = PatchSampler([source(), source(seed=1)], [[source(seed=2)]], recipe(4, 1), generator(seed))
-        return [part for _ in range(3) for part in sampler.batch()]
+        return [part for _ in range(3) for part in arrays(sampler.batch())]
 
     assert all(map(torch.equal, batches(0), batches(0)))
     assert not all(map(torch.equal, batches(0), batches(1)))
@@ -205,7 +213,7 @@ def test_a_restored_sampler_goes_on_with_the_same_batches(drawn: int, seed: int,
     restored.restore(first.state())
     assert restored.state() == first.state()
     for _ in range(6):
-        assert all(map(torch.equal, first.batch(), restored.batch()))
+        assert all(map(torch.equal, arrays(first.batch()), arrays(restored.batch())))
 
 
 def test_a_sampler_s_state_is_text_that_drawing_changes_and_looking_does_not() -> None:
@@ -256,7 +264,7 @@ def test_a_recalled_exemplar_gives_the_patches_of_a_decoded_one() -> None:
     there, recalled = Source.of_exemplar(exemplar, 8, CPU), Recalled(exemplar, 8, CPU)
     for seed in range(8):
         pairs = [one.patch(8, seed % 2 == 0, generator(seed)) for one in (there, recalled)]
-        assert all(torch.equal(a, b) for a, b in zip(*pairs, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(pairs[0][:2], pairs[1][:2], strict=True))
 
 
 def test_an_exemplar_is_decoded_when_it_is_drawn_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,5 +286,28 @@ def test_a_source_is_kept_in_half_precision_and_loses_nothing_by_it() -> None:
     numbers = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float16)
     one = Source.of_volume(volume(numbers), 8, CPU)
     assert one.image.dtype == torch.float16
-    images, _ = PatchSampler([one], [], recipe(1), generator()).batch()
+    images = PatchSampler([one], [], recipe(1), generator()).batch().images
     assert sorted(images.flatten().tolist()) == sorted(numbers.astype(np.float32).ravel().tolist())
+
+
+def test_a_batch_says_which_patches_are_replayed_and_of_which_contrast() -> None:
+    own = [replace(flat(float(value)), contrast=value % 2) for value in range(4)]
+    past = [[Recalled(recallable(), 8, CPU, contrast=1)]]
+    batch = PatchSampler(own, past, recipe(6, replayed=2), generator()).batch()
+    assert batch.replayed.tolist() == [False] * 4 + [True] * 2
+    fresh = [int(image.flatten()[0]) % 2 for image in batch.images[:4]]
+    assert batch.contrast.tolist() == [*fresh, 1, 1]
+    assert batch.extras == {}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_an_exemplar_carries_is_cut_out_and_turned_with_its_patch(seed: int) -> None:
+    """The answer here is 1 less the label, so that it lies where the label does not."""
+    exemplar = recallable()
+    label = exemplar.decode()[1]
+    past = [[Recalled(exemplar.carrying("answer", 1 - label), 8, CPU)]]
+    batch = PatchSampler([source()], past, recipe(8, replayed=6), generator(seed)).batch()
+    answer = batch.extras["answer"]
+    assert answer.shape == batch.labels.shape and answer.dtype == torch.float32
+    assert torch.equal(answer[2:], 1 - batch.labels[2:]) and batch.labels[2:].any()
+    assert not answer[:2].any(), "the center's own patches carry none"

@@ -305,6 +305,7 @@ def test_a_checkpoint_holds_nothing_but_numbers_tensors_and_text(configured: Con
         "optimizer",
         "scheduler",
         "sampler",
+        "method",
         "torch",
         "losses",
         "computing",
@@ -375,8 +376,9 @@ def test_a_stage_is_the_training_that_a_plain_loop_does(configured: Configured) 
     sampler = PatchSampler(own, past, plan.recipe, np.random.default_rng(5))
     losses = []
     for _ in range(6):
-        images, labels = sampler.batch()
-        answer = torch.sigmoid(network(images.contiguous()))
+        batch = sampler.batch()
+        labels = batch.labels
+        answer = torch.sigmoid(network(batch.images.contiguous()))
         loss = 1 - (2 * (answer * labels).sum() + 1) / (answer.sum() + labels.sum() + 1)
         optimizer.zero_grad()
         loss.backward()
@@ -387,6 +389,6 @@ def test_a_stage_is_the_training_that_a_plain_loop_does(configured: Configured) 
     assert [progress.loss for progress in heard] == pytest.approx(losses, abs=2e-4)
     ours = LesionNet(settings.network)
     ours.load_state_dict(trained.weights)
-    images, _ = sampler.batch()
+    images = sampler.batch().images
     with torch.inference_mode():
         torch.testing.assert_close(ours(images).sigmoid(), network(images).sigmoid(), atol=2e-3, rtol=0)

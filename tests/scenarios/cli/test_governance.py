@@ -109,4 +109,4 @@ def test_a_dry_run_of_a_method_shows_all_that_it_would_send(
     assert (code, error) == (0, "")
     sent = (tmp_path / "out" / "2-train.txt").read_text()
     assert "model.head.bias: float32 (1,)" in sent
-    assert ("importance.head.bias: float32 (1,)" in sent) == (method == "ewc")
+    assert ("state-importance.head.bias: float32 (1,)" in sent) == (method == "ewc")

@@ -5,13 +5,12 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from typer.testing import CliRunner
 
 from scenarios.cli.main import cli, main
-from shared.config.settings import Method
+from shared.methods import METHODS
 from tests.conftest import ROOT
 
 WARDROUND = Path(sysconfig.get_path("scripts")) / "wardround"
@@ -65,7 +64,7 @@ def test_a_package_for_tracking_that_is_missing_is_named_before_hospitals_are_ma
 
 def test_the_help_of_run_lists_every_method() -> None:
     shown = CliRunner().invoke(cli, ["run", "--help"]).stdout
-    assert set(get_args(Method)) <= set(re.findall(r"\w+", shown.partition("NAME takes: ")[2].partition(".")[0]))
+    assert set(METHODS) <= set(re.findall(r"\w+", shown.partition("NAME takes: ")[2].partition(".")[0]))
 
 
 def test_an_empty_data_folder_is_named(

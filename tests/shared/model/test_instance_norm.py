@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import instance_norm
 
-from shared.config.settings import NetworkSettings
+from shared.config.groups import NetworkSettings
 from shared.model import instance_norm as module
 from shared.model.instance_norm import LEAST, InstanceNorm
 from shared.model.network import LesionNet

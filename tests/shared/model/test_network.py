@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
-from shared.config.settings import NetworkSettings
+from shared.config.groups import NetworkSettings
 from shared.errors import ResultsError
 from shared.model.network import (
     METADATA,

@@ -79,7 +79,7 @@ def test_image_and_label_are_of_one_3d_shape(image: tuple[int, ...], label: tupl
 
 def test_of_its_origin_an_exemplar_says_only_what_is_meant_to_leave() -> None:
     provenance = exemplar().provenance
-    assert set(provenance.model_dump()) == {"center", "subject", "contrast", "shape", "spacing", "checksum"}
+    assert set(provenance.model_dump()) == {"center", "subject", "contrast", "shape", "spacing", "checksum", "carries"}
     with pytest.raises(ValidationError, match="path"):
         Provenance(**provenance.model_dump(), path="/data/sub-01.nii.gz")  # type: ignore[call-arg]
 
@@ -192,3 +192,28 @@ def test_the_centers_budgets_together_stay_within_the_memory_s(megabytes: float,
     budget = center_budget(megabytes, centers)
     assert budget * centers <= megabytes * 1e6
     assert (budget + 1) * centers > megabytes * 1e6 * (1 - 1e-12)
+
+
+def test_what_an_exemplar_carries_comes_back_beside_image_and_label() -> None:
+    one = exemplar()
+    answer = np.random.default_rng(1).random(one.provenance.shape, dtype=np.float32)
+    carrying = one.carrying("answer", answer)
+    assert carrying.provenance.carries == ("answer",)
+    assert carrying.provenance.checksum != one.provenance.checksum
+    there, plain = carrying.unpack(), one.unpack()
+    np.testing.assert_array_equal(there.image, plain.image)
+    np.testing.assert_array_equal(there.label, plain.label)
+    np.testing.assert_allclose(there.extras["answer"] / 255, answer, atol=0.5 / 255 + 1e-6)
+    assert plain.extras == {}
+
+
+def test_an_exemplar_that_carries_less_than_it_says_is_refused() -> None:
+    one = exemplar()
+    claimed = Exemplar(one.provenance.model_copy(update={"carries": ("answer",)}), one.payload)
+    with pytest.raises(MessageError, match="does not hold"):
+        claimed.unpack()
+
+
+def test_what_it_carries_has_the_image_s_shape() -> None:
+    with pytest.raises(ValueError, match="must have the shape of the image"):
+        exemplar().carrying("answer", np.zeros((1, 2, 3), dtype=np.float32))

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from shared.errors import MessageError
 from shared.metrics.scores import MeanScores, mean_scores
-from shared.model.weights import Weights
+from shared.model.weights import State, Weights
 from shared.replay.contribution import Contribution, PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution
@@ -148,24 +148,24 @@ def test_a_train_reply_comes_back(travel: Travel) -> None:
     assert silent.contribution is None
 
 
-def test_importance_comes_back_bit_by_bit_or_not_at_all(travel: Travel) -> None:
+def test_a_method_s_state_comes_back_bit_by_bit_or_not_at_all(travel: Travel) -> None:
     importance: Weights = {"unet.weight": torch.tensor([1e-45, 0.0, 3e38]), "unet.bias": torch.tensor(0.5)}
-    for sent in (importance, None):
+    states: tuple[State, ...] = ({"importance": importance}, {})
+    for sent in states:
         request = unpack_train_request(travel(pack_train_request(TrainRequest(TASK, WEIGHTS, MEMORY, sent))))
         reply = unpack_train_reply(travel(pack_train_reply(TrainReply(WEIGHTS, MILAN, FIGURES, sent))))
-        for arrived in (request.importance, reply.importance):
-            if sent is None:
-                assert arrived is None
-            else:
-                assert arrived is not None and list(arrived) == list(sent)
-                assert all(torch.equal(arrived[name], value) for name, value in sent.items())
+        for arrived in (request.state, reply.state):
+            assert list(arrived) == list(sent)
+            for part, arrays in sent.items():
+                assert list(arrived[part]) == list(arrays)
+                assert all(torch.equal(arrived[part][name], value) for name, value in arrays.items())
         assert_weights(request.weights)
 
 
-def test_an_importance_that_is_not_made_of_arrays_is_refused() -> None:
+def test_a_state_that_is_not_made_of_arrays_is_refused() -> None:
     records = pack_train_request(TrainRequest(TASK, WEIGHTS, MEMORY))
-    records["importance"] = ConfigRecord({"unet.weight": 1.0})
-    with pytest.raises(MessageError, match="importance in a message is not made of arrays"):
+    records["state-importance"] = ConfigRecord({"unet.weight": 1.0})
+    with pytest.raises(MessageError, match="'state-importance' in a message is not made of arrays"):
         unpack_train_request(records)
 
 

@@ -1,4 +1,4 @@
-"""Consolidation: what moving a parameter costs, and how its importance is measured and kept."""
+"""Elastic weight consolidation: what moving a parameter costs, and how its importance is measured and kept."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,14 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from client.training.methods.ewc import (
-    BATCHES,
-    Consolidation,
-    consolidation,
-    importance_here,
-    mean_squared_gradients,
-    updated_importance,
-)
+from client.training.methods.ewc import EWC
+from client.training.methods.importance import BATCHES, Anchor, running
 from client.training.sampler import Recipe, Source
 from client.training.trainer import plan_stage, train
 from shared.config.settings import Settings
@@ -22,7 +16,7 @@ from shared.model.weights import Weights
 from shared.wire.headers import TrainTask
 from shared.wire.messages import TrainRequest
 from tests.client.training.test_trainer import CPU, ball, same
-from tests.support.paper import on_paper, voxels
+from tests.support.paper import batch_of, on_paper, voxels
 
 ANCHOR = {"gain": torch.tensor(1.0), "bias": torch.tensor(0.0)}
 IMPORTANCE = {"gain": torch.tensor(2.0), "bias": torch.tensor(0.5)}
@@ -30,7 +24,18 @@ NOTHING = torch.zeros(1)
 
 
 def penalty(network: Any, weight: float = 4.0) -> torch.Tensor:
-    return Consolidation(ANCHOR, IMPORTANCE, weight)(network, NOTHING, NOTHING)
+    return cost(held(Anchor(ANCHOR, IMPORTANCE), weight), network)
+
+
+def held(anchor: Anchor | None, weight: float = 4.0) -> EWC:
+    """EWC by its lambda."""
+    return EWC(anchor, strength=weight / 2, decay=0.75, seed=0, loss="dice")
+
+
+def cost(hold: EWC, network: Any) -> torch.Tensor:
+    penalty = hold.penalty(network, batch_of(NOTHING), NOTHING)
+    assert penalty is not None
+    return penalty
 
 
 # What moving costs
@@ -56,8 +61,9 @@ def test_at_the_anchor_nothing_costs() -> None:
 
 
 def request(settings: Settings, importance: Weights | None) -> TrainRequest:
-    task = TrainTask(run="0" * 32, stage=1, center="amu", retention="consolidation", contribute=False)
-    return TrainRequest(task, initial_weights(settings.network, 0), (), importance)
+    task = TrainTask(run="0" * 32, stage=1, center="amu", contribute=False)
+    state = {} if importance is None else {"importance": importance}
+    return TrainRequest(task, initial_weights(settings.network, 0), (), state)
 
 
 @pytest.fixture
@@ -67,18 +73,19 @@ def settings(run_config: dict[str, Any]) -> Settings:
 
 def test_the_anchor_is_the_model_that_came(settings: Settings) -> None:
     weights = initial_weights(settings.network, 0)
-    hold = consolidation(request(settings, {name: torch.ones_like(v) for name, v in weights.items()}), settings, CPU)
-    assert hold is not None and hold.weight == 10.0
+    hold = EWC.begin(request(settings, {name: torch.ones_like(v) for name, v in weights.items()}), settings, CPU)
+    assert hold.strength == 10.0 / 2
     network = network_with(weights, settings.network, CPU)
-    assert hold(network, NOTHING, NOTHING).item() == 0
+    assert cost(hold, network).item() == 0
     with torch.no_grad():
         network.head.weight += 0.5
     # Four weights of the head, each moved by a half, at an importance of 1.
-    assert hold(network, NOTHING, NOTHING).item() == pytest.approx(10 / 2 * 4 * 0.25)
+    assert cost(hold, network).item() == pytest.approx(10 / 2 * 4 * 0.25)
 
 
 def test_at_the_first_center_there_is_nothing_to_hold_on_to(settings: Settings) -> None:
-    assert consolidation(request(settings, None), settings, CPU) is None
+    hold = EWC.begin(request(settings, None), settings, CPU)
+    assert hold.penalty(on_paper(0, 0), batch_of(NOTHING), NOTHING) is None
 
 
 def test_the_more_it_weighs_the_less_an_important_model_moves(settings: Settings) -> None:
@@ -87,15 +94,14 @@ def test_the_more_it_weighs_the_less_an_important_model_moves(settings: Settings
     plan = plan_stage([ball(0), ball(1)], [], settings)
     moved = []
     for weight in (0.0, 0.1, 10.0):
-        hold = Consolidation(weights, ones, weight)
-        after = train(weights, replace(plan, penalty=hold), settings, 0, CPU).weights
+        after = train(weights, plan, settings, 0, CPU, method=held(Anchor(weights, ones), weight)).weights
         moved.append(sum(float((after[name] - weights[name]).square().sum()) for name in weights))
     assert moved[0] > moved[1] > moved[2] > 0
 
 
 # How importance is measured
 
-PATCHES = [(voxels(2.0), voxels(1.0)), (voxels(1.0), voxels(0.0))]
+PATCHES = [batch_of(voxels(2.0), voxels(1.0)), batch_of(voxels(1.0), voxels(0.0))]
 """One lesion voxel of intensity 2, one healthy voxel of intensity 1."""
 
 
@@ -105,14 +111,14 @@ def test_importance_by_hand() -> None:
     The loss of a lesion voxel is 1 - (2p + 1)/(p + 2), its derivative by p -3/(p + 2)^2 = -0.48; of a
     healthy one 1 - 1/(p + 1) and 1/(p + 1)^2 = 4/9. By the score both times p (1 - p) = 1/4: -0.12 and 1/9.
     """
-    found = mean_squared_gradients(on_paper(0, 0), PATCHES)
+    found = held(None).measured(on_paper(0, 0), PATCHES)
     assert found["gain"].item() == pytest.approx(((2 * 0.12) ** 2 + (1 / 9) ** 2) / 2)
     assert found["bias"].item() == pytest.approx((0.12**2 + (1 / 9) ** 2) / 2)
 
 
 def test_patches_are_squared_one_by_one_however_they_come_in_batches() -> None:
-    images, labels = (torch.cat(parts) for parts in zip(*PATCHES, strict=True))
-    together, apart = (mean_squared_gradients(on_paper(0, 0), b) for b in ([(images, labels)], PATCHES))
+    images, labels = (torch.cat([getattr(one, part) for one in PATCHES]) for part in ("images", "labels"))
+    together, apart = (held(None).measured(on_paper(0, 0), b) for b in ([batch_of(images, labels)], PATCHES))
     assert same(together, apart)
 
 
@@ -122,7 +128,9 @@ def recipe() -> Recipe:
 
 
 def measured(settings: Settings, recipe: Recipe, own: list[Source], seed: int = 0) -> Weights:
-    return importance_here(initial_weights(settings.network, 0), own, recipe, settings, seed, CPU)
+    hold = replace(held(None), seed=seed)
+    network = network_with(initial_weights(settings.network, 0), settings.network, CPU).train()
+    return hold.after_training(network, own, recipe)["importance"]
 
 
 def test_importance_has_the_model_s_names_and_shapes_and_is_never_negative(settings: Settings, recipe: Recipe) -> None:
@@ -166,7 +174,7 @@ def test_importance_is_of_the_center_s_own_patches_alone(
 
 def test_the_running_importance_is_what_is_left_of_the_old_and_the_new() -> None:
     here = {"gain": torch.tensor(1.0), "bias": torch.tensor(8.0)}
-    kept = updated_importance(IMPORTANCE, here, 0.75)
+    kept = running(IMPORTANCE, here, 0.75)
     assert (kept["gain"].item(), kept["bias"].item()) == (0.75 * 2 + 1, 0.75 * 0.5 + 8)
-    assert same(updated_importance(None, here, 0.75), here)
-    assert same(updated_importance(IMPORTANCE, here, 0.0), here)
+    assert same(running(None, here, 0.75), here)
+    assert same(running(IMPORTANCE, here, 0.0), here)

@@ -1,4 +1,4 @@
-"""Distillation: how far two answers are apart, and that the student is drawn to the teacher's."""
+"""Learning without Forgetting: how far two answers are apart, and that the student is drawn to the teacher's."""
 
 import math
 from typing import Any
@@ -10,19 +10,21 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 from monai.losses.dice import DiceLoss
 
-from client.training.losses import scores_of
-from client.training.methods.lwf import Distillation, distance, distillation
+from client.training.losses import distance, scores_of
+from client.training.methods.lwf import LwF
 from shared.config.settings import Settings
 from shared.model.network import initial_weights, network_with
 from shared.wire.headers import TrainTask
 from shared.wire.messages import TrainRequest
-from tests.support.paper import on_paper, voxels
+from tests.support.paper import batch_of, on_paper, voxels
 
 CPU = torch.device("cpu")
 
 
 def penalty(teacher: Any, student: Any, images: torch.Tensor, weight: float = 1.0) -> torch.Tensor:
-    return Distillation(teacher, weight)(student, images, student(images))
+    cost = LwF(teacher, weight).penalty(student, batch_of(images), student(images))
+    assert cost is not None
+    return cost
 
 
 def test_the_distance_by_hand() -> None:
@@ -94,13 +96,26 @@ def test_the_teacher_is_the_model_that_came_and_stays_it(run_config: dict[str, A
     settings = Settings.from_run_config(run_config | {"activation": activation, "distillation-weight": 3.0})
     weights = initial_weights(settings.network, 5)
     request = TrainRequest(TrainTask(run="0" * 32, stage=1, center="amu", contribute=False), weights, ())
-    hold = distillation(request, settings, CPU)
+    hold = LwF.begin(request, settings, CPU)
     student = network_with(weights, settings.network, CPU).train()
     images = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
-    assert hold(student, images, scores_of(student, images)).item() == 0
+
+    def cost(hold: LwF) -> float:
+        penalty = hold.penalty(student, batch_of(images), scores_of(student, images))
+        assert penalty is not None
+        return penalty.item()
+
+    assert cost(hold) == 0
     with torch.no_grad():
         student.head.weight += 1.0
-    moved = hold(student, images, scores_of(student, images))
-    assert moved.item() > 0
-    assert moved.item() == pytest.approx(3 * Distillation(hold.teacher, 1.0)(student, images, student(images)).item())
+    assert cost(hold) > 0
+    assert cost(hold) == pytest.approx(3 * cost(LwF(hold.teacher, 1.0)))
+    assert hold.teacher is not None
     assert all(torch.equal(value, weights[name]) for name, value in hold.teacher.state_dict().items())
+
+
+def test_at_the_first_center_there_is_no_teacher(run_config: dict[str, Any]) -> None:
+    settings = Settings.from_run_config(run_config)
+    task = TrainTask(run="0" * 32, stage=0, center="amu", contribute=False)
+    hold = LwF.begin(TrainRequest(task, initial_weights(settings.network, 5), ()), settings, CPU)
+    assert hold.penalty(on_paper(0, 0), batch_of(voxels(1)), voxels(1)) is None

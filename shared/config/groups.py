@@ -1,0 +1,201 @@
+"""The groups of settings that every method has: what is run, on which data, with which network, how it is trained.
+
+They are read and written as one flat run-config by `Settings` (settings.py).
+"""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+
+from shared.config.table import KebabTable
+from shared.methods import METHODS, MethodSpec
+from shared.trust.canonical_json import CENTER_PATTERN
+
+
+def _split(value: object) -> object:
+    """Turn Flower's comma-separated string into the tuple that it stands for."""
+    if isinstance(value, str):
+        return tuple(word.strip() for word in value.split(",") if word.strip())
+    return value
+
+
+Words = Annotated[
+    tuple[str, ...], BeforeValidator(_split), PlainSerializer(",".join), Field(strict=False, min_length=1)
+]
+"""A list of words; run-config writes it as one comma-separated string."""
+
+
+class Group(KebabTable):
+    """Some keys of the run-config that belong together; code may write them as Python's names, too."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+
+class RunSettings(Group):
+    """What is run."""
+
+    method: str
+    """How the centers' training hangs together, one of `shared.methods.METHODS`."""
+    centers: Words
+    """The expected centers; with order `given`, in this order."""
+    order: Literal["given", "descending", "random"]
+    """`descending`: by number of training subjects; `random`: shuffled by `seed`."""
+    seed: int = Field(ge=0, lt=2**31)
+    rounds: int = Field(ge=1)
+    """Method `fedavg`: how often all centers train and their models are averaged."""
+    carry: Literal["model", "encoder"]
+    """What goes from center to center: the whole model, or (as the paper's code) its encoder."""
+    output_dir: str
+    """Absolute folder for results; empty: a new dated folder under `runs/`."""
+    resume: bool
+    """Go on with the run whose journal lies in `output_dir`, at the stage where it stopped."""
+    wait_seconds: float = Field(gt=0)
+    """How long the roll call waits for the expected centers."""
+    message_hours: float = Field(gt=0, le=24 * 30)
+    """Time to live of a message and its reply."""
+    patience_minutes: float = Field(ge=0)
+    """How long a center that was lost, or crashed, during a stage is waited for and asked again."""
+    tested_others: int = Field(ge=-1)
+    """At how many centers, drawn by `seed`, a stage's model is tested beside its own; -1: at all. The last
+    stage's is tested at all in any case."""
+    tracking: Literal["off", "tensorboard", "mlflow"]
+    """Whether the run can be looked at in one of these; in `output_dir` alone (server/tracking.py)."""
+
+    @property
+    def spec(self) -> MethodSpec:
+        """What is known of the method."""
+        return METHODS[self.method]
+
+    @field_validator("method")
+    @classmethod
+    def _known(cls, method: str) -> str:
+        if method not in METHODS:
+            raise ValueError(f"no such method; choose from {', '.join(map(repr, METHODS))}")
+        return method
+
+    @field_validator("centers")
+    @classmethod
+    def _once(cls, centers: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in centers if centers.count(name) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(map(repr, twice))} named twice; name each center once")
+        unsafe = [name for name in centers if not re.fullmatch(CENTER_PATTERN, name)]
+        if unsafe:
+            raise ValueError(f"{unsafe[0]!r} is no center name; use letters a-z, digits, - and _")
+        return centers
+
+
+class DataSettings(Group):
+    """What the hospitals read, and how it is prepared."""
+
+    data_dir: str
+    """Simulation: folder with one BIDS data set a center; empty: simulated hospitals are made."""
+    cache_dir: str
+    """Folder for simulated hospitals and prepared volumes; empty: the user's cache."""
+    contrasts: Words
+    """BIDS suffixes of the images that are used."""
+    spacing: float = Field(ge=0.5, le=8)
+    """mm, isotropic: the grid of training and inference."""
+    test_fraction: float = Field(gt=0, lt=1)
+    empty_labels: Literal["set-aside", "keep"]
+    """What becomes of a subject whose label marks no lesion: most often one that nobody labelled."""
+    phantom_scale: float = Field(gt=0, le=10)
+    """Simulated hospitals have the paper's numbers of subjects times this."""
+    phantom_minimum: int = Field(ge=2)
+    """But at least so many."""
+    phantom_seed: int = Field(ge=0, lt=2**31)
+
+    @field_validator("contrasts")
+    @classmethod
+    def _contrast_once(cls, contrasts: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(contrasts)) < len(contrasts):
+            raise ValueError("a contrast is named twice; name each once")
+        return contrasts
+
+
+class NetworkSettings(Group):
+    """The network that travels."""
+
+    features: int = Field(ge=2, le=128)
+    """Features of the first level, doubled at each of three down-samplings."""
+    activation: Literal["sigmoid", "normalised-relu"]
+
+
+DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
+"""What a device is called."""
+
+
+Loss = Literal["dice", "dice-ce"]
+"""`dice-ce`: Dice plus the mean cross-entropy of the voxels, which still pulls where Dice no longer does, because the
+network finds no lesion at all in a kind of image (Isensee et al. 2021, nnU-Net)."""
+
+
+class TrainingSettings(Group):
+    """One stage of training at one center."""
+
+    loss: Loss
+
+    steps: int = Field(ge=0)
+    """Optimiser steps of a stage; 0: count by `epochs` over the center's volumes."""
+    epochs: int = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    """Volumes that a step draws from."""
+    patches_per_volume: int = Field(ge=1)
+    patch_size: int = Field(ge=16)
+    """Voxels along each edge, a multiple of 8 (three down-samplings)."""
+    lesion_share: float = Field(ge=0, le=1)
+    """Share of the patches that are centred on a lesion voxel."""
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    schedule: Literal["constant", "one-cycle", "step"]
+    """`step`: times `decay_factor` every `decay_epochs` epochs; `one-cycle`: up and
+    down over the stage (Smith & Topin 2019); `constant`."""
+    decay_epochs: int = Field(ge=1)
+    decay_factor: float = Field(gt=0, le=1)
+    window_overlap: float = Field(ge=0, lt=1)
+    """Overlap of neighbouring windows at inference."""
+    device: str = Field(pattern=DEVICE)
+    checkpoint_seconds: float = Field(ge=0)
+    """Seconds of training after which a hospital keeps a checkpoint; what a crash costs at most."""
+
+    @property
+    def patches(self) -> int:
+        """Patches in one optimiser step."""
+        return self.batch_size * self.patches_per_volume
+
+    @field_validator("patch_size")
+    @classmethod
+    def _multiple(cls, size: int) -> int:
+        if size % 8:
+            raise ValueError("must be a multiple of 8, for three down-samplings")
+        return size
+
+    @model_validator(mode="after")
+    def _some_training(self) -> Self:
+        if not self.steps and not self.epochs:
+            raise ValueError("steps and epochs are both 0: set one of them")
+        if self.steps and self.schedule == "step":
+            raise ValueError("schedule 'step' counts epochs: set steps = 0, or another schedule")
+        return self
+
+
+class MemorySettings(Group):
+    """The replay memory."""
+
+    replay_mode: Literal["balanced", "paper"]
+    """`balanced`: a fixed share of each batch, evenly over past centers; `paper`: merged in."""
+    replay_share: float = Field(ge=0, lt=1)
+    memory_subjects: int = Field(ge=1)
+    """Exemplars that a center contributes at most, one a subject."""
+    memory_megabytes: float = Field(gt=0, le=480)
+    """Budget of the whole memory; a Flower message should stay under about 500 MB."""
+    exemplar_mm: float = Field(gt=0)
+    """Edge of an exemplar, rounded up to a multiple of 8 voxels."""
+    sealing: Literal["auto", "on", "off"]
+    """Whether exemplars travel encrypted, so that only the centers that train on them can open
+    them. `auto`: between deployed hospitals, but not in simulation. R is the same either way."""
+
+    def seals(self, simulated: bool) -> bool:
+        """Whether this run seals."""
+        return self.sealing == "on" or (self.sealing == "auto" and not simulated)
