@@ -11,12 +11,12 @@ from flwr.app import Context, Message, RecordDict
 from client.evaluation.inference import evaluate
 from client.governance.hash_chain import Facts
 from client.governance.policy import report_scores
-from client.hospital.center import open_hospital
 from client.hospital.config import Site
 from client.hospital.node import centers_here, is_simulated, prepared_folder, site_of
 from client.hospital.trust import Place, open_custody
 from client.sharing.inbound import receive_test, receive_training
-from client.sharing.outbound import leaving, look_ahead, reply_of
+from client.sharing.outbound import leaving, reply_of
+from client.sharing.recipients import look_ahead
 from client.training.checkpoints import forget_visit, visit_state
 from client.training.stage import train_stage
 from shared.clock import Clock, utc_now
@@ -25,7 +25,7 @@ from shared.errors import DataError, MessageError, SettingsError, WardroundError
 from shared.log import say
 from shared.model.device import choose_device
 from shared.wire.code_fingerprint import code_fingerprint
-from shared.wire.headers import CaseScore, RollCall, TestFigures
+from shared.wire.headers import CaseScore, EvaluateTask, RollCall, TestFigures, TrainTask
 from shared.wire.messages import pack_train_reply, unpack_evaluate_request, unpack_train_request
 from shared.wire.records import check_question, pack_header, pack_refusal
 
@@ -77,7 +77,7 @@ def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     cards = []
     for center in centers_here(context, settings):
         place = _place(center, context, settings, desk)
-        cards.append(place.custody.shown(place.open().card))
+        cards.append(place.custody.shown(place.open(settings).card))
         place.custody.note("sent", Facts(message="roll call"))
     return pack_header(RollCall(cards=tuple(cards), simulated=is_simulated(context), code=code_fingerprint()))
 
@@ -87,15 +87,14 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     settings = _settings(context)
     request = unpack_train_request(content)
     task = request.task
-    centers = task.pool if task.pool and is_simulated(context) else (_own(task.center, context, settings),)
-    places = [_place(center, context, settings, desk) for center in centers]
+    places = [_place(center, context, settings, desk) for center in _asked(task, context, settings)]
     custody = places[0].custody
-    with custody.refusing("train request", task):
-        memory = receive_training(custody, request, settings)
-        outlook = look_ahead(custody, task)
-        hospitals = [place.open() for place in places]
+    with custody.asked("train", task):
+        hospitals = [place.open(settings) for place in places]
         first = hospitals[0]
+        memory = receive_training(custody, request, settings)
         custody.hear_dropped(task, first.withdrawn)
+        outlook = look_ahead(custody, task)
         forget_visit(first.state, task, first.center)
         with visit_state(first.state, request, settings.training.checkpoint_seconds) as state:
             reply = state.finished()
@@ -114,11 +113,12 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     started = time.perf_counter()
     settings = _settings(context)
     request = unpack_evaluate_request(content)
-    place = _place(_own(request.task.center, context, settings), context, settings, desk)
+    (center,) = _asked(request.task, context, settings)
+    place = _place(center, context, settings, desk)
     custody = place.custody
-    with custody.refusing("evaluate request", request.task):
-        receive_test(custody, request, settings)
-        hospital = place.open()
+    with custody.asked("evaluate", request.task):
+        hospital = place.open(settings)
+        receive_test(request, settings)
         custody.hear_dropped(request.task, hospital.withdrawn)
         forget_visit(hospital.state, request.task, hospital.center)
         good, problems = hospital.open(hospital.test)
@@ -137,15 +137,15 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
         mean=None if report.cases else report.mean,
         seconds=time.perf_counter() - started,
         set_aside=problems,
-        withdrawn=hospital.card.withdrawn,
+        withdrawn=tuple(sorted(hospital.withdrawn)),
     )
     return pack_header(figures)
 
 
 def _place(center: str, context: Context, settings: Settings, desk: Desk) -> Place:
     site = desk.find(center, context, settings)
-    custody = open_custody(site, settings, is_simulated(context), desk.clock)
-    return Place(site, custody, lambda: open_hospital(site, prepared_folder(site, context, settings), settings))
+    prepared = prepared_folder(site, context, settings)
+    return Place(site, open_custody(site, settings, is_simulated(context), desk.clock), prepared)
 
 
 def _settings(context: Context) -> Settings:
@@ -158,9 +158,11 @@ def _settings(context: Context) -> Settings:
         raise SettingsError(f"{error}; does the coordinator run another version of Wardround?") from None
 
 
-def _own(center: str, context: Context, settings: Settings) -> str:
-    """`center`, where it is one of this node's."""
+def _asked(task: TrainTask | EvaluateTask, context: Context, settings: Settings) -> tuple[str, ...]:
+    """The centers that are asked: one of this node's, or in simulation all that are pooled."""
+    if isinstance(task, TrainTask) and task.pool and is_simulated(context):
+        return task.pool
     here = centers_here(context, settings)
-    if center not in here:
-        raise MessageError(f"center {center} was asked for at the node of {', '.join(here) or 'no center'}")
-    return center
+    if task.center not in here:
+        raise MessageError(f"center {task.center} was asked for at the node of {', '.join(here) or 'no center'}")
+    return (task.center,)

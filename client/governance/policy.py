@@ -123,15 +123,6 @@ def unknown_never(policy: Policy, names: Collection[str]) -> tuple[str, ...]:
     return tuple(name for name in policy.never if _label(name) not in known)
 
 
-def check_role(policy: Policy, role: Role) -> None:
-    """Raise `PolicyError` where this hospital does not train, or does not evaluate."""
-    if policy.role not in (role, "both"):
-        raise PolicyError(
-            f"this hospital's policy has the role {policy.role}, and it was asked to {role}: the coordinator must "
-            'not ask, or the hospital sets role = "both"'
-        )
-
-
 def report_scores(policy: Policy, cases: Sequence[S]) -> ScoreReport[S]:
     """Test scores as the policy lets them leave: means, and each image's only where it says so.
 

@@ -13,12 +13,12 @@ from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts, Kind
 from client.governance.keys import load_keys, make_keys
 from client.governance.pinned_keys import Peers
-from client.governance.policy import Policy
-from client.hospital.center import Hospital
+from client.governance.policy import Policy, Role
+from client.hospital.center import Hospital, open_hospital
 from client.hospital.config import Site
 from shared.clock import Clock
 from shared.config.settings import Settings
-from shared.errors import RecordError, TrustError, WardroundError
+from shared.errors import PolicyError, RecordError, TrustError, WardroundError
 from shared.log import say
 from shared.trust.identity import Keys
 from shared.wire.headers import CenterCard, EvaluateTask, TrainTask
@@ -41,11 +41,8 @@ class Custody:
     sealed: bool
     """Whether exemplars travel sealed in this run."""
     clock: Clock
-
-    @property
-    def simulated(self) -> bool:
-        """Whether this is a made-up hospital, where everything is allowed."""
-        return self.audit is None
+    simulated: bool
+    """Whether this is a made-up hospital, where everything is allowed."""
 
     def own_keys(self) -> Keys:
         """The keys. Raises `TrustError` where the hospital has made none."""
@@ -73,15 +70,26 @@ class Custody:
             self.audit.append(kind, facts)
 
     @contextmanager
-    def refusing(self, message: str, task: TrainTask | EvaluateTask) -> Iterator[None]:
-        """Note in the audit log where the block refuses what it was asked."""
+    def asked(self, role: Role, task: TrainTask | EvaluateTask) -> Iterator[None]:
+        """For the time of what the coordinator asks: note in the audit log where that is refused.
+
+        Raises `PolicyError` where the policy has another role.
+        """
         try:
+            self._check_role(role)
             yield
         except WardroundError as error:
             with suppress(RecordError):  # which may be what is being told
-                facts = Facts(message=message, run=task.run, stage=task.stage, reason=error.public)
+                facts = Facts(message=f"{role} request", run=task.run, stage=task.stage, reason=error.public)
                 self.note("refused", facts)
             raise
+
+    def _check_role(self, role: Role) -> None:
+        if self.policy.role not in (role, "both"):
+            raise PolicyError(
+                f"this hospital's policy has the role {self.policy.role}, and it was asked to {role}: the coordinator "
+                'must not ask, or the hospital sets role = "both"'
+            )
 
     def sent_before(self) -> frozenset[str]:
         """Pseudonyms of all subjects whose exemplars ever left. Raises `RecordError`."""
@@ -127,6 +135,7 @@ def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) 
         audit=None if simulated else AuditLog(site.state / "audit", clock),
         sealed=sealed,
         clock=clock,
+        simulated=simulated,
     )
 
 
@@ -145,8 +154,13 @@ def _made(folder: Path, center: str, make: Callable[[Path, str], Keys]) -> Keys:
 
 @dataclass(frozen=True)
 class Place:
-    """A center at this node: what it says of itself, what it decides by, and how its data are opened."""
+    """A center at this node: what it says of itself, what it decides by, and where its prepared volumes lie."""
 
     site: Site
     custody: Custody
-    open: Callable[[], Hospital]
+    prepared: Path
+    """Folder for prepared volumes."""
+
+    def open(self, settings: Settings) -> Hospital:
+        """Its subjects. Raises `DataError`, or `RecordError` where its state folder cannot be used."""
+        return open_hospital(self.site, self.prepared, settings)

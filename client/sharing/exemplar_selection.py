@@ -1,13 +1,18 @@
-"""What a center contributes to the replay memory: crops around the lesions of a few subjects."""
+"""What a center contributes to the replay memory: crops around the lesions of a few subjects, as its policy allows."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from client.data.inventory import Case
 from client.data.preprocessing import FloatArray, Volume, pad_to
+from client.governance.policy import Subject
+from client.governance.release import Release, Request, release
 from client.hospital.center import Hospital
+from client.hospital.trust import Custody
+from client.sharing.recipients import Outlook
 from shared.config.settings import Settings
+from shared.log import say
 from shared.replay.exemplar import Exemplar
 from shared.seeds import generator
 
@@ -107,3 +112,16 @@ def _box_sums(array: FloatArray, size: int) -> FloatArray:
         sums[1:] -= running[:-size]
         sums = np.moveaxis(sums, 0, axis)
     return sums.astype(np.float32)
+
+
+def release_chosen(
+    custody: Custody, chosen: tuple[Exemplar, ...], subjects: Mapping[str, Subject], outlook: Outlook
+) -> Release:
+    """What the policy lets leave of the chosen exemplars; aloud, what stays and why."""
+    request = Request(outlook.recipients, custody.sealed, custody.clock())
+    released = release(custody.policy, chosen, subjects, request)
+    for reason in dict.fromkeys(released.withheld.values()):
+        say(f"{custody.center}: {sum(why == reason for why in released.withheld.values())} exemplars stay: {reason}")
+    for center, reason in released.refused.items():
+        say(f"{custody.center}: nothing goes to {center}: {reason}")
+    return released

@@ -1,7 +1,6 @@
 """What comes in with a message: checked, and the memory opened, before anything is done with it."""
 
 from client.governance.hash_chain import Facts
-from client.governance.policy import check_role
 from client.hospital.trust import EXEMPLARS, Custody
 from shared.config.settings import Settings
 from shared.errors import MessageError, PolicyError, SealError
@@ -20,9 +19,8 @@ from shared.wire.validation import exemplars_problem, model_problem, state_probl
 def receive_training(custody: Custody, request: TrainRequest, settings: Settings) -> ReplayMemory:
     """The memory that a train request brings, once all that came was checked and noted in the audit log.
 
-    Raises `PolicyError`, `MessageError`, and as `open_memory` does.
+    Raises `MessageError`, and as `open_memory` does.
     """
-    check_role(custody.policy, "train")
     memory = open_memory(custody, request)
     problem = _model_problem(request.weights, settings)
     # An exemplar is decoded when it is drawn: to decode all of them here would cost with every center before.
@@ -35,9 +33,8 @@ def receive_training(custody: Custody, request: TrainRequest, settings: Settings
     return memory
 
 
-def receive_test(custody: Custody, request: EvaluateRequest, settings: Settings) -> None:
-    """See that the model may be tested here. Raises `PolicyError` or `MessageError`."""
-    check_role(custody.policy, "evaluate")
+def receive_test(request: EvaluateRequest, settings: Settings) -> None:
+    """See that the model is one of this run's. Raises `MessageError`."""
     _refuse(_model_problem(request.weights, settings))
 
 

@@ -1,111 +1,26 @@
-"""What goes out after a stage: a contribution is chosen, released and wrapped up, and what leaves is written down.
-
-Who is to open it is looked at before any training, since a stage takes long.
-"""
+"""What goes out after a stage: a contribution is chosen, released and wrapped up, and what leaves is written down."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
-from client.governance.consent import read_consent
 from client.governance.hash_chain import Facts
 from client.governance.policy import Policy, Subject, why_barred
-from client.governance.release import Release, Request, release
+from client.governance.release import Release
 from client.hospital.center import Hospital
 from client.hospital.config import Site
 from client.hospital.trust import EXEMPLARS, Custody, Place
-from client.sharing.exemplar_selection import choose
+from client.sharing.eligibility import may_be_chosen, subjects_of
+from client.sharing.exemplar_selection import choose, release_chosen, unchanged
+from client.sharing.recipients import Outlook
 from client.training.stage import TrainedStage
 from shared.config.settings import Settings
-from shared.errors import MessageError, TrustError
 from shared.log import say
 from shared.model.weights import nbytes
 from shared.replay.contribution import Contribution, PlainContribution
-from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution, Visit
 from shared.replay.sealing import Terms, seal
-from shared.trust.identity import Identity
 from shared.wire.headers import TrainTask
 from shared.wire.messages import TrainReply
-
-PARTICIPANTS = "participants.tsv"
-"""In the data folder: where BIDS keeps what a consent column says."""
-
-
-@dataclass(frozen=True)
-class Outlook:
-    """Who is to open what this hospital contributes, as far as its policy and pins allow."""
-
-    recipients: tuple[str, ...]
-    """All that are to train on it."""
-    identities: tuple[Identity, ...]
-    """Of those that the policy names and that have keys; each is the pinned one."""
-
-
-def look_ahead(custody: Custody, task: TrainTask) -> Outlook:
-    """Who is to open what this hospital will contribute.
-
-    Raises `TrustError` where a key that the coordinator gives is not the pinned one, and where
-    this hospital would seal but has no keys.
-    """
-    if not custody.sealed:
-        # In simulation for everybody, so that a run that ended can be extended.
-        return Outlook(custody.policy.centers if custody.simulated else task.later, ())
-    if not task.contribute or not custody.policy.share_exemplars:
-        return Outlook(task.later, ())
-    shown = {identity.center: identity for identity in _parsed(task.identities)}
-    wanted = [center for center in task.later if center in custody.policy.centers]
-    if without := [center for center in wanted if center not in shown]:
-        say(f"{custody.center}: nothing goes to {', '.join(without)}, which made no keys")
-    identities = tuple(shown[center] for center in wanted if center in shown)
-    for identity in identities:
-        custody.peers.check(identity)
-    if identities:
-        custody.own_keys()
-    recipients = tuple(c for c in task.later if c in shown or c not in custody.policy.centers)
-    return Outlook(recipients, identities)
-
-
-def _parsed(lines: tuple[str, ...]) -> list[Identity]:
-    try:
-        return [Identity.parse(line) for line in lines]
-    except TrustError as error:
-        raise MessageError(f"the coordinator sent a public key that is none ({error}): refused") from None
-
-
-def subjects_of(site: Site, hospital: Hospital, sent: frozenset[str]) -> Mapping[str, Subject]:
-    """The hospital's subjects by pseudonym, with what decides whether their exemplars may leave.
-
-    Raises `DataError` where the policy names a consent column that is not there.
-    """
-    column = site.policy.consent_column
-    folder = site.data.folder if site.data.folder.is_dir() else site.data.folder.parent
-    consent = read_consent(Path(folder) / PARTICIPANTS, column) if column else {}
-    names = {case.subject for case in hospital.training + hospital.test}
-    return {
-        (known := hospital.pseudonym(name)): Subject(
-            name=name,
-            consent=consent.get(_bids(name)),
-            withdrawn=known in hospital.withdrawn,
-            sent=known in sent,
-        )
-        for name in names
-    }
-
-
-def _bids(name: str) -> str:
-    return "sub-" + name.removeprefix("sub-")
-
-
-def may_be_chosen(custody: Custody, subjects: Mapping[str, Subject]) -> frozenset[str]:
-    """Pseudonyms of the subjects whose exemplars are worth cutting out.
-
-    Where as many subjects were shared as ever may be, over all runs, only they are chosen again.
-    """
-    free = frozenset(known for known, subject in subjects.items() if not why_barred(custody.policy, subject))
-    sent = frozenset(known for known, subject in subjects.items() if subject.sent)
-    return free & sent if len(sent) >= custody.policy.subjects else free
 
 
 def contribute(
@@ -120,8 +35,10 @@ def contribute(
     allowed = may_be_chosen(custody, subjects)
     candidates = [(case, volume) for case, volume in trained.volumes if hospital.pseudonym(case.subject) in allowed]
     budget = min(task.budget, custody.policy.nbytes)
-    chosen = choose(hospital, candidates, settings, budget, custody.policy.subjects, trained.annotated)
-    return wrap(custody, release_exemplars(custody, chosen, subjects, outlook), task, outlook)
+    annotate = (lambda one: trained.method.annotate(one, trained.network)) if settings.run.spec.carries else unchanged
+    chosen = choose(hospital, candidates, settings, budget, custody.policy.subjects, annotate)
+    released = release_chosen(custody, chosen, subjects, outlook)
+    return _wrap(custody, released, task, outlook)
 
 
 def reply_of(
@@ -134,20 +51,7 @@ def reply_of(
     return TrainReply(trained.weights, given, trained.figures.model_copy(update={"seconds": seconds}), trained.state)
 
 
-def release_exemplars(
-    custody: Custody, exemplars: tuple[Exemplar, ...], subjects: Mapping[str, Subject], outlook: Outlook
-) -> Release:
-    """What the policy lets leave of the chosen exemplars."""
-    request = Request(outlook.recipients, custody.sealed, custody.clock())
-    released = release(custody.policy, exemplars, subjects, request)
-    for reason in dict.fromkeys(released.withheld.values()):
-        say(f"{custody.center}: {sum(why == reason for why in released.withheld.values())} exemplars stay: {reason}")
-    for center, reason in released.refused.items():
-        say(f"{custody.center}: nothing goes to {center}: {reason}")
-    return released
-
-
-def wrap(custody: Custody, released: Release, task: TrainTask, outlook: Outlook) -> Contribution | None:
+def _wrap(custody: Custody, released: Release, task: TrainTask, outlook: Outlook) -> Contribution | None:
     """The released exemplars as they leave; None where nothing does. Raises as `seal` does."""
     if not released.exemplars:
         return None
@@ -185,7 +89,7 @@ def leaving(reply: TrainReply, custody: Custody, site: Site, hospital: Hospital,
     """The reply as it may leave today, once that is in the audit log. Raises `RecordError`: then nothing may."""
     given = still_allowed(custody, site, hospital, task, reply.contribution)
     note_sent(custody, task, given, reply)
-    figures = reply.figures.model_copy(update={"withdrawn": hospital.card.withdrawn})
+    figures = reply.figures.model_copy(update={"withdrawn": tuple(sorted(hospital.withdrawn))})
     return replace(reply, contribution=given, figures=figures)
 
 

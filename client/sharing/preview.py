@@ -11,8 +11,9 @@ from client.hospital.center import open_hospital
 from client.hospital.config import Site
 from client.hospital.trust import Custody, open_custody
 from client.qc.slices import View, slices_of
-from client.sharing.exemplar_selection import Annotate, choose
-from client.sharing.outbound import Outlook, may_be_chosen, release_exemplars, subjects_of
+from client.sharing.eligibility import may_be_chosen, subjects_of
+from client.sharing.exemplar_selection import Annotate, choose, release_chosen
+from client.sharing.recipients import Outlook
 from client.training.methods.registry import begin_method
 from shared.clock import Clock
 from shared.config.settings import Settings
@@ -47,7 +48,7 @@ def preview(site: Site, settings: Settings, clock: Clock) -> Preview:
     most = site.policy.subjects or settings.memory.memory_subjects
     budget = site.policy.nbytes or int(settings.memory.memory_megabytes * 1e6)
     others = tuple(center for center in site.policy.centers if center != site.center)
-    released = release_exemplars(
+    released = release_chosen(
         custody,
         choose(hospital, candidates, settings, budget, most, _annotate(site, settings)),
         subjects,

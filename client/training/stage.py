@@ -20,7 +20,6 @@ from shared.log import say
 from shared.model.device import choose_device
 from shared.model.network import LesionNet, network_with
 from shared.model.weights import State, Weights
-from shared.replay.exemplar import Exemplar
 from shared.replay.memory import ReplayMemory
 from shared.seeds import derive_seed, generator
 from shared.wire.headers import TrainFigures
@@ -39,10 +38,6 @@ class TrainedStage:
     method: Method
     volumes: tuple[tuple[Case, Volume], ...]
     """What the first hospital trained on."""
-
-    def annotated(self, exemplar: Exemplar) -> Exemplar:
-        """An exemplar with what the method adds to it."""
-        return self.method.annotate(exemplar, self.network)
 
 
 def train_stage(

@@ -4,7 +4,7 @@ import tomllib
 
 import pytest
 
-from client.governance.policy import Policy, Subject, check_role, report_scores, unknown_never, why_barred
+from client.governance.policy import Policy, Subject, report_scores, unknown_never, why_barred
 from shared.errors import PolicyError, SettingsError
 from shared.wire.headers import CaseScore
 from tests.support.scored import case_score
@@ -101,19 +101,6 @@ def test_a_reason_never_holds_the_name() -> None:
 def test_a_mistyped_never_is_noticed() -> None:
     policy = Policy.of({"never": ["sub-7", "08"]}, "x")
     assert unknown_never(policy, ["sub-07", "sub-08"]) == ("sub-7",)
-
-
-@pytest.mark.parametrize(
-    ("role", "trains", "tests"), [("train", True, False), ("evaluate", False, True), ("both", True, True)]
-)
-def test_a_center_does_only_what_its_role_says(role: str, trains: bool, tests: bool) -> None:
-    policy = Policy.of({"role": role}, "x")
-    for task, may in (("train", trains), ("evaluate", tests)):
-        if may:
-            check_role(policy, task)  # type: ignore[arg-type]
-        else:
-            with pytest.raises(PolicyError, match=f"role {role}, and it was asked to {task}"):
-                check_role(policy, task)  # type: ignore[arg-type]
 
 
 def test_scores_of_subjects_stay_and_the_mean_leaves() -> None:

@@ -1,0 +1,25 @@
+"""A train message's way through the hospital is straight enough to be followed by a reader."""
+
+from typing import Any
+
+import pytest
+
+from tests.client.test_handlers import ask, deployed, grid, train_request
+from tests.support.fakes import FakeGrid
+from tests.support.message_tracer import way_of
+
+FIXTURES = (deployed, grid)
+
+
+TASKS: dict[str, dict[str, Any]] = {"grid": {}, "deployed": {"center": "grace", "order": ("grace", "mercy")}}
+
+
+@pytest.mark.parametrize(("where", "task"), TASKS.items())
+def test_the_way_of_a_train_message(where: str, task: dict[str, Any], request: pytest.FixtureRequest) -> None:
+    hospital: FakeGrid = request.getfixturevalue(where)
+    node = next(iter(hospital.nodes))
+    ask(hospital, "train", train_request(hospital.run_config, **task), node)  # the first prepares the volumes
+    message = train_request(hospital.run_config, **task)
+    way = way_of(lambda: ask(hospital, "train", message, node))
+    print(way)
+    assert len(way.stays) < 30 and way.returns < 10, str(way)
