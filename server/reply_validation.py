@@ -4,7 +4,8 @@ A sealed contribution it cannot look into: it checks what its manifest says, and
 changed; the hospitals that open it check the rest.
 """
 
-from server.replay import inspect
+from datetime import datetime
+
 from shared.clock import utc_now
 from shared.config.settings import Settings
 from shared.errors import CenterError, SealError
@@ -75,7 +76,27 @@ def _contribution_problem(given: Contribution, task: TrainTask, settings: Settin
         return exemplars_problem(given.exemplars, settings)
     visit = manifest.Visit(run=task.run, stage=task.stage, center=task.center)
     try:
-        inspect(given, visit, utc_now(), subjects=most_subjects, budget=task.budget)
+        check_sealed(given, visit, utc_now(), subjects=most_subjects, budget=task.budget)
     except SealError as error:
         return f"what cannot be taken ({error})"
     return ""
+
+
+def check_sealed(
+    sealed: manifest.SealedContribution, visit: manifest.Visit, now: datetime, *, subjects: int, budget: int
+) -> None:
+    """Check a contribution that came in: its visit, signature, payloads, subjects and bytes.
+
+    The signature is checked with the key that the manifest names; only a hospital's pins say
+    whose key that is. `budget` counts exemplars' bytes before sealing. Raises `SealError`.
+    """
+    manifest.verify(sealed, visit, now)
+    center = visit.center
+    sent = len({entry.subject for entry in sealed.present})
+    if sent > subjects:
+        raise SealError(f"{center} sent exemplars of {sent} subjects where {subjects} are allowed: refused")
+    if sealed.exemplar_bytes > budget:
+        raise SealError(
+            f"{center} sent {sealed.exemplar_bytes} bytes of exemplars where {budget} are allowed: refused; "
+            "raise memory-megabytes, or let it send fewer"
+        )

@@ -10,10 +10,10 @@ import torch
 
 from server import reply_validation
 from server.journal.records import mean_dice
-from server.reply_validation import inspect_reply
+from server.reply_validation import check_sealed, inspect_reply
 from shared.clock import utc_now
 from shared.config.settings import Settings
-from shared.errors import CenterError
+from shared.errors import CenterError, SealError
 from shared.metrics.scores import mean_scores
 from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution
@@ -24,6 +24,7 @@ from shared.trust.identity import Keys
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures, TrainTask
 from shared.wire.messages import TrainReply
 from tests.conftest import ROOT
+from tests.support import sealed as crops
 from tests.support.scored import case_score
 
 SENT: Weights = {"down.weight": torch.zeros(2, 3), "up.bias": torch.zeros(4)}
@@ -190,3 +191,34 @@ def test_a_sealed_contribution_that_was_changed_is_refused() -> None:
     payloads = {name: payload[::-1].copy() for name, payload in reply.contribution.payloads.items()}
     changed = replace(reply, contribution=replace(reply.contribution, payloads=payloads))
     assert "was changed on its way" in sealed_refusal(changed)
+
+
+# What a sealed contribution may hold
+
+SEALED = crops.contribution()
+BYTES = sum(e.payload.nbytes for e in crops.EXEMPLARS)
+
+
+def test_a_contribution_within_its_limits_is_taken() -> None:
+    check_sealed(SEALED, crops.VISIT, crops.NOW, subjects=3, budget=BYTES)
+
+
+def test_more_subjects_or_bytes_than_allowed_are_refused() -> None:
+    with pytest.raises(SealError, match="milan sent exemplars of 3 subjects where 2 are allowed"):
+        check_sealed(SEALED, crops.VISIT, crops.NOW, subjects=2, budget=BYTES)
+    with pytest.raises(SealError, match=f"milan sent {BYTES} bytes"):
+        check_sealed(SEALED, crops.VISIT, crops.NOW, subjects=3, budget=BYTES - 1)
+
+
+@pytest.mark.parametrize(("field", "value"), [("run", "run-2"), ("stage", 3), ("center", "karo")])
+def test_another_visit_s_contribution_is_refused(field: str, value: object) -> None:
+    with pytest.raises(SealError, match="replayed or mixed up"):
+        check_sealed(SEALED, crops.VISIT.model_copy(update={field: value}), crops.NOW, subjects=3, budget=BYTES)
+
+
+def test_a_changed_contribution_is_refused() -> None:
+    with pytest.raises(SealError, match="signature does not hold"):
+        check_sealed(crops.resigned(SEALED, crops.KARO), crops.VISIT, crops.NOW, subjects=3, budget=BYTES)
+    payloads = {c: p[::-1].copy() for c, p in SEALED.payloads.items()}
+    with pytest.raises(SealError, match="was changed"):
+        check_sealed(replace(SEALED, payloads=payloads), crops.VISIT, crops.NOW, subjects=3, budget=BYTES)
