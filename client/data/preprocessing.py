@@ -1,15 +1,10 @@
-"""From a NIfTI image to the array that is trained on, prepared once and kept on disk.
+"""From a NIfTI image to the array that is trained on.
 
 An image is read, turned to RAS, resampled to the study's isotropic spacing, cropped to what
-is not air and normalised; its label goes the same way and stays soft. The arrays are kept in
-the cache folder and memory-mapped from there, so that each later message only opens them.
+is not air and normalised; its label goes the same way and stays soft.
 """
 
-import hashlib
-import json
 import math
-import shutil
-import tempfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +18,8 @@ from monai.transforms.spatial.array import Orientation, Spacing, SpatialResample
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from client.data.bids import Case
+from client.data.inventory import Case
 from shared.errors import DataError
-
-VERSION = 1
-"""Of the preparation; a change makes every cached volume stale."""
 
 AIR = 0.02
 """Voxels below this share of the image's 99.5th percentile count as air."""
@@ -92,27 +84,6 @@ class Volume:
     def to_own_grid(self, segmentation: torch.Tensor) -> FloatArray:
         """A segmentation of shape `image.shape`, resampled to the image's own grid."""
         return _to_grid(segmentation, self.affine, self.own_affine, self.truth.shape)
-
-
-def open_volume(case: Case, spacing: float, cache: Path) -> Volume:
-    """The prepared volume of a case, made where the cache does not have it yet.
-
-    Raises `DataError` where the image or its label cannot be used.
-    """
-    folder = cache / "volumes" / _key(case, spacing)
-    try:
-        return _load(folder)
-    except (OSError, EOFError, ValueError, KeyError):
-        # Not there yet, or damaged.
-        shutil.rmtree(folder, ignore_errors=True)
-    _store(prepare(case, spacing), folder)
-    return _load(folder)
-
-
-def _load(folder: Path) -> Volume:
-    grid = json.loads((folder / "grid.json").read_text())
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "label", "truth")}
-    return Volume(**arrays, affine=np.array(grid["affine"]), own_affine=np.array(grid["own_affine"]), air=grid["air"])
 
 
 def prepare(case: Case, spacing: float) -> Volume:
@@ -247,40 +218,3 @@ def _resample(array: FloatArray, affine: NDArray[np.float64], spacing: float) ->
 def _steps(label: FloatArray) -> NDArray[np.uint8]:
     steps: NDArray[np.uint8] = np.rint(label.clip(0, 1) * 255).astype(np.uint8)
     return steps
-
-
-def _key(case: Case, spacing: float) -> str:
-    """A name that changes with the files' contents (by size and time), the spacing and the code."""
-    parts: list[object] = [VERSION, spacing]
-    for path in (case.image, case.label):
-        try:
-            status = path.stat()
-        except OSError as error:
-            reason = f"{path} cannot be read ({error.strerror}): check the file and its rights"
-            raise DataError(reason, "cannot be read") from None
-        parts += [path.absolute(), status.st_size, status.st_mtime_ns]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
-
-
-def _store(volume: Volume, folder: Path) -> None:
-    """Write a volume whole or not at all; of two writers at once the first one stays."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-", ignore_cleanup_errors=True) as name:
-            new = Path(name) / "volume"
-            new.mkdir()
-            for part in ("image", "label", "truth"):
-                np.save(new / f"{part}.npy", getattr(volume, part))
-            grid = {"affine": volume.affine.tolist(), "own_affine": volume.own_affine.tolist(), "air": volume.air}
-            (new / "grid.json").write_text(json.dumps(grid))
-            try:
-                new.rename(folder)
-            except OSError:
-                # Another writer was first, or an earlier one was interrupted.
-                if not (folder / "grid.json").is_file():
-                    folder.rename(Path(name) / "old")
-                    new.rename(folder)
-    except OSError as error:
-        if not (folder / "grid.json").is_file():
-            reason = f"cache folder {folder.parent} cannot be written ({error.strerror})"
-            raise DataError(f"{reason}: set cache-dir") from None

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.lesions import LESION
+
 Array = NDArray[np.float32]
 Affine = NDArray[np.float64]
 Part = Literal["image", "label", "pair", "subject"]
@@ -27,9 +29,6 @@ THICK = 3.0
 
 RANGE_TOLERANCE = 1e-3
 """By how much interpolation may take a label out of [0, 1]."""
-
-LESION = 0.5
-"""A voxel counts as lesion from this value of its label on."""
 
 AIR = 0.02
 """Voxels below this share of the image's 99.5th percentile count as air, as in `client/data/preprocessing.py`."""

@@ -22,7 +22,7 @@ from client.data.rules import (
     problem,
     warning,
 )
-from client.qc.skull_stripping import is_whole_head
+from client.data.skull_stripping import is_whole_head
 from client.qc.slices import View, slices_of
 
 orientations: Any = nib_orientations  # its functions carry no types

@@ -10,11 +10,9 @@ from typing import Any
 
 from client.data.inventory import Case, Inventory, Remark
 from client.data.rules import problem, warning
+from client.data.split import LEAST_SUBJECTS
 from client.qc.case_check import Checked, check_case
 from shared.text import counted
-
-LEAST_SUBJECTS = 2
-"""One to train on, one to test on."""
 
 MOST_KINDS = 4
 """So many different values of one kind are listed in the summary."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from client.data.bids import Case
+from client.data.inventory import Case
 from client.data.preprocessing import FloatArray, Volume, pad_to
 from shared.replay.exemplar import Exemplar
 

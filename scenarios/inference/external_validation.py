@@ -18,8 +18,8 @@ from client.data.filenames import CONTRASTS, stem
 from client.data.inventory import Case
 from client.data.layouts import take_inventory
 from client.data.preprocessing import prepare, read_volume
+from client.data.skull_stripping import is_whole_head
 from client.evaluation.inference import compare, segment_volume
-from client.qc.skull_stripping import is_whole_head
 from shared.errors import DataError
 from shared.metrics.scores import Scores
 from shared.model.model_file import Model

@@ -14,11 +14,10 @@ import torch
 from numpy.typing import NDArray
 
 from client.data.filenames import CONTRASTS, SUFFIXES, contrast_of, stem
-from client.data.lesions import Lesion, find_lesions, lesion_ml
+from client.data.lesions import LESION, Lesion, find_lesions, lesion_ml
 from client.data.preprocessing import FloatArray, prepare_image, read_volume
-from client.data.rules import LESION
+from client.data.skull_stripping import is_whole_head
 from client.evaluation.inference import segment
-from client.qc.skull_stripping import is_whole_head
 from client.qc.slices import View, slices_of
 from shared.errors import DataError, ResultsError, SettingsError
 from shared.files import write_whole
