@@ -7,6 +7,7 @@ from pathlib import Path
 from client.data.inventory import Case
 from client.data.layouts import find_cases
 from client.data.preprocessing import Volume
+from client.data.reading import warning_lines
 from client.data.split import split
 from client.data.volume_cache import open_volume
 from client.governance.pseudonyms import pseudonym, pseudonym_key
@@ -71,17 +72,13 @@ class Hospital:
         good, problems, reasons = [], {}, []
         for case in self._used(cases):
             try:
-                volume = open_volume(case, self.spacing, self.cache)
-                if not self.keeps_empty and not volume.truth.any():
-                    raise DataError(
-                        f"{case.label} marks no lesion: label it, or set empty-labels = 'keep'",
-                        "has a label that marks no lesion",
-                    )
-                good.append((case, volume))
+                good.append((case, open_volume(case, self.spacing, self.cache, self.keeps_empty)))
             except DataError as error:
                 say(f"{self.center}: {case.subject} is set aside: {error}")
                 problems[self.pseudonym(case.subject)] = error.public
                 reasons.append(error)
+        for line in warning_lines([(case, volume.warnings) for case, volume in good]):
+            say(f"{self.center}: {line}")
         if cases and not good and not problems:
             raise DataError(problem := f"center {self.center} has no subject left that was not withdrawn", problem)
         if not good:

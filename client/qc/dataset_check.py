@@ -17,10 +17,11 @@ from shared.text import counted
 MOST_KINDS = 4
 """So many different values of one kind are listed in the summary."""
 
-Progress = Callable[[int, int, Checked], None]
+AfterEach = Callable[[int, int, Checked], None]
+"""Called after each case with how many are done, how many there are, and what was found."""
 
 
-class Verdict(StrEnum):
+class DatasetVerdict(StrEnum):
     """How a data folder is."""
 
     good = "good"
@@ -41,10 +42,16 @@ class Checkup:
     """What was passed over as it should be."""
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> DatasetVerdict:
         """`good` only where nothing was set aside."""
         good = sum(checked.ok for checked in self.checked)
-        return Verdict.none if not good else Verdict.good if good == len(self.checked) else Verdict.some
+        return (
+            DatasetVerdict.none
+            if not good
+            else DatasetVerdict.good
+            if good == len(self.checked)
+            else DatasetVerdict.some
+        )
 
     @property
     def set_aside(self) -> tuple[Checked, ...]:
@@ -66,10 +73,10 @@ class Checkup:
         images, usable = len(self.checked), len(self.checked) - len(self.set_aside)
         whose = f"of {counted(self.good_subjects, 'subject')}"
         lines = {
-            Verdict.good: f"all {counted(images, 'image')} {whose} can be used",
-            Verdict.some: f"{usable} of {counted(images, 'image')} can be used, {whose}; "
+            DatasetVerdict.good: f"all {counted(images, 'image')} {whose} can be used",
+            DatasetVerdict.some: f"{usable} of {counted(images, 'image')} can be used, {whose}; "
             f"{len(self.set_aside)} set aside until mended",
-            Verdict.none: f"none of {counted(images, 'image')} can be used",
+            DatasetVerdict.none: f"none of {counted(images, 'image')} can be used",
         }
         sentence = lines[self.verdict]
         if self.warned:
@@ -80,21 +87,21 @@ class Checkup:
 
     def summary(self) -> list[tuple[str, str]]:
         """What the images that could be read are like, as rows of a name and a text."""
-        facts = [checked.facts for checked in self.checked if checked.facts is not None]
-        load = [one.lesion_ml for one in facts if one.lesion_ml is not None]
-        count = [one.lesion_count for one in facts if one.lesion_count is not None]
+        measured = [checked.measured for checked in self.checked if checked.measured is not None]
+        load = [one.lesion_ml for one in measured if one.lesion_ml is not None]
+        count = [one.lesion_count for one in measured if one.lesion_count is not None]
         rows = [
             ("layout", self.layout),
             ("subjects", str(len({checked.subject for checked in self.checked}))),
             ("images", _counted(checked.contrast or "missing" for checked in self.checked)),
-            ("voxel size", _counted(" x ".join(f"{edge:.3g}" for edge in one.spacing) + " mm" for one in facts)),
-            ("shape", _counted(" x ".join(map(str, one.shape)) for one in facts)),
-            ("orientation", _counted(one.orientation or "not told" for one in facts)),
+            ("voxel size", _counted(" x ".join(f"{edge:.3g}" for edge in one.spacing) + " mm" for one in measured)),
+            ("shape", _counted(" x ".join(map(str, one.shape)) for one in measured)),
+            ("orientation", _counted(one.orientation or "not told" for one in measured)),
             ("lesion volume", _spread(load, "ml")),
             ("lesion count", _spread(count, "")),
         ]
-        for contrast in sorted({checked.contrast for checked in self.checked if checked.facts}):
-            ranges = [one.facts.intensity for one in self.checked if one.facts and one.contrast == contrast]
+        for contrast in sorted({checked.contrast for checked in self.checked if checked.measured}):
+            ranges = [one.measured.intensity for one in self.checked if one.measured and one.contrast == contrast]
             low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
             rows.append((f"intensity, {contrast}", f"{number(low)} to {number(high)}"))
         return [(name, text) for name, text in rows if text]
@@ -113,7 +120,7 @@ class Checkup:
         }
 
 
-def check_inventory(inventory: Inventory, allow_empty: bool = False, progress: Progress | None = None) -> Checkup:
+def check_inventory(inventory: Inventory, allow_empty: bool = False, progress: AfterEach | None = None) -> Checkup:
     """Check all cases of an inventory, one after the other; `progress(done, total, checked)` follows each.
 
     Raises nothing for any file.
@@ -171,7 +178,7 @@ def _with_doubles(checked: Sequence[Checked], cases: Sequence[Case]) -> list[Che
 
 
 def _entry(checked: Checked) -> dict[str, Any]:
-    facts = checked.facts
+    measured = checked.measured
     return {
         "id": checked.subject,
         "contrast": checked.contrast,
@@ -180,12 +187,12 @@ def _entry(checked: Checked) -> dict[str, Any]:
         "problems": [str(finding) for finding in checked.problems],
         "warnings": [str(finding) for finding in checked.warnings],
         "codes": [finding.code for finding in checked.findings],
-        "lesion_ml": facts and facts.lesion_ml,
-        "lesion_count": facts and facts.lesion_count,
-        "spacing": facts and list(facts.spacing),
-        "shape": facts and list(facts.shape),
-        "orientation": facts and facts.orientation,
-        "intensity": facts and list(facts.intensity),
+        "lesion_ml": measured and measured.lesion_ml,
+        "lesion_count": measured and measured.lesion_count,
+        "spacing": measured and list(measured.spacing),
+        "shape": measured and list(measured.shape),
+        "orientation": measured and measured.orientation,
+        "intensity": measured and list(measured.intensity),
     }
 
 

@@ -64,9 +64,9 @@ def draw_case(view: View) -> bytes:
 def title(checked: Checked) -> str:
     """What stands above a case: whose it is, its lesions, and whether it is set aside."""
     parts = [checked.subject, checked.contrast]
-    if checked.facts is not None and checked.facts.lesion_ml is not None:
-        lesions = counted(checked.facts.lesion_count or 0, "lesion")
-        parts.append(f"{checked.facts.lesion_ml:.1f} ml in {lesions}")
+    if checked.measured is not None and checked.measured.lesion_ml is not None:
+        lesions = counted(checked.measured.lesion_count or 0, "lesion")
+        parts.append(f"{checked.measured.lesion_ml:.1f} ml in {lesions}")
     if not checked.ok:
         parts.append("SET ASIDE")
     elif checked.warnings:

@@ -146,8 +146,8 @@ def _report(checkup: "Checkup") -> None:
 
 def _line(one: "Checked") -> str:
     lesions = ""
-    if one.facts is not None and one.facts.lesion_ml is not None:
-        lesions = f", {one.facts.lesion_ml:.2f} ml in {counted(one.facts.lesion_count or 0, 'lesion')}"
+    if one.measured is not None and one.measured.lesion_ml is not None:
+        lesions = f", {one.measured.lesion_ml:.2f} ml in {counted(one.measured.lesion_count or 0, 'lesion')}"
     state = "set aside" if not one.ok else "warning" if one.warnings else "good"
     return " ".join(part for part in (one.subject, one.contrast) if part) + f": {state}{lesions}"
 

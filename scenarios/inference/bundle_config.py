@@ -10,7 +10,8 @@ from importlib.metadata import version
 from typing import Any
 
 from client.data.lesions import LESION
-from client.data.preprocessing import AIR, CLIP
+from client.data.preprocessing import CLIP
+from client.data.rules import AIR
 from client.evaluation.inference import WINDOWS
 from scenarios.inference.segment import NOT_CLINICAL, STEP
 from shared.model.model_file import Model

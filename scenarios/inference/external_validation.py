@@ -17,8 +17,8 @@ import torch
 from client.data.filenames import CONTRASTS, stem
 from client.data.inventory import Case
 from client.data.layouts import take_inventory
-from client.data.preprocessing import prepare, read_volume
-from client.data.skull_stripping import is_whole_head
+from client.data.preprocessing import prepare
+from client.data.rules import contrast_findings
 from client.evaluation.inference import compare, segment_volume
 from shared.errors import DataError
 from shared.metrics.scores import Scores
@@ -76,18 +76,20 @@ class Realism:
         }
 
 
-def judge(model: Model, folder: Path, device: torch.device, hear: Callable[[Judged], None]) -> Realism:
+def judge(
+    model: Model, folder: Path, device: torch.device, hear: Callable[[Judged], None], allow_empty: bool = False
+) -> Realism:
     """Segment every labelled image of a data folder and compare; `hear` is told of each as it is done.
 
     The model's network is on `device` already. An image without label, or that cannot be used, is skipped with
-    its reason. Raises `DataError` where no image is left.
+    its reason; `allow_empty` lets in labels without lesion. Raises `DataError` where no image is left.
     """
     inventory = take_inventory(folder, CONTRASTS)
     skipped = [remark.text for remark in inventory.remarks if remark.problem]
     judged = []
     for case in inventory.cases:
         try:
-            one = _judge(model, case, device)
+            one = _judge(model, case, device, allow_empty)
         except DataError as error:
             skipped.append(str(error))
             continue
@@ -99,20 +101,13 @@ def judge(model: Model, folder: Path, device: torch.device, hear: Callable[[Judg
     return Realism(tuple(judged), tuple(skipped))
 
 
-def _judge(model: Model, case: Case, device: torch.device) -> Judged:
-    volume = prepare(case, model.inference.spacing)
+def _judge(model: Model, case: Case, device: torch.device, allow_empty: bool) -> Judged:
+    volume = prepare(case, model.inference.spacing, allow_empty)
     soft = segment_volume(model.network, volume, model.inference.patch_size, model.inference.window_overlap, device)
     found = compare(volume, soft)
-    return Judged(stem(case.image.name).removesuffix(f"_{case.contrast}"), case.contrast, found, _warnings(model, case))
-
-
-def _warnings(model: Model, case: Case) -> tuple[str, ...]:
-    said = []
-    if case.contrast not in model.inference.contrasts:
-        said.append(f"is {case.contrast}, and the model knows {' and '.join(model.inference.contrasts)}")
-    if is_whole_head(*read_volume(case.image)):
-        said.append("shows skull and scalp, and the model knows skull-stripped brains")
-    return tuple(said)
+    unknown = contrast_findings(case.contrast, model.inference.contrasts)
+    warnings = tuple(str(finding) for finding in (*volume.warnings, *unknown))
+    return Judged(stem(case.image.name).removesuffix(f"_{case.contrast}"), case.contrast, found, warnings)
 
 
 WIDTH = 24
@@ -141,4 +136,4 @@ def _line(first: str, contrast: str, rest: str) -> str:
 
 def notes(judged: Sequence[Judged]) -> list[str]:
     """The warnings, each with its image."""
-    return [f"{one.id} {one.contrast} {text}" for one in judged for text in one.warnings]
+    return [f"{one.id} {one.contrast}: {text}" for one in judged for text in one.warnings]

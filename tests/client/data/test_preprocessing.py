@@ -186,8 +186,8 @@ def _shifted(affine: NDArray) -> NDArray:
     [
         (lambda i, la, a: (np.stack([i, i], -1), np.stack([la, la], -1), a, a), "FLAIR", "must be one 3D volume"),
         (lambda i, la, a: (i[..., :1], la[..., :1], a, a), "FLAIR", "must be one 3D volume"),
-        (lambda i, la, a: (i, la[:-1], a, a), "lesion-manual", "not lie on the grid of sub-01_FLAIR"),
-        (lambda i, la, a: (i, la, a, _shifted(a)), "lesion-manual", "not lie on the grid of sub-01_FLAIR"),
+        (lambda i, la, a: (i, la[:-1], a, a), "lesion-manual", "does not lie on its image's grid"),
+        (lambda i, la, a: (i, la, a, _shifted(a)), "lesion-manual", "does not lie on its image's grid"),
         (_nan, "FLAIR", "NaN or infinity"),
         (_infinite_label, "lesion-manual", "NaN or infinity"),
         (lambda i, la, a: (i, la * 255, a, a), "lesion-manual", r"from 0 to 255, but a lesion label lies in \[0, 1\]"),
@@ -231,28 +231,29 @@ def _no_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "said"),
     [
-        _truncated,
-        _garbled,
-        _unknown_type,
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(b"not an image"),
-        lambda path: path.unlink(),
-        _loop,
-        _no_folder,
+        (_truncated, "is a gzip file that ends early: copy it again"),
+        (_garbled, "is a gzip file that is damaged"),
+        (_unknown_type, "cannot be decoded"),
+        (lambda path: path.write_bytes(b""), "is an empty file: copy it again"),
+        (lambda path: path.write_bytes(b"not an image"), "is no whole gzip file"),
+        (lambda path: path.unlink(), "does not exist"),
+        (_loop, "is a symbolic link that leads back to itself"),
+        (_no_folder, "cannot be read"),
     ],
     ids=["truncated", "garbled", "unknown-type", "empty", "text", "missing", "symlink-loop", "folder"],
 )
 @pytest.mark.parametrize("which", ["image", "label"])
-def test_an_unreadable_file_is_named(tmp_path: Path, damage: Callable[[Path], None], which: str) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path, damage: Callable[[Path], None], said: str, which: str) -> None:
     shape, affine = grid((4.0, 4.0, 4.0))
     random = np.random.default_rng(0)
     noise = random.random(shape, dtype=np.float32)
     case = write_case(tmp_path, noise, noise, affine)
     damage(getattr(case, which))
-    with pytest.raises(DataError, match=f"{getattr(case, which).name} cannot be read"):
+    with pytest.raises(DataError, match=f"{getattr(case, which).name} {said}") as caught:
         open_volume(case, 4.0, tmp_path / "cache")
+    assert caught.value.public == "cannot be read"
 
 
 def _header(path: Path, offset: int, value: bytes) -> None:

@@ -187,7 +187,7 @@ def test_a_center_without_any_usable_subject_is_named(deployed: Callable[..., Ho
     center = deployed("milan")
     for case in center.test:
         case.image.write_bytes(b"")
-    with pytest.raises(DataError, match=r"center milan has no usable subject of 1: .*cannot be read") as caught:
+    with pytest.raises(DataError, match=r"center milan has no usable subject of 1: .*is an empty file: copy") as caught:
         center.open(center.test)
     assert caught.value.public == "center milan has no usable subject of 1: one cannot be read; one cannot be read"
 

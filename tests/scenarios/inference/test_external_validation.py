@@ -74,7 +74,7 @@ def test_what_has_no_label_or_cannot_be_used_is_named_and_skipped(tmp_path: Path
     assert [one.id for one in found.judged] == ["sub-1"]
     assert len(found.skipped) == 2
     assert "sub-2_FLAIR.nii.gz has no lesion label" in found.skipped[0]
-    assert "sub-3_FLAIR.nii.gz cannot be read" in found.skipped[1]
+    assert "sub-3_FLAIR.nii.gz is no whole gzip file" in found.skipped[1]
 
 
 def test_no_case_at_all_is_an_error(tmp_path: Path) -> None:
@@ -87,9 +87,10 @@ def test_no_case_at_all_is_an_error(tmp_path: Path) -> None:
 
 
 def test_an_image_of_a_contrast_that_the_model_does_not_know_is_warned_of(tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path, ["sub-1"], ("FLAIR", "T2w"))
+    folder = write_dataset(tmp_path, ["sub-1"], ("FLAIR", "T2w"), voxel=3.0)
     found = judged_by(bright(spacing=4.0, contrasts=("FLAIR",)), folder)
-    assert [one.warnings for one in found.judged] == [(), ("is T2w, and the model knows FLAIR",)]
+    said = "image is T2w, and the model knows FLAIR: give it FLAIR images"
+    assert [one.warnings for one in found.judged] == [(), (said,)]
 
 
 # The command
