@@ -89,6 +89,24 @@ def test_several_readers_at_once_all_get_the_volume(tmp_path: Path, small: Case)
     assert all(np.array_equal(image, opened[0]) for image in opened)
 
 
+def test_warnings_are_kept_with_the_volume(tmp_path: Path) -> None:
+    shape, affine = grid((4.0, 4.0, 6.0))
+    case = write_case(tmp_path / "data", *patient(shape, affine), affine)
+    (finding,) = open_volume(case, 4.0, tmp_path / "cache").warnings
+    assert finding.code == "thick-slices"
+    assert open_volume(case, 4.0, tmp_path / "cache").warnings == prepare(case, 4.0).warnings == (finding,)
+
+
+def test_one_kept_volume_serves_runs_that_let_empty_labels_in_and_runs_that_do_not(tmp_path: Path) -> None:
+    image, label = patient(SHAPE, AFFINE)
+    case = write_case(tmp_path / "data", image, label * np.float32(0.3), AFFINE)
+    for _ in range(2):
+        assert open_volume(case, 4.0, tmp_path / "cache", allow_empty=True).label.any()
+        with pytest.raises(DataError, match=r"marks no lesion \(it reaches only 0.3, and 0.5 is lesion\)") as caught:
+            open_volume(case, 4.0, tmp_path / "cache")
+        assert caught.value.public == "has a label that marks no lesion"
+
+
 @pytest.mark.parametrize("blocked", ["cache", "cache/volumes"])
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, small: Case, blocked: str) -> None:
     (tmp_path / blocked).parent.mkdir(exist_ok=True)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
 
@@ -15,7 +16,7 @@ from client.hospital.node import centers_here, is_simulated, prepared_folder
 from scenarios.simulation.sites import find_site
 from shared.config.settings import Settings
 from shared.errors import DataError, RecordError, SettingsError
-from tests.support.datasets import write_dataset
+from tests.support.datasets import grid, patient, write_dataset, write_image
 
 KEY = bytes(range(32))
 
@@ -173,6 +174,31 @@ def test_a_broken_subject_is_set_aside_by_pseudonym(deployed: Callable[..., Hosp
     assert [case for case, _ in good] == [center.training[0], center.training[2]]
     assert list(problems) == [center.pseudonym(broken.subject)]
     assert "cannot be read" in problems[center.pseudonym(broken.subject)]
+
+
+def test_what_should_be_looked_at_is_said_in_the_hospital_s_log(
+    deployed: Callable[..., Hospital], capsys: pytest.CaptureFixture[str]
+) -> None:
+    center = deployed("milan", contrasts="FLAIR")
+    capsys.readouterr()
+    center.open(center.training)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("[wardround] milan: warning: image has slices of 4 mm, in which small lesions fade: prefer")
+    assert line.endswith(f"({', '.join(f'{case.subject} {case.contrast}' for case in center.training)})")
+
+
+@pytest.mark.parametrize("empty_labels", ["set-aside", "keep"])
+def test_a_label_below_a_half_is_one_without_lesion(
+    deployed: Callable[..., Hospital], tmp_path: Path, empty_labels: str
+) -> None:
+    center = deployed("milan", contrasts="FLAIR", **{"empty-labels": empty_labels})
+    shape, affine = grid((4.0,) * 3)
+    faint = center.training[0]
+    write_image(faint.label, patient(shape, affine)[1] * np.float32(0.3), affine)
+    good, problems = center.open(center.training)
+    kept = empty_labels == "keep"
+    assert (faint in [case for case, _ in good]) == kept
+    assert list(problems.values()) == ([] if kept else ["has a label that marks no lesion"])
 
 
 def test_the_other_contrast_of_a_broken_image_still_serves(deployed: Callable[..., Hospital]) -> None:
