@@ -39,7 +39,7 @@ class Measurements:
 
 
 @dataclass(frozen=True, eq=False)
-class Checked:
+class CaseCheck:
     """One image of a subject and what was found."""
 
     subject: str
@@ -67,16 +67,16 @@ class Checked:
         return tuple(finding for finding in self.findings if not finding.problem)
 
 
-def check_case(case: Case, allow_empty: bool = False) -> Checked:
+def check_case(case: Case, allow_empty: bool = False) -> CaseCheck:
     """Read a case once and say all that is wrong with it. Raises nothing for any file."""
     try:
         return _check(case, allow_empty)
     except Exception as error:
         # Measuring one patient must not stop the check of the others, as reading does not.
-        return Checked(case.subject, case.contrast, case.image, (unexpected(error),))
+        return CaseCheck(case.subject, case.contrast, case.image, (unexpected(error),))
 
 
-def _check(case: Case, allow_empty: bool) -> Checked:
+def _check(case: Case, allow_empty: bool) -> CaseCheck:
     reading = read_case(case, allow_empty)
     measured, fingerprint, view = None, "", None
     if (image := reading.image) is not None:
@@ -86,7 +86,7 @@ def _check(case: Case, allow_empty: bool) -> Checked:
             fingerprint = _fingerprint(image.array)
         if image.array.ndim == 3:
             view = slices_of(image.array, image.affine, trusted.array if trusted else None)
-    return Checked(case.subject, case.contrast, case.image, reading.findings, measured, fingerprint, view)
+    return CaseCheck(case.subject, case.contrast, case.image, reading.findings, measured, fingerprint, view)
 
 
 def _measurements(image: Nifti, label: Nifti | None) -> Measurements:

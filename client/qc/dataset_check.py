@@ -1,4 +1,4 @@
-"""Checking a hospital's whole data folder: all cases, doubles among them, a summary and a verdict."""
+"""Checking a hospital's whole data folder: all cases, duplicates among them, a summary and a verdict."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -8,16 +8,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from client.data.inventory import Case, Inventory, Remark
+from client.data.inventory import Inventory, Remark
 from client.data.rules import problem, warning
 from client.data.split import LEAST_SUBJECTS
-from client.qc.case_check import Checked, check_case
+from client.qc.case_check import CaseCheck, check_case
 from shared.text import counted
 
 MOST_KINDS = 4
 """So many different values of one kind are listed in the summary."""
 
-AfterEach = Callable[[int, int, Checked], None]
+AfterEach = Callable[[int, int, CaseCheck], None]
 """Called after each case with how many are done, how many there are, and what was found."""
 
 
@@ -30,13 +30,13 @@ class DatasetVerdict(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Checkup:
+class DatasetCheck:
     """What the check of a data folder found."""
 
     folder: Path
     layout: str
     contrasts: tuple[str, ...]
-    checked: tuple[Checked, ...]
+    checked: tuple[CaseCheck, ...]
     """Every image of the wanted contrasts, and every subject that should have one; in order of subject."""
     notes: tuple[str, ...]
     """What was passed over as it should be."""
@@ -54,7 +54,7 @@ class Checkup:
         )
 
     @property
-    def set_aside(self) -> tuple[Checked, ...]:
+    def set_aside(self) -> tuple[CaseCheck, ...]:
         """What cannot be used."""
         return tuple(checked for checked in self.checked if not checked.ok)
 
@@ -120,12 +120,12 @@ class Checkup:
         }
 
 
-def check_inventory(inventory: Inventory, allow_empty: bool = False, progress: AfterEach | None = None) -> Checkup:
+def check_inventory(inventory: Inventory, allow_empty: bool = False, progress: AfterEach | None = None) -> DatasetCheck:
     """Check all cases of an inventory, one after the other; `progress(done, total, checked)` follows each.
 
     Raises nothing for any file.
     """
-    checked: list[Checked] = []
+    checked: list[CaseCheck] = []
     for case in inventory.cases:
         checked.append(check_case(case, allow_empty))
         if progress is not None:
@@ -137,8 +137,8 @@ def check_inventory(inventory: Inventory, allow_empty: bool = False, progress: A
             checked.append(_missing(remark))
         else:
             notes.append(f"{remark.subject}: {remark.text}")
-    found = sorted(_with_doubles(checked, inventory.cases), key=lambda one: (one.subject, one.contrast, str(one.image)))
-    return Checkup(inventory.folder, inventory.layout, inventory.contrasts, tuple(found), tuple(notes))
+    found = sorted(_with_duplicates(checked), key=lambda one: (one.subject, one.contrast, str(one.image)))
+    return DatasetCheck(inventory.folder, inventory.layout, inventory.contrasts, tuple(found), tuple(notes))
 
 
 def number(value: float) -> str:
@@ -146,19 +146,19 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _missing(remark: Remark) -> Checked:
+def _missing(remark: Remark) -> CaseCheck:
     text, _, mend = remark.text.partition(": ")
     finding = problem("missing", "subject", text, mend)
-    return Checked(remark.subject, remark.contrast, None, (finding,))
+    return CaseCheck(remark.subject, remark.contrast, None, (finding,))
 
 
-def _with_doubles(checked: Sequence[Checked], cases: Sequence[Case]) -> list[Checked]:
+def _with_duplicates(checked: Sequence[CaseCheck]) -> list[CaseCheck]:
     """The same, with a finding for each image that is there more than once.
 
     Under two subjects one of them is wrong, and the patient might be trained on and tested on at once; which one is
     wrong, the files cannot tell.
     """
-    groups: dict[str, list[Checked]] = {}
+    groups: dict[str, list[CaseCheck]] = {}
     for one in checked:
         if one.fingerprint:
             groups.setdefault(one.fingerprint, []).append(one)
@@ -177,7 +177,7 @@ def _with_doubles(checked: Sequence[Checked], cases: Sequence[Case]) -> list[Che
     return marked
 
 
-def _entry(checked: Checked) -> dict[str, Any]:
+def _entry(checked: CaseCheck) -> dict[str, Any]:
     measured = checked.measured
     return {
         "id": checked.subject,

@@ -25,7 +25,7 @@ def realism(
     label, or that `wardround hospital check` would set aside, are named and skipped. Nothing in FOLDER is changed.
     """
     from scenarios.cli.model import device_named
-    from scenarios.inference.external_validation import HEADING, judge, line_of, means_of, notes
+    from scenarios.inference.external_validation import HEADING, line_of, means_of, notes, validate
     from shared.json_file import write_json
     from shared.model.model_file import open_model
 
@@ -34,9 +34,9 @@ def realism(
     opened, where = open_model(model), device_named(device)
     opened.network.to(where)
     typer.echo(HEADING)
-    found = judge(opened, data, where, lambda one: typer.echo(line_of(one)), allow_empty)
+    found = validate(opened, data, where, lambda one: typer.echo(line_of(one)), allow_empty)
     typer.echo("\n".join(means_of(found)))
-    for text in notes(found.judged):
+    for text in notes(found.scored):
         typer.echo(f"warning: {text}")
     for reason in found.skipped:
         typer.echo(f"skipped: {reason}")

@@ -1,4 +1,4 @@
-"""Checking a folder: doubles, what is missing, the verdict, and what scripts read."""
+"""Checking a folder: duplicates, what is missing, the verdict, and what scripts read."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from client.data.layouts import take_inventory
-from client.qc.dataset_check import Checkup, DatasetVerdict, check_inventory, number
+from client.qc.dataset_check import DatasetCheck, DatasetVerdict, check_inventory, number
 from tests.support.datasets import grid, patient, write_dataset, write_image
 
 
@@ -14,11 +14,11 @@ def image_of(folder: Path, subject: str, contrast: str = "FLAIR") -> Path:
     return folder / subject / "anat" / f"{subject}_{contrast}.nii.gz"
 
 
-def checkup(folder: Path, contrasts: tuple[str, ...] = ("FLAIR", "T2w"), allow_empty: bool = False) -> Checkup:
+def checkup(folder: Path, contrasts: tuple[str, ...] = ("FLAIR", "T2w"), allow_empty: bool = False) -> DatasetCheck:
     return check_inventory(take_inventory(folder, contrasts), allow_empty)
 
 
-def codes(found: Checkup) -> dict[str, list[str]]:
+def codes(found: DatasetCheck) -> dict[str, list[str]]:
     return {one.subject: [finding.code for finding in one.problems] for one in found.checked if not one.ok}
 
 

@@ -18,7 +18,7 @@ from client.data.preprocessing import prepare
 from client.data.rules import LESION, PUBLIC, Finding, refusal
 from client.data.volume_cache import open_volume
 from client.qc.case_check import check_case
-from scenarios.inference.external_validation import judge
+from scenarios.inference.external_validation import validate
 from scenarios.inference.segment import plan_jobs, segment_image
 from shared.errors import DataError
 from tests.client.data.test_skull_stripping import FLAIR, head
@@ -191,10 +191,10 @@ def said_by_segment(case: Case, folder: Path) -> list[str]:
 def said_by_realism(case: Case, folder: Path, allow_empty: bool = False) -> list[str]:
     """Why `wardround realism` skips the only case, or its warnings."""
     try:
-        (judged,) = judge(MODEL, folder / "data", torch.device("cpu"), lambda one: None, allow_empty).judged
+        (scored,) = validate(MODEL, folder / "data", torch.device("cpu"), lambda one: None, allow_empty).scored
     except DataError as error:
-        return [str(error).partition("that could be judged: ")[2]]
-    return [*judged.warnings]
+        return [str(error).partition("that could be scored: ")[2]]
+    return [*scored.warnings]
 
 
 def refused(case: Case, finding: Finding) -> str:
