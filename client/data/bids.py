@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from client.data.filenames import CONTRASTS, SUFFIXES, images_in, stem
-from client.data.inventory import Case as Case  # other modules know it from here
-from client.data.inventory import Inventory, Remark
+from client.data.inventory import Case, Inventory, Remark
 from shared.errors import DataError
 
 LABEL_NAMES = ("label-lesion_seg", "label-lesion_mask", "lesion-manual", "desc-lesion_mask")

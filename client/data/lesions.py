@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from client.data.rules import LESION
+LESION = 0.5
+"""A voxel counts as lesion from this value of its label on."""
 
 TOUCHING = np.ones((3, 3, 3), dtype=bool)
 """26-connectivity: voxels that share a face, an edge or a corner belong to one lesion."""

@@ -23,6 +23,9 @@ nib: Any = nibabel  # its functions carry no types
 HEADER = {348: nib.Nifti1Image, 540: nib.Nifti2Image}
 """The image class by the header's size, with which each NIfTI file begins."""
 
+MOST_VOXELS = 2**30
+"""In one image: 4 GiB as float32."""
+
 COPY_AGAIN = "copy it again from its source"
 
 
@@ -34,8 +37,18 @@ class Nifti:
     """Scaled values, of the shape in the file."""
     affine: NDArray[np.float64]
     """(4, 4), voxel to mm."""
-    oriented: bool
-    """Whether the header gives orientation and position, or nibabel had to assume them."""
+    header: Any
+    """The file's own, of nibabel's class for its version."""
+
+    @property
+    def kind(self) -> Any:
+        """The image class of its version: `Nifti1Image` or `Nifti2Image`."""
+        return HEADER[int(self.header["sizeof_hdr"])]
+
+    @property
+    def oriented(self) -> bool:
+        """Whether the header gives orientation and position, or nibabel had to assume them."""
+        return int(self.header["sform_code"]) > 0 or int(self.header["qform_code"]) > 0
 
 
 def read_nifti(path: Path, part: Part) -> Nifti | Finding:
@@ -43,10 +56,10 @@ def read_nifti(path: Path, part: Part) -> Nifti | Finding:
     try:
         content = path.read_bytes()
     except OSError as error:
-        return _unreachable(path, part, error)
+        return unreachable(path, part, error)
     if not content:
         return problem("empty-file", part, "is an empty file", COPY_AGAIN)
-    if path.name.endswith(".gz"):
+    if path.name.lower().endswith(".gz"):
         try:
             content = gzip.decompress(content)
         except gzip.BadGzipFile as error:
@@ -60,7 +73,8 @@ def read_nifti(path: Path, part: Part) -> Nifti | Finding:
     return _decode(content, part)
 
 
-def _unreachable(path: Path, part: Part, error: OSError) -> Finding:
+def unreachable(path: Path, part: Part, error: OSError) -> Finding:
+    """Why the system does not give a file."""
     if error.errno == errno.ELOOP:
         return problem("link-loop", part, "is a symbolic link that leads back to itself", "replace it by the file")
     if path.is_symlink() and not path.exists():
@@ -83,9 +97,15 @@ def _decode(content: bytes, part: Part) -> Nifti | Finding:
             image = kind.from_bytes(content)
             dtype, shape = image.header.get_data_dtype(), image.shape
             if dtype.kind not in "biuf":
-                return problem("dtype", part, f"holds {dtype} voxels", "convert it to plain numbers, one a voxel")
+                text = f"holds {dtype} voxels, but must hold one number a voxel"
+                return problem("dtype", part, text, "convert it to plain numbers")
             if math.prod(shape) == 0:
-                return problem("zero-size", part, f"has shape {shape} and so no voxel", COPY_AGAIN)
+                text = f"has shape {shape} and so no voxel, but must be one 3D volume"
+                return problem("zero-size", part, text, COPY_AGAIN)
+            # Before any voxel is decoded: a garbled header may claim more than memory holds.
+            if math.prod(shape) > MOST_VOXELS:
+                text = f"has shape {shape}, but must be one 3D volume of at most {MOST_VOXELS} voxels"
+                return problem("too-large", part, text, "split or resample it, or copy it again from its source")
             lacking = math.prod(shape) * dtype.itemsize + int(image.dataobj.offset) - len(content)
             if lacking > 0:
                 return problem("truncated", part, f"ends {lacking} bytes before its last voxel", COPY_AGAIN)
@@ -93,5 +113,4 @@ def _decode(content: bytes, part: Part) -> Nifti | Finding:
     except Exception as error:
         # nibabel raises whatever its parts do, and a header may promise anything.
         return problem("garbled", part, f"cannot be decoded ({type(error).__name__}: {error})", COPY_AGAIN)
-    oriented = int(image.header["sform_code"]) > 0 or int(image.header["qform_code"]) > 0
-    return Nifti(array, np.asarray(image.affine, dtype=np.float64), oriented)
+    return Nifti(array, np.asarray(image.affine, dtype=np.float64), image.header)

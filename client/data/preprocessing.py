@@ -1,21 +1,13 @@
-"""From a NIfTI image to the array that is trained on, prepared once and kept on disk.
+"""From a NIfTI image to the array that is trained on.
 
 An image is read, turned to RAS, resampled to the study's isotropic spacing, cropped to what
-is not air and normalised; its label goes the same way and stays soft. The arrays are kept in
-the cache folder and memory-mapped from there, so that each later message only opens them.
+is not air and normalised; its label goes the same way and stays soft.
 """
 
-import hashlib
-import json
-import math
-import shutil
-import tempfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import nibabel as nib
 import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
@@ -23,34 +15,16 @@ from monai.transforms.spatial.array import Orientation, Spacing, SpatialResample
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from client.data.bids import Case
-from shared.errors import DataError
-
-VERSION = 1
-"""Of the preparation; a change makes every cached volume stale."""
-
-AIR = 0.02
-"""Voxels below this share of the image's 99.5th percentile count as air."""
-
-MOST_VOXELS = 2**30
-"""In one image: 4 GiB as float32."""
+from client.data.inventory import Case
+from client.data.nifti import Nifti
+from client.data.reading import read_case
+from client.data.rules import Finding, air_level, problem, refusal
 
 CLIP = 6.0
 """Normalised intensities end here, so that a hot voxel does not drown the rest."""
 
 FloatArray = NDArray[np.float32]
 Scalar = TypeVar("Scalar", np.float16, np.float32, np.uint8)
-
-UNREADABLE = (
-    OSError,
-    EOFError,
-    ValueError,
-    TypeError,
-    zlib.error,
-    nib.filebasedimages.ImageFileError,
-    nib.spatialimages.HeaderDataError,
-)
-"""What nibabel raises for truncated, garbled and foreign files, colour images among them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,134 +62,58 @@ class Volume:
     """(4, 4), voxel of `truth` to mm."""
     air: float
     """The normalised intensity at and below which a voxel is air."""
+    warnings: tuple[Finding, ...] = ()
+    """What a person should look at."""
 
     def to_own_grid(self, segmentation: torch.Tensor) -> FloatArray:
         """A segmentation of shape `image.shape`, resampled to the image's own grid."""
         return _to_grid(segmentation, self.affine, self.own_affine, self.truth.shape)
 
 
-def open_volume(case: Case, spacing: float, cache: Path) -> Volume:
-    """The prepared volume of a case, made where the cache does not have it yet.
-
-    Raises `DataError` where the image or its label cannot be used.
-    """
-    folder = cache / "volumes" / _key(case, spacing)
-    try:
-        return _load(folder)
-    except (OSError, EOFError, ValueError, KeyError):
-        # Not there yet, or damaged.
-        shutil.rmtree(folder, ignore_errors=True)
-    _store(prepare(case, spacing), folder)
-    return _load(folder)
-
-
-def _load(folder: Path) -> Volume:
-    grid = json.loads((folder / "grid.json").read_text())
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "label", "truth")}
-    return Volume(**arrays, affine=np.array(grid["affine"]), own_affine=np.array(grid["own_affine"]), air=grid["air"])
-
-
-def prepare(case: Case, spacing: float) -> Volume:
-    """Read, check and prepare one case. Raises `DataError`."""
-    image, affine = read_volume(case.image)
-    label, label_affine = read_volume(case.label)
-    check_image(case.image, image, affine)
-    _check_label(case, image.shape, affine, label, label_affine)
-    prepared, box = _prepare(case.image, image, affine, spacing)
-    soft = _resample(label, affine, spacing).clip(0, 1)
+def prepare(case: Case, spacing: float, allow_empty: bool = False) -> Volume:
+    """Read, check and prepare one case; `allow_empty` lets in labels without lesion. Raises `DataError`."""
+    reading = read_case(case, allow_empty)
+    image, label = reading.usable_pair()
+    prepared, box = _prepare(case.image, image, spacing)
+    soft = _resample(label.array, image.affine, spacing).clip(0, 1)
     return Volume(
         image=prepared.image,
         label=_steps(soft.numpy()[0][box]),
         affine=prepared.affine,
-        truth=_steps(label),
-        own_affine=affine,
+        truth=_steps(label.array),
+        own_affine=image.affine,
         air=prepared.air,
+        warnings=reading.warnings,
     )
 
 
-def prepare_image(path: Path, image: FloatArray, affine: NDArray[np.float64], spacing: float) -> Prepared:
-    """Check and prepare an image that has no label. Raises `DataError`, which names the file at `path`."""
-    check_image(path, image, affine)
-    return _prepare(path, image, affine, spacing)[0]
+def prepare_image(path: Path, image: Nifti, spacing: float) -> Prepared:
+    """Prepare an image that can be used and has no label. Raises `DataError`, which names the file at `path`."""
+    return _prepare(path, image, spacing)[0]
 
 
-def _prepare(
-    path: Path, image: FloatArray, affine: NDArray[np.float64], spacing: float
-) -> tuple[Prepared, tuple[slice, ...]]:
+def _prepare(path: Path, image: Nifti, spacing: float) -> tuple[Prepared, tuple[slice, ...]]:
     """The prepared image, and which box of the resampled one it is."""
-    resampled = _resample(image, affine, spacing)
+    resampled = _resample(image.array, image.affine, spacing)
     values, grid = resampled.numpy()[0], np.asarray(resampled.affine, dtype=np.float64)
-    air = AIR * float(np.percentile(values, 99.5))
+    air = air_level(values)
     head = values > air
     if not head.any():
-        raise DataError(f"{path} holds nothing but air: check the image", "has an image of nothing but air")
+        # What little signal there was, resampling has smoothed away.
+        text = f"holds nothing but air at {spacing:g} mm"
+        raise refusal(path, problem("air", "image", text, "check how it was made"))
     box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(head))
     inside = values[head]
     mean, deviation = float(inside.mean()), max(float(inside.std()), 1e-6)
     grid[:3, 3] += grid[:3, :3] @ [side.start for side in box]
     normalised = ((values[box] - mean) / deviation).clip(-CLIP, CLIP).astype(np.float16)
-    return Prepared(normalised, grid, affine, image.shape, (air - mean) / deviation), box
+    return Prepared(normalised, grid, image.affine, image.array.shape, (air - mean) / deviation), box
 
 
 def pad_to(array: NDArray[Scalar], size: int, value: float) -> NDArray[Scalar]:
     """A (D, H, W) array of which no edge is shorter than `size`, filled evenly on both sides."""
     lacking = [max(0, size - edge) for edge in array.shape]
     return np.pad(array, [(edge // 2, edge - edge // 2) for edge in lacking], constant_values=value)
-
-
-def read_volume(path: Path) -> tuple[FloatArray, NDArray[np.float64]]:
-    """The voxels (D, H, W) and the affine of one 3D image or label. Raises `DataError`."""
-    try:
-        file: Any = nib.load(path)
-        kind = file.get_data_dtype()
-        if kind.kind not in "fiu":
-            raise DataError(
-                f"{path} is of type {kind}, but must hold one number a voxel: convert it", "is of a wrong type"
-            )
-        # Before any voxel is read: a garbled header may claim more than memory holds.
-        if len(file.shape) != 3 or min(file.shape) < 2 or math.prod(file.shape) > MOST_VOXELS:
-            raise DataError(
-                f"{path} has shape {file.shape}, but must be one 3D volume: split or convert it", "has a wrong shape"
-            )
-        if file.header.get("qform_code", 1) == 0 and file.header.get("sform_code", 1) == 0:
-            raise DataError(
-                f"{path} has no affine (qform and sform are both unset): convert it again from its source",
-                "has no affine",
-            )
-        return np.asarray(file.get_fdata(dtype=np.float32)), np.asarray(file.affine, dtype=np.float64)
-    except UNREADABLE as error:
-        reason = f"{path} cannot be read ({error}): copy it again from its source"
-        raise DataError(reason, "cannot be read") from None
-
-
-def check_image(path: Path, image: FloatArray, affine: NDArray[np.float64]) -> None:
-    """Raise `DataError` where an image cannot be prepared."""
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-6:
-        raise DataError(f"{path} has a singular affine: its header must give the voxel size", "has a singular affine")
-    if not np.isfinite(image).all():
-        raise DataError(f"{path} holds NaN or infinity: mend or replace the file", "holds NaN or infinity")
-
-
-def _check_label(
-    case: Case,
-    shape: tuple[int, ...],
-    affine: NDArray[np.float64],
-    label: FloatArray,
-    label_affine: NDArray[np.float64],
-) -> None:
-    """Raise `DataError` where a label cannot be trained on with its image, of this shape and affine."""
-    if label.shape != shape or not np.allclose(label_affine, affine, atol=1e-2):
-        raise DataError(
-            f"{case.label} does not lie on the grid of {case.image.name}: resample the label to the image",
-            "has a label off its image's grid",
-        )
-    if not np.isfinite(label).all():
-        raise DataError(f"{case.label} holds NaN or infinity: mend or replace the file", "holds NaN or infinity")
-    if label.min() < -1e-3 or label.max() > 1 + 1e-3:
-        raise DataError(
-            f"{case.label} runs from {label.min():g} to {label.max():g}, but a lesion label lies in [0, 1]: rescale it",
-            "has a label outside [0, 1]",
-        )
 
 
 def _to_grid(
@@ -247,40 +145,3 @@ def _resample(array: FloatArray, affine: NDArray[np.float64], spacing: float) ->
 def _steps(label: FloatArray) -> NDArray[np.uint8]:
     steps: NDArray[np.uint8] = np.rint(label.clip(0, 1) * 255).astype(np.uint8)
     return steps
-
-
-def _key(case: Case, spacing: float) -> str:
-    """A name that changes with the files' contents (by size and time), the spacing and the code."""
-    parts: list[object] = [VERSION, spacing]
-    for path in (case.image, case.label):
-        try:
-            status = path.stat()
-        except OSError as error:
-            reason = f"{path} cannot be read ({error.strerror}): check the file and its rights"
-            raise DataError(reason, "cannot be read") from None
-        parts += [path.absolute(), status.st_size, status.st_mtime_ns]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
-
-
-def _store(volume: Volume, folder: Path) -> None:
-    """Write a volume whole or not at all; of two writers at once the first one stays."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-", ignore_cleanup_errors=True) as name:
-            new = Path(name) / "volume"
-            new.mkdir()
-            for part in ("image", "label", "truth"):
-                np.save(new / f"{part}.npy", getattr(volume, part))
-            grid = {"affine": volume.affine.tolist(), "own_affine": volume.own_affine.tolist(), "air": volume.air}
-            (new / "grid.json").write_text(json.dumps(grid))
-            try:
-                new.rename(folder)
-            except OSError:
-                # Another writer was first, or an earlier one was interrupted.
-                if not (folder / "grid.json").is_file():
-                    folder.rename(Path(name) / "old")
-                    new.rename(folder)
-    except OSError as error:
-        if not (folder / "grid.json").is_file():
-            reason = f"cache folder {folder.parent} cannot be written ({error.strerror})"
-            raise DataError(f"{reason}: set cache-dir") from None

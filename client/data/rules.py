@@ -1,15 +1,22 @@
-"""What can be wrong with an image and its label, each rule a function of arrays that returns what it found.
+"""What can be wrong with an image and its label: each rule is a function of arrays that returns what it found.
 
 A *problem* keeps a case out of training and testing; a *warning* lets it in, to be looked at. Rules are
-independent of each other where they can be, so that all that is wrong with a case is said at once.
+independent of each other where they can be, so that all that is wrong with a case is said at once. These are the
+only rules: `wardround hospital check`, a run, `wardround segment` and `wardround realism` judge by them alike
+(`client/data/reading.py`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from client.data.lesions import LESION
+from client.data.skull_stripping import is_whole_head
+from shared.errors import DataError
 
 Array = NDArray[np.float32]
 Affine = NDArray[np.float64]
@@ -22,21 +29,51 @@ GRID_TOLERANCE = 1e-2
 SPACING = (0.1, 20.0)
 """mm; a voxel outside these is not one of a brain MRI, but most likely given in another unit."""
 
+INTENSITY = (1e-4, 1e12)
+"""An image's greatest value by size lies in these, or its scaling is garbled and normalising it would be, too."""
+
 THICK = 3.0
 """mm; the thickest slices that MAGNIMS, CMSC and NAIMS recommend for MS (Wattjes et al. 2021)."""
 
 RANGE_TOLERANCE = 1e-3
 """By how much interpolation may take a label out of [0, 1]."""
 
-LESION = 0.5
-"""A voxel counts as lesion from this value of its label on."""
-
 AIR = 0.02
-"""Voxels below this share of the image's 99.5th percentile count as air, as in `client/data/preprocessing.py`."""
+"""Voxels up to this share of the image's 99.5th percentile count as air."""
 
 MUCH_IN_AIR = 0.1
 MUCH_OF_HEAD = 0.2
 """Shares of lesion in air, and of the head in lesion, from which a label is more likely misplaced or inverted."""
+
+PUBLIC = {
+    "air": "has an image of nothing but air",
+    "affine-missing": "has no affine",
+    "affine-not-finite": "has a singular affine",
+    "affine-singular": "has a singular affine",
+    "constant": "has an image of a single value",
+    "dangling-link": "cannot be read",
+    "dtype": "is of a wrong type",
+    "empty": "has a label that marks no lesion",
+    "empty-file": "cannot be read",
+    "garbled": "cannot be read",
+    "intensity": "has impossible intensities",
+    "link-loop": "cannot be read",
+    "missing": "cannot be read",
+    "not-3d": "has a wrong shape",
+    "not-finite": "holds NaN or infinity",
+    "not-gzip": "cannot be read",
+    "not-nifti": "cannot be read",
+    "off-grid": "has a label off its image's grid",
+    "out-of-range": "has a label outside [0, 1]",
+    "spacing": "has an impossible voxel size",
+    "thin": "has a wrong shape",
+    "too-large": "has a wrong shape",
+    "truncated": "cannot be read",
+    "unexpected": "cannot be used",
+    "unreadable": "cannot be read",
+    "zero-size": "has a wrong shape",
+}
+"""What a deployed hospital tells the coordinator of each problem: its kind, without names, numbers or contents."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +102,22 @@ def warning(code: str, part: Part, text: str, mend: str) -> Finding:
     return Finding(code, False, part, text, mend)
 
 
+def refusal(path: Path, finding: Finding) -> DataError:
+    """The error for a file that cannot be used for this problem."""
+    return DataError(f"{path} {finding.text}: {finding.mend}", PUBLIC[finding.code])
+
+
+def unexpected(error: Exception) -> Finding:
+    """The problem of a case that stopped a reader or a rule in a way nobody foresaw."""
+    text = f"stopped the check ({type(error).__name__}: {error})"
+    return problem("unexpected", "pair", text, "look at both files, and report this as a bug")
+
+
+def air_level(image: Array) -> float:
+    """The intensity up to which a voxel of an image is air."""
+    return AIR * float(np.percentile(image, 99.5))
+
+
 def grid_findings(shape: tuple[int, ...], affine: Affine, oriented: bool, part: Part) -> Iterator[Finding]:
     """Whether a grid is one 3D volume with a usable way from voxel to mm.
 
@@ -74,13 +127,15 @@ def grid_findings(shape: tuple[int, ...], affine: Affine, oriented: bool, part: 
         text = f"has shape {_by(shape)}, but must be one 3D volume"
         yield problem("not-3d", part, text, "keep one volume of it, one contrast or time point a file")
     elif min(shape) < 2:
-        yield problem("thin", part, f"has shape {_by(shape)}: a single slice", "give the whole volume")
+        text = f"has shape {_by(shape)}, a single slice, but must be one 3D volume"
+        yield problem("thin", part, text, "give the whole volume")
     if not oriented:
         text = "has no affine: its header gives neither orientation nor position (sform and qform code 0)"
         yield problem("affine-missing", part, text, "convert it again from DICOM")
         return
     if not np.isfinite(affine).all():
-        yield problem("affine-not-finite", part, "has an affine with NaN or infinity", "convert it again from DICOM")
+        text = "has a singular affine, which holds NaN or infinity"
+        yield problem("affine-not-finite", part, text, "convert it again from DICOM")
         return
     voxel = np.linalg.norm(affine[:3, :3], axis=0)
     # By direction alone, so that a small voxel is no singular one.
@@ -99,8 +154,28 @@ def image_findings(image: Array) -> Iterator[Finding]:
     """Whether an image's values can be trained on."""
     if bad := int(np.count_nonzero(~np.isfinite(image))):
         yield problem("not-finite", "image", f"holds NaN or infinity in {bad} voxels", "replace them, by 0 in air")
+    elif image.max() <= 0:
+        yield problem("air", "image", "holds nothing but air (no value above 0)", "check how it was made")
     elif image.min() == image.max():
         yield problem("constant", "image", f"holds nothing but {image.min():g}", "check how it was made")
+    elif not INTENSITY[0] <= float(high := max(image.max(), -image.min())) <= INTENSITY[1]:
+        text = f"has values up to {high:.3g}, which no scanner writes"
+        yield problem("intensity", "image", text, "correct the scaling in its header (scl_slope), or convert it again")
+
+
+def head_findings(image: Array, affine: Affine) -> Iterator[Finding]:
+    """Whether an image of finite values on a usable grid shows a brain without its skull."""
+    if is_whole_head(image, affine):
+        text = "shows skull and scalp, where a skull-stripped brain is expected"
+        yield warning("whole-head", "image", text, "strip the skull (HD-BET, SynthStrip)")
+
+
+def contrast_findings(contrast: str, known: Sequence[str]) -> Iterator[Finding]:
+    """Whether an image's contrast is one of those that a model learnt from."""
+    if contrast not in known:
+        shown = "neither FLAIR nor T2w" if contrast == "other" else contrast
+        names = " and ".join(known)
+        yield warning("contrast", "image", f"is {shown}, and the model knows {names}", f"give it {names} images")
 
 
 def label_findings(label: Array, allow_empty: bool = False) -> Iterator[Finding]:
@@ -112,27 +187,35 @@ def label_findings(label: Array, allow_empty: bool = False) -> Iterator[Finding]
     if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
         values = np.unique(label)
         mend = "divide it by its maximum" if len(values) <= 2 or high > 100 else "set lesions to 1 and all else to 0"
-        yield problem("out-of-range", "label", f"runs from {low:g} to {high:g}, but must lie in [0, 1]", mend)
+        text = f"runs from {low:g} to {high:g}, but a lesion label lies in [0, 1]"
+        yield problem("out-of-range", "label", text, mend)
     elif high < LESION and not allow_empty:
-        told = "is empty" if high <= RANGE_TOLERANCE else f"reaches only {high:.2g}, and {LESION:g} is lesion"
-        yield problem("empty", "label", told, "check it; --allow-empty lets in patients without lesions")
+        yield without_lesion(high)
+
+
+def without_lesion(high: float) -> Finding:
+    """The problem of a label that reaches only `high`, which is below what counts as lesion."""
+    why = "it is empty" if high <= RANGE_TOLERANCE else f"it reaches only {high:.2g}, and {LESION:g} is lesion"
+    mend = "label it, or allow patients without lesions (--allow-empty; in a run empty-labels = 'keep')"
+    return problem("empty", "label", f"marks no lesion ({why})", mend)
 
 
 def pair_findings(image: Array, affine: Affine, label: Array, label_affine: Affine) -> Iterator[Finding]:
     """Whether image and label, both of finite values, lie on one grid and show one head."""
     mend = "resample the label to the image (nearest neighbour)"
     if label.shape != image.shape:
-        text = f"has shape {_by(label.shape)}, but its image {_by(image.shape)}"
+        text = f"does not lie on its image's grid (shape {_by(label.shape)}, the image's {_by(image.shape)})"
         yield problem("off-grid", "label", text, mend)
         return
     if not np.allclose(label_affine, affine, atol=GRID_TOLERANCE):
-        text = f"lies off its image's grid, by up to {_away(image.shape, affine, label_affine):.3g} mm"
+        away = _away(image.shape, affine, label_affine)
+        text = f"does not lie on its image's grid (off by up to {away:.3g} mm)"
         yield problem("off-grid", "label", text, mend)
         return
     lesion = label >= LESION
     if not lesion.any():
         return
-    head = image > AIR * float(np.percentile(image, 99.5))
+    head = image > air_level(image)
     outside = np.count_nonzero(lesion & ~head) / np.count_nonzero(lesion)
     if outside > MUCH_IN_AIR:
         text = f"has {outside:.0%} of its lesions in air"

@@ -20,8 +20,7 @@ import torch
 from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 from numpy.typing import NDArray
 
-from client.data.lesions import box_around, number_lesions, voxel_ml
-from client.data.rules import LESION
+from client.data.lesions import LESION, box_around, number_lesions, voxel_ml
 from shared.metrics.scores import Scores
 
 PERCENTILE = 95.0

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from client.data.inventory import Case
 from client.data.layouts import find_cases
-from client.data.preprocessing import Volume, open_volume
+from client.data.preprocessing import Volume
+from client.data.reading import warning_lines
+from client.data.split import split
+from client.data.volume_cache import open_volume
 from client.governance.pseudonyms import pseudonym, pseudonym_key
 from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
@@ -14,11 +17,7 @@ from shared.config.settings import Settings
 from shared.errors import DataError
 from shared.files import private_folder
 from shared.log import say
-from shared.seeds import generator
 from shared.wire.headers import CenterCard
-
-LEAST_SUBJECTS = 2
-"""One to train on, one to test on."""
 
 REASONS = 5
 """At most so many are told at once."""
@@ -73,17 +72,13 @@ class Hospital:
         good, problems, reasons = [], {}, []
         for case in self._used(cases):
             try:
-                volume = open_volume(case, self.spacing, self.cache)
-                if not self.keeps_empty and not volume.truth.any():
-                    raise DataError(
-                        f"{case.label} marks no lesion: label it, or set empty-labels = 'keep'",
-                        "has a label that marks no lesion",
-                    )
-                good.append((case, volume))
+                good.append((case, open_volume(case, self.spacing, self.cache, self.keeps_empty)))
             except DataError as error:
                 say(f"{self.center}: {case.subject} is set aside: {error}")
                 problems[self.pseudonym(case.subject)] = error.public
                 reasons.append(error)
+        for line in warning_lines([(case, volume.warnings) for case, volume in good]):
+            say(f"{self.center}: {line}")
         if cases and not good and not problems:
             raise DataError(problem := f"center {self.center} has no subject left that was not withdrawn", problem)
         if not good:
@@ -125,20 +120,3 @@ def open_hospital(site: Site, prepared: Path, settings: Settings) -> Hospital:
 def withdrawals_of(site: Site, key: bytes) -> Withdrawals:
     """The hospital's list of subjects that were withdrawn."""
     return Withdrawals(site.state, lambda name: pseudonym(key, name))
-
-
-def split(center: str, cases: list[Case], test_fraction: float, seed: int) -> tuple[tuple[Case, ...], tuple[Case, ...]]:
-    """Divide cases into training and test, whole subjects at a time.
-
-    Raises `DataError` where there are too few subjects for one of each.
-    """
-    subjects = sorted({case.subject for case in cases})
-    if len(subjects) < LEAST_SUBJECTS:
-        raise DataError(f"center {center} has {len(subjects)} subject, but needs {LEAST_SUBJECTS}: one to test on")
-    held_out = min(max(1, round(len(subjects) * test_fraction)), len(subjects) - 1)
-    order = generator(seed, "split", center).permutation(len(subjects))
-    tested = {subjects[i] for i in order[:held_out]}
-    return (
-        tuple(case for case in cases if case.subject not in tested),
-        tuple(case for case in cases if case.subject in tested),
-    )

@@ -11,25 +11,19 @@ from numpy.typing import NDArray
 
 from client.data.inventory import Case
 from client.data.lesions import lesion_count, lesion_ml
-from client.data.nifti import Nifti, read_nifti
-from client.data.rules import (
-    Finding,
-    Part,
-    grid_findings,
-    image_findings,
-    label_findings,
-    pair_findings,
-    problem,
-    warning,
-)
-from client.qc.skull_stripping import is_whole_head
+from client.data.nifti import Nifti
+from client.data.reading import read_case
+from client.data.rules import Finding, unexpected
 from client.qc.slices import View, slices_of
 
 orientations: Any = nib_orientations  # its functions carry no types
 
+NO_FINGERPRINT = ("not-finite", "air", "constant")
+"""Images of nothing, which are like many others and so no duplicates."""
+
 
 @dataclass(frozen=True)
-class Facts:
+class Measurements:
     """What an image that could be read measures."""
 
     shape: tuple[int, ...]
@@ -45,14 +39,14 @@ class Facts:
 
 
 @dataclass(frozen=True, eq=False)
-class Checked:
+class CaseCheck:
     """One image of a subject and what was found."""
 
     subject: str
     contrast: str
     image: Path | None
     findings: tuple[Finding, ...]
-    facts: Facts | None = None
+    measured: Measurements | None = None
     fingerprint: str = ""
     """Of the voxels, however they are compressed; empty where they could not be read."""
     view: View | None = None
@@ -73,66 +67,34 @@ class Checked:
         return tuple(finding for finding in self.findings if not finding.problem)
 
 
-def check_case(case: Case, allow_empty: bool = False) -> Checked:
+def check_case(case: Case, allow_empty: bool = False) -> CaseCheck:
     """Read a case once and say all that is wrong with it. Raises nothing for any file."""
     try:
         return _check(case, allow_empty)
     except Exception as error:
-        # One patient must not stop the check of the others, whatever the files do.
-        text = f"stopped the check ({type(error).__name__}: {error})"
-        finding = problem("unexpected", "pair", text, "look at both files, and report this as a bug")
-        return Checked(case.subject, case.contrast, case.image, (finding,))
+        # Measuring one patient must not stop the check of the others, as reading does not.
+        return CaseCheck(case.subject, case.contrast, case.image, (unexpected(error),))
 
 
-def _check(case: Case, allow_empty: bool) -> Checked:
-    findings: list[Finding] = []
-    image = _read(case.image, "image", findings)
-    label = _read(case.label, "label", findings)
-    facts, fingerprint, view = None, "", None
-    label_good = image_good = False
-    if label is not None:
-        own = [*grid_findings(label.array.shape, label.affine, label.oriented, "label")]
-        own += label_findings(label.array, allow_empty)
-        label_good = not any(finding.problem and finding.code != "empty" for finding in own)
-        findings += own
-    if image is not None:
-        grid = [*grid_findings(image.array.shape, image.affine, image.oriented, "image")]
-        values = [*image_findings(image.array)]
-        findings += grid + values
-        image_good = not any(finding.problem for finding in grid + values)
-        if image_good and label is not None and label_good:
-            off = [*pair_findings(image.array, image.affine, label.array, label.affine)]
-            label_good = not any(finding.problem for finding in off)
-            findings += off
-        if image_good and is_whole_head(image.array, image.affine):
-            text = "shows skull and scalp, where a skull-stripped brain is expected"
-            findings.append(warning("whole-head", "image", text, "strip the skull (HD-BET, SynthStrip)"))
-        trusted = label if image_good and label_good else None
-        facts = _facts(image, trusted)
-        if not any(finding.problem for finding in values):
-            # An image of nothing is like many others.
+def _check(case: Case, allow_empty: bool) -> CaseCheck:
+    reading = read_case(case, allow_empty)
+    measured, fingerprint, view = None, "", None
+    if (image := reading.image) is not None:
+        trusted = reading.label if reading.trusted else None
+        measured = _measurements(image, trusted)
+        if not any(one.part == "image" and one.code in NO_FINGERPRINT for one in reading.findings):
             fingerprint = _fingerprint(image.array)
         if image.array.ndim == 3:
             view = slices_of(image.array, image.affine, trusted.array if trusted else None)
-    # Problems first, and in each kind as they were found.
-    ordered = tuple(sorted(findings, key=lambda finding: not finding.problem))
-    return Checked(case.subject, case.contrast, case.image, ordered, facts, fingerprint, view)
+    return CaseCheck(case.subject, case.contrast, case.image, reading.findings, measured, fingerprint, view)
 
 
-def _read(path: Path, part: Part, findings: list[Finding]) -> Nifti | None:
-    read = read_nifti(path, part)
-    if isinstance(read, Finding):
-        findings.append(read)
-        return None
-    return read
-
-
-def _facts(image: Nifti, label: Nifti | None) -> Facts:
+def _measurements(image: Nifti, label: Nifti | None) -> Measurements:
     """Measurements; those of lesions only where the label can be trusted."""
     with np.errstate(all="ignore"):
         spacing = np.nan_to_num(np.linalg.norm(image.affine[:3, :3], axis=0), posinf=0, neginf=0)
     finite = image.array[np.isfinite(image.array)]
-    return Facts(
+    return Measurements(
         shape=tuple(image.array.shape),
         spacing=tuple(round(float(edge), 4) for edge in spacing),
         orientation=_orientation(image.affine) if image.oriented else "",

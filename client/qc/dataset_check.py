@@ -1,4 +1,4 @@
-"""Checking a hospital's whole data folder: all cases, doubles among them, a summary and a verdict."""
+"""Checking a hospital's whole data folder: all cases, duplicates among them, a summary and a verdict."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -8,21 +8,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from client.data.inventory import Case, Inventory, Remark
+from client.data.inventory import Inventory, Remark
 from client.data.rules import problem, warning
-from client.qc.case_check import Checked, check_case
+from client.data.split import LEAST_SUBJECTS
+from client.qc.case_check import CaseCheck, check_case
 from shared.text import counted
-
-LEAST_SUBJECTS = 2
-"""One to train on, one to test on."""
 
 MOST_KINDS = 4
 """So many different values of one kind are listed in the summary."""
 
-Progress = Callable[[int, int, Checked], None]
+AfterEach = Callable[[int, int, CaseCheck], None]
+"""Called after each case with how many are done, how many there are, and what was found."""
 
 
-class Verdict(StrEnum):
+class DatasetVerdict(StrEnum):
     """How a data folder is."""
 
     good = "good"
@@ -31,25 +30,31 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class Checkup:
+class DatasetCheck:
     """What the check of a data folder found."""
 
     folder: Path
     layout: str
     contrasts: tuple[str, ...]
-    checked: tuple[Checked, ...]
+    checked: tuple[CaseCheck, ...]
     """Every image of the wanted contrasts, and every subject that should have one; in order of subject."""
     notes: tuple[str, ...]
     """What was passed over as it should be."""
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> DatasetVerdict:
         """`good` only where nothing was set aside."""
         good = sum(checked.ok for checked in self.checked)
-        return Verdict.none if not good else Verdict.good if good == len(self.checked) else Verdict.some
+        return (
+            DatasetVerdict.none
+            if not good
+            else DatasetVerdict.good
+            if good == len(self.checked)
+            else DatasetVerdict.some
+        )
 
     @property
-    def set_aside(self) -> tuple[Checked, ...]:
+    def set_aside(self) -> tuple[CaseCheck, ...]:
         """What cannot be used."""
         return tuple(checked for checked in self.checked if not checked.ok)
 
@@ -68,10 +73,10 @@ class Checkup:
         images, usable = len(self.checked), len(self.checked) - len(self.set_aside)
         whose = f"of {counted(self.good_subjects, 'subject')}"
         lines = {
-            Verdict.good: f"all {counted(images, 'image')} {whose} can be used",
-            Verdict.some: f"{usable} of {counted(images, 'image')} can be used, {whose}; "
+            DatasetVerdict.good: f"all {counted(images, 'image')} {whose} can be used",
+            DatasetVerdict.some: f"{usable} of {counted(images, 'image')} can be used, {whose}; "
             f"{len(self.set_aside)} set aside until mended",
-            Verdict.none: f"none of {counted(images, 'image')} can be used",
+            DatasetVerdict.none: f"none of {counted(images, 'image')} can be used",
         }
         sentence = lines[self.verdict]
         if self.warned:
@@ -82,21 +87,21 @@ class Checkup:
 
     def summary(self) -> list[tuple[str, str]]:
         """What the images that could be read are like, as rows of a name and a text."""
-        facts = [checked.facts for checked in self.checked if checked.facts is not None]
-        load = [one.lesion_ml for one in facts if one.lesion_ml is not None]
-        count = [one.lesion_count for one in facts if one.lesion_count is not None]
+        measured = [checked.measured for checked in self.checked if checked.measured is not None]
+        load = [one.lesion_ml for one in measured if one.lesion_ml is not None]
+        count = [one.lesion_count for one in measured if one.lesion_count is not None]
         rows = [
             ("layout", self.layout),
             ("subjects", str(len({checked.subject for checked in self.checked}))),
             ("images", _counted(checked.contrast or "missing" for checked in self.checked)),
-            ("voxel size", _counted(" x ".join(f"{edge:.3g}" for edge in one.spacing) + " mm" for one in facts)),
-            ("shape", _counted(" x ".join(map(str, one.shape)) for one in facts)),
-            ("orientation", _counted(one.orientation or "not told" for one in facts)),
+            ("voxel size", _counted(" x ".join(f"{edge:.3g}" for edge in one.spacing) + " mm" for one in measured)),
+            ("shape", _counted(" x ".join(map(str, one.shape)) for one in measured)),
+            ("orientation", _counted(one.orientation or "not told" for one in measured)),
             ("lesion volume", _spread(load, "ml")),
             ("lesion count", _spread(count, "")),
         ]
-        for contrast in sorted({checked.contrast for checked in self.checked if checked.facts}):
-            ranges = [one.facts.intensity for one in self.checked if one.facts and one.contrast == contrast]
+        for contrast in sorted({checked.contrast for checked in self.checked if checked.measured}):
+            ranges = [one.measured.intensity for one in self.checked if one.measured and one.contrast == contrast]
             low, high = min(low for low, _ in ranges), max(high for _, high in ranges)
             rows.append((f"intensity, {contrast}", f"{number(low)} to {number(high)}"))
         return [(name, text) for name, text in rows if text]
@@ -115,12 +120,12 @@ class Checkup:
         }
 
 
-def check_inventory(inventory: Inventory, allow_empty: bool = False, progress: Progress | None = None) -> Checkup:
+def check_inventory(inventory: Inventory, allow_empty: bool = False, progress: AfterEach | None = None) -> DatasetCheck:
     """Check all cases of an inventory, one after the other; `progress(done, total, checked)` follows each.
 
     Raises nothing for any file.
     """
-    checked: list[Checked] = []
+    checked: list[CaseCheck] = []
     for case in inventory.cases:
         checked.append(check_case(case, allow_empty))
         if progress is not None:
@@ -132,8 +137,8 @@ def check_inventory(inventory: Inventory, allow_empty: bool = False, progress: P
             checked.append(_missing(remark))
         else:
             notes.append(f"{remark.subject}: {remark.text}")
-    found = sorted(_with_doubles(checked, inventory.cases), key=lambda one: (one.subject, one.contrast, str(one.image)))
-    return Checkup(inventory.folder, inventory.layout, inventory.contrasts, tuple(found), tuple(notes))
+    found = sorted(_with_duplicates(checked), key=lambda one: (one.subject, one.contrast, str(one.image)))
+    return DatasetCheck(inventory.folder, inventory.layout, inventory.contrasts, tuple(found), tuple(notes))
 
 
 def number(value: float) -> str:
@@ -141,19 +146,19 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def _missing(remark: Remark) -> Checked:
+def _missing(remark: Remark) -> CaseCheck:
     text, _, mend = remark.text.partition(": ")
     finding = problem("missing", "subject", text, mend)
-    return Checked(remark.subject, remark.contrast, None, (finding,))
+    return CaseCheck(remark.subject, remark.contrast, None, (finding,))
 
 
-def _with_doubles(checked: Sequence[Checked], cases: Sequence[Case]) -> list[Checked]:
+def _with_duplicates(checked: Sequence[CaseCheck]) -> list[CaseCheck]:
     """The same, with a finding for each image that is there more than once.
 
     Under two subjects one of them is wrong, and the patient might be trained on and tested on at once; which one is
     wrong, the files cannot tell.
     """
-    groups: dict[str, list[Checked]] = {}
+    groups: dict[str, list[CaseCheck]] = {}
     for one in checked:
         if one.fingerprint:
             groups.setdefault(one.fingerprint, []).append(one)
@@ -172,8 +177,8 @@ def _with_doubles(checked: Sequence[Checked], cases: Sequence[Case]) -> list[Che
     return marked
 
 
-def _entry(checked: Checked) -> dict[str, Any]:
-    facts = checked.facts
+def _entry(checked: CaseCheck) -> dict[str, Any]:
+    measured = checked.measured
     return {
         "id": checked.subject,
         "contrast": checked.contrast,
@@ -182,12 +187,12 @@ def _entry(checked: Checked) -> dict[str, Any]:
         "problems": [str(finding) for finding in checked.problems],
         "warnings": [str(finding) for finding in checked.warnings],
         "codes": [finding.code for finding in checked.findings],
-        "lesion_ml": facts and facts.lesion_ml,
-        "lesion_count": facts and facts.lesion_count,
-        "spacing": facts and list(facts.spacing),
-        "shape": facts and list(facts.shape),
-        "orientation": facts and facts.orientation,
-        "intensity": facts and list(facts.intensity),
+        "lesion_ml": measured and measured.lesion_ml,
+        "lesion_count": measured and measured.lesion_count,
+        "spacing": measured and list(measured.spacing),
+        "shape": measured and list(measured.shape),
+        "orientation": measured and measured.orientation,
+        "intensity": measured and list(measured.intensity),
     }
 
 

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 
-from client.qc.case_check import Checked
+from client.qc.case_check import CaseCheck
 from client.qc.slices import Slice, View
 from shared.errors import ResultsError
 from shared.text import counted
@@ -31,7 +31,7 @@ TALLEST = 150
 """Rows of one picture; more cases make it wider, since pictures end at 65,535 dots."""
 
 
-def draw_montage(checked: Sequence[Checked], path: Path) -> None:
+def draw_montage(checked: Sequence[CaseCheck], path: Path) -> None:
     """Write one PNG of every case whose image could be read. Raises `ResultsError` where it cannot be written."""
     draw_views([(one.view, title(one), one.ok) for one in checked if one.view is not None], path)
 
@@ -61,12 +61,12 @@ def draw_case(view: View) -> bytes:
     return png(figure)
 
 
-def title(checked: Checked) -> str:
+def title(checked: CaseCheck) -> str:
     """What stands above a case: whose it is, its lesions, and whether it is set aside."""
     parts = [checked.subject, checked.contrast]
-    if checked.facts is not None and checked.facts.lesion_ml is not None:
-        lesions = counted(checked.facts.lesion_count or 0, "lesion")
-        parts.append(f"{checked.facts.lesion_ml:.1f} ml in {lesions}")
+    if checked.measured is not None and checked.measured.lesion_ml is not None:
+        lesions = counted(checked.measured.lesion_count or 0, "lesion")
+        parts.append(f"{checked.measured.lesion_ml:.1f} ml in {lesions}")
     if not checked.ok:
         parts.append("SET ASIDE")
     elif checked.warnings:

@@ -7,8 +7,8 @@ import numpy as np
 from nibabel import orientations as nib_orientations
 from numpy.typing import NDArray
 
-from client.data.rules import LESION
-from client.qc.skull_stripping import FOREGROUND
+from client.data.lesions import LESION
+from client.data.skull_stripping import FOREGROUND
 
 orientations: Any = nib_orientations  # its functions carry no types
 

@@ -16,8 +16,8 @@ from shared.text import counted
 
 if TYPE_CHECKING:
     from client.data.inventory import Inventory
-    from client.qc.case_check import Checked
-    from client.qc.dataset_check import Checkup
+    from client.qc.case_check import CaseCheck
+    from client.qc.dataset_check import DatasetCheck
 
 SOME_SET_ASIDE, NONE_USABLE = 1, 2
 """Exit codes of the check; 0 is only for data of which nothing was set aside."""
@@ -82,18 +82,18 @@ def _check(
         private_output(output)
     inventory = take_inventory(folder, contrasts, layout)
     typer.echo(f"{folder}: {inventory.layout}, {counted(len(inventory.cases), 'image')} with labels")
-    checkup = _follow(inventory, allow_empty)
-    _report(checkup)
-    record = json.dumps(checkup.to_json(), indent=2) + "\n"
+    dataset = _follow(inventory, allow_empty)
+    _report(dataset)
+    record = json.dumps(dataset.to_json(), indent=2) + "\n"
     if json_file is not None:
         _write(json_file, record)
     if output is None:
         typer.echo("add --output FOLDER for a page with a picture of every case")
     else:
-        _draw(checkup, output)
+        _draw(dataset, output)
         _write(output / RECORD, record)
         typer.echo(f"see {output / PAGE} and {output / MONTAGE}")
-    return checkup.verdict.value
+    return dataset.verdict.value
 
 
 def _contrasts(text: str) -> tuple[str, ...]:
@@ -104,7 +104,7 @@ def _contrasts(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(wanted))
 
 
-def _follow(inventory: "Inventory", allow_empty: bool) -> "Checkup":
+def _follow(inventory: "Inventory", allow_empty: bool) -> "DatasetCheck":
     """Check with a progress bar on a terminal, and a line a case elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -122,42 +122,42 @@ def _follow(inventory: "Inventory", allow_empty: bool) -> "Checkup":
         )
 
 
-def _say(done: int, total: int, one: "Checked") -> None:
+def _say(done: int, total: int, one: "CaseCheck") -> None:
     typer.echo(f"{done}/{total} {_line(one)}")
 
 
-def _report(checkup: "Checkup") -> None:
-    for one in checkup.checked:
+def _report(dataset: "DatasetCheck") -> None:
+    for one in dataset.checked:
         if one.findings:
             typer.echo(f"\n{_line(one)}")
             for finding in one.findings:
                 typer.echo(f"  {'problem' if finding.problem else 'warning'}: {finding}")
-    if checkup.notes:
+    if dataset.notes:
         typer.echo("\npassed over")
-        for note in checkup.notes:
+        for note in dataset.notes:
             typer.echo(f"  {note}")
     typer.echo("\nsummary")
-    rows = checkup.summary()
+    rows = dataset.summary()
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
         typer.echo(f"  {name:<{width}}  {text}")
-    typer.echo(f"\nverdict: {checkup.verdict.value}: {checkup.conclusion()}")
+    typer.echo(f"\nverdict: {dataset.verdict.value}: {dataset.conclusion()}")
 
 
-def _line(one: "Checked") -> str:
+def _line(one: "CaseCheck") -> str:
     lesions = ""
-    if one.facts is not None and one.facts.lesion_ml is not None:
-        lesions = f", {one.facts.lesion_ml:.2f} ml in {counted(one.facts.lesion_count or 0, 'lesion')}"
+    if one.measured is not None and one.measured.lesion_ml is not None:
+        lesions = f", {one.measured.lesion_ml:.2f} ml in {counted(one.measured.lesion_count or 0, 'lesion')}"
     state = "set aside" if not one.ok else "warning" if one.warnings else "good"
     return " ".join(part for part in (one.subject, one.contrast) if part) + f": {state}{lesions}"
 
 
-def _draw(checkup: "Checkup", folder: Path) -> None:
+def _draw(dataset: "DatasetCheck", folder: Path) -> None:
     from client.qc.html_page import write_page
     from client.qc.montage import draw_montage  # matplotlib takes seconds, which --help need not wait for
 
-    draw_montage(checkup.checked, folder / MONTAGE)
-    write_page(checkup, folder / PAGE, datetime.now())
+    draw_montage(dataset.checked, folder / MONTAGE)
+    write_page(dataset, folder / PAGE, datetime.now())
 
 
 def _write(path: Path, text: str) -> None:

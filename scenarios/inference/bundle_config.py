@@ -9,8 +9,9 @@ voxel size is not the header's `pixdim`.
 from importlib.metadata import version
 from typing import Any
 
-from client.data.preprocessing import AIR, CLIP
-from client.data.rules import LESION
+from client.data.lesions import LESION
+from client.data.preprocessing import CLIP
+from client.data.rules import AIR
 from client.evaluation.inference import WINDOWS
 from scenarios.inference.segment import NOT_CLINICAL, STEP
 from shared.model.model_file import Model

@@ -2,8 +2,8 @@
 
 A network that was trained on simulated hospitals alone, and is applied to real ones as it is, says what those
 simulations are worth (Billot et al., Medical Image Analysis 86:102789, 2023, judge theirs in this way). Images
-are prepared as for training and segmenting (client/data/preprocessing.py), and scored as in a run
-(client/evaluation/metrics.py).
+are read, refused and warned of as by `wardround hospital check` (client/data/reading.py), prepared as for training
+(client/data/preprocessing.py), and scored as in a run (client/evaluation/metrics.py).
 """
 
 from collections.abc import Callable, Sequence
@@ -17,9 +17,9 @@ import torch
 from client.data.filenames import CONTRASTS, stem
 from client.data.inventory import Case
 from client.data.layouts import take_inventory
-from client.data.preprocessing import prepare, read_volume
+from client.data.preprocessing import prepare
+from client.data.rules import contrast_findings
 from client.evaluation.inference import compare, segment_volume
-from client.qc.skull_stripping import is_whole_head
 from shared.errors import DataError
 from shared.metrics.scores import Scores
 from shared.model.model_file import Model
@@ -27,7 +27,7 @@ from shared.text import counted
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredCase:
     """One image that was segmented and compared with its label."""
 
     id: str
@@ -38,21 +38,21 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Realism:
+class ExternalValidation:
     """What a folder of cases gave."""
 
-    judged: tuple[Judged, ...]
+    scored: tuple[ScoredCase, ...]
     skipped: tuple[str, ...]
     """Why each image that is not among them is not, in words that name it."""
 
     @property
     def mean_dice(self) -> float:
         """Over all images."""
-        return fmean(one.scores.dice for one in self.judged)
+        return fmean(one.scores.dice for one in self.scored)
 
     def means(self) -> dict[str, tuple[int, float, float]]:
         """Images, mean Dice and mean lesion-wise F1 of each contrast."""
-        parts = {c: [one.scores for one in self.judged if one.contrast == c] for c in CONTRASTS}
+        parts = {c: [one.scores for one in self.scored if one.contrast == c] for c in CONTRASTS}
         return {
             contrast: (len(part), fmean(s.dice for s in part), fmean(s.lesion_f1 for s in part))
             for contrast, part in parts.items()
@@ -69,50 +69,49 @@ class Realism:
                     "dice": one.scores.dice,
                     "lesion_f1": one.scores.lesion_f1,
                 }
-                for one in self.judged
+                for one in self.scored
             ],
             "mean_dice": self.mean_dice,
             "skipped": list(self.skipped),
         }
 
 
-def judge(model: Model, folder: Path, device: torch.device, hear: Callable[[Judged], None]) -> Realism:
-    """Segment every labelled image of a data folder and compare; `hear` is told of each as it is done.
+def validate(
+    model: Model,
+    folder: Path,
+    device: torch.device,
+    after_each: Callable[[ScoredCase], None],
+    allow_empty: bool = False,
+) -> ExternalValidation:
+    """Segment every labelled image of a data folder and score it; `after_each` is called with each result.
 
     The model's network is on `device` already. An image without label, or that cannot be used, is skipped with
-    its reason. Raises `DataError` where no image is left.
+    its reason; `allow_empty` lets in labels without lesion. Raises `DataError` where no image is left.
     """
     inventory = take_inventory(folder, CONTRASTS)
     skipped = [remark.text for remark in inventory.remarks if remark.problem]
-    judged = []
+    scored = []
     for case in inventory.cases:
         try:
-            one = _judge(model, case, device)
+            one = _score_case(model, case, device, allow_empty)
         except DataError as error:
             skipped.append(str(error))
             continue
-        judged.append(one)
-        hear(one)
-    if not judged:
+        scored.append(one)
+        after_each(one)
+    if not scored:
         reason = "; ".join(skipped) if skipped else inventory.naming
-        raise DataError(f"data folder {folder} has no labelled image that could be judged: {reason}")
-    return Realism(tuple(judged), tuple(skipped))
+        raise DataError(f"data folder {folder} has no labelled image that could be scored: {reason}")
+    return ExternalValidation(tuple(scored), tuple(skipped))
 
 
-def _judge(model: Model, case: Case, device: torch.device) -> Judged:
-    volume = prepare(case, model.inference.spacing)
+def _score_case(model: Model, case: Case, device: torch.device, allow_empty: bool) -> ScoredCase:
+    volume = prepare(case, model.inference.spacing, allow_empty)
     soft = segment_volume(model.network, volume, model.inference.patch_size, model.inference.window_overlap, device)
     found = compare(volume, soft)
-    return Judged(stem(case.image.name).removesuffix(f"_{case.contrast}"), case.contrast, found, _warnings(model, case))
-
-
-def _warnings(model: Model, case: Case) -> tuple[str, ...]:
-    said = []
-    if case.contrast not in model.inference.contrasts:
-        said.append(f"is {case.contrast}, and the model knows {' and '.join(model.inference.contrasts)}")
-    if is_whole_head(*read_volume(case.image)):
-        said.append("shows skull and scalp, and the model knows skull-stripped brains")
-    return tuple(said)
+    unknown = contrast_findings(case.contrast, model.inference.contrasts)
+    warnings = tuple(str(finding) for finding in (*volume.warnings, *unknown))
+    return ScoredCase(stem(case.image.name).removesuffix(f"_{case.contrast}"), case.contrast, found, warnings)
 
 
 WIDTH = 24
@@ -121,12 +120,12 @@ WIDTH = 24
 HEADING = f"{'case':<{WIDTH}}  contrast   Dice  lesion F1"
 
 
-def line_of(one: Judged) -> str:
+def line_of(one: ScoredCase) -> str:
     """One image's line below `HEADING`."""
     return _line(one.id, one.contrast, f"{one.scores.dice:.3f}      {one.scores.lesion_f1:.3f}")
 
 
-def means_of(realism: Realism) -> list[str]:
+def means_of(realism: ExternalValidation) -> list[str]:
     """The table's end: the means of each contrast, and the mean Dice of all."""
     rows = [
         _line(f"mean of {counted(images, 'image')}", contrast, f"{dice:.3f}      {f1:.3f}")
@@ -139,6 +138,6 @@ def _line(first: str, contrast: str, rest: str) -> str:
     return f"{first:<{WIDTH}}  {contrast:<8}  {rest}"
 
 
-def notes(judged: Sequence[Judged]) -> list[str]:
+def notes(scored: Sequence[ScoredCase]) -> list[str]:
     """The warnings, each with its image."""
-    return [f"{one.id} {one.contrast} {text}" for one in judged for text in one.warnings]
+    return [f"{one.id} {one.contrast}: {text}" for one in scored for text in one.warnings]

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.data.filenames import CONTRASTS, SUFFIXES, contrast_of, stem
-from client.data.lesions import Lesion, find_lesions, lesion_ml
-from client.data.preprocessing import FloatArray, prepare_image, read_volume
-from client.data.rules import LESION
+from client.data.filenames import SUFFIXES, contrast_of, stem
+from client.data.lesions import LESION, Lesion, find_lesions, lesion_ml
+from client.data.nifti import Nifti
+from client.data.preprocessing import prepare_image
+from client.data.reading import Reading, read_image
+from client.data.rules import contrast_findings
 from client.evaluation.inference import segment
-from client.qc.skull_stripping import is_whole_head
 from client.qc.slices import View, slices_of
 from shared.errors import DataError, ResultsError, SettingsError
 from shared.files import write_whole
@@ -118,49 +118,44 @@ def segment_image(model: Model, job: Job, device: torch.device) -> Segmented:
     The model's network is on `device` already. Raises `DataError` for an image that cannot be segmented, and
     `ResultsError` where the disk refuses.
     """
-    image, affine = read_volume(job.image)
-    prepared = prepare_image(job.image, image, affine, model.inference.spacing)
+    reading = read_image(job.image)
+    image = reading.usable_image()
+    prepared = prepare_image(job.image, image, model.inference.spacing)
     tensor = torch.from_numpy(prepared.image.astype(np.float32)).to(device)
     try:
         made = segment(model.network, tensor, model.inference.patch_size, model.inference.window_overlap)
     except torch.OutOfMemoryError:
         raise DataError(f"{job.image} needs more memory than {device} has: use --device cpu") from None
     soft = (np.rint(prepared.to_own_grid(made).clip(0, 1) / STEP) * STEP).astype(np.float32)
-    lesions = find_lesions(soft, affine)
+    lesions = find_lesions(soft, image.affine)
     try:
-        _write_nifti(job.soft, soft, job.image)
+        _write_nifti(job.soft, soft, image)
         if job.mask is not None:
-            _write_nifti(job.mask, (soft >= LESION).astype(np.uint8), job.image)
+            _write_nifti(job.mask, (soft >= LESION).astype(np.uint8), image)
         write_whole(job.table, _csv(LESION_COLUMNS, _lesion_rows(lesions)))
     except OSError as error:
         raise unwritable(job.soft.parent, error) from None
-    warnings = _warnings(job.image, image, affine, model.inference)
-    return Segmented(job, lesions, lesion_ml(soft, affine), warnings, slices_of(image, affine, soft))
+    warnings = _warnings(reading, model.inference)
+    view = slices_of(image.array, image.affine, soft)
+    return Segmented(job, lesions, lesion_ml(soft, image.affine), warnings, view)
 
 
-def _warnings(path: Path, image: FloatArray, affine: NDArray[np.float64], inference: Inference) -> tuple[str, ...]:
-    found = []
-    if is_whole_head(image, affine):
-        found.append("shows skull and scalp, and the model knows skull-stripped brains: strip it (HD-BET, SynthStrip)")
-    contrast = contrast_of(path.name)
-    if contrast is not None and contrast not in inference.contrasts:
-        known = " and ".join(inference.contrasts)
-        shown = contrast if contrast in CONTRASTS else "neither FLAIR nor T2w"
-        found.append(f"is {shown} by its name, and the model knows {known}")
-    return tuple(found)
+def _warnings(reading: Reading, inference: Inference) -> tuple[str, ...]:
+    contrast = contrast_of(reading.image_path.name)
+    unknown = () if contrast is None else contrast_findings(contrast, inference.contrasts)
+    return tuple(str(finding) for finding in (*reading.warnings, *unknown))
 
 
-def _write_nifti(path: Path, array: NDArray[Any], like: Path) -> None:
+def _write_nifti(path: Path, array: NDArray[Any], like: Nifti) -> None:
     """Write voxels on the grid of the image `like`, to the bit of its qform and sform."""
-    original: Any = nib.load(like)
-    header = type(original.header)()
+    header = type(like.header)()
     header.set_data_shape(array.shape)
     header.set_data_dtype(array.dtype)
     for field in GEOMETRY:
-        header[field] = original.header[field]
+        header[field] = like.header[field]
     header["cal_max"] = 1
     header["descrip"] = f"Wardround MS lesion segmentation, {NOT_CLINICAL}".encode()
-    image = type(original)(array, original.affine, header)
+    image = like.kind(array, like.affine, header)
     # Without a time stamp, so that the same segmentation is the same file.
     write_whole(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
 

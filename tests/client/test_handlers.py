@@ -16,7 +16,7 @@ from flwr.app import Message, RecordDict
 from flwr.common.serde import recorddict_to_proto
 
 from client.data.bids import find_cases
-from client.hospital.center import split
+from client.data.split import split
 from scenarios.simulation.clientapp import app
 from shared.config.settings import Settings
 from shared.model.network import initial_weights

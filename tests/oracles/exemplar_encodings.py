@@ -23,7 +23,7 @@ import zstandard
 from numpy.typing import NDArray
 
 from client.data.layouts import find_cases
-from client.data.preprocessing import open_volume
+from client.data.volume_cache import open_volume
 from client.sharing.exemplar_selection import crop
 
 Image = NDArray[np.float32]

@@ -7,7 +7,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data.bids import Case
+from client.data.inventory import Case
 
 EXTENT = 48.0
 """mm along each edge of the field of view."""

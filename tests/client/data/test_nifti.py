@@ -47,6 +47,7 @@ def test_scaled_integers_in_either_version_and_byte_order_come_out_as_values(tmp
     read = read_nifti(tmp_path / "a.nii.gz", "image")
     assert isinstance(read, Nifti)
     np.testing.assert_array_equal(read.array, nibabel.load(tmp_path / "a.nii.gz").get_fdata(dtype=np.float32))
+    assert read.kind is kind
     assert read.array.min() == 3
 
 
@@ -114,6 +115,21 @@ def test_an_image_without_voxels_and_one_that_promises_too_many_are_named(tmp_pa
         raw[44:46] = struct.pack("<h", size)
         path.write_bytes(raw)
         assert code_of(path) == code
+
+
+def test_more_voxels_than_memory_holds_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.nii", IMAGE, AFFINE)
+    raw = bytearray(path.read_bytes())
+    raw[42:48] = struct.pack("<3h", 30_000, 30_000, 30_000)
+    path.write_bytes(raw)
+    assert code_of(path) == "too-large"
+
+
+def test_a_name_in_capitals_is_read_too(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.nii.gz", IMAGE, AFFINE)
+    read = read_nifti(path.rename(tmp_path / "A.NII.GZ"), "image")
+    assert isinstance(read, Nifti)
+    np.testing.assert_array_equal(read.array, IMAGE)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

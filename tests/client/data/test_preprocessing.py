@@ -1,10 +1,7 @@
 """Preparing a volume: one patient is one array however it was stored, and bad files are named."""
 
 import gzip
-import json
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nibabel
@@ -14,8 +11,10 @@ import torch
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
-from client.data.bids import Case, find_cases
-from client.data.preprocessing import CLIP, Volume, open_volume, prepare
+from client.data.bids import find_cases
+from client.data.inventory import Case
+from client.data.preprocessing import CLIP, Volume, prepare
+from client.data.volume_cache import open_volume
 from client.evaluation.metrics import score
 from shared.errors import DataError
 from tests.support.datasets import grid, patient, write_case, write_image
@@ -187,8 +186,8 @@ def _shifted(affine: NDArray) -> NDArray:
     [
         (lambda i, la, a: (np.stack([i, i], -1), np.stack([la, la], -1), a, a), "FLAIR", "must be one 3D volume"),
         (lambda i, la, a: (i[..., :1], la[..., :1], a, a), "FLAIR", "must be one 3D volume"),
-        (lambda i, la, a: (i, la[:-1], a, a), "lesion-manual", "not lie on the grid of sub-01_FLAIR"),
-        (lambda i, la, a: (i, la, a, _shifted(a)), "lesion-manual", "not lie on the grid of sub-01_FLAIR"),
+        (lambda i, la, a: (i, la[:-1], a, a), "lesion-manual", "does not lie on its image's grid"),
+        (lambda i, la, a: (i, la, a, _shifted(a)), "lesion-manual", "does not lie on its image's grid"),
         (_nan, "FLAIR", "NaN or infinity"),
         (_infinite_label, "lesion-manual", "NaN or infinity"),
         (lambda i, la, a: (i, la * 255, a, a), "lesion-manual", r"from 0 to 255, but a lesion label lies in \[0, 1\]"),
@@ -232,28 +231,29 @@ def _no_folder(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage",
+    ("damage", "said"),
     [
-        _truncated,
-        _garbled,
-        _unknown_type,
-        lambda path: path.write_bytes(b""),
-        lambda path: path.write_bytes(b"not an image"),
-        lambda path: path.unlink(),
-        _loop,
-        _no_folder,
+        (_truncated, "is a gzip file that ends early: copy it again"),
+        (_garbled, "is a gzip file that is damaged"),
+        (_unknown_type, "cannot be decoded"),
+        (lambda path: path.write_bytes(b""), "is an empty file: copy it again"),
+        (lambda path: path.write_bytes(b"not an image"), "is no whole gzip file"),
+        (lambda path: path.unlink(), "does not exist"),
+        (_loop, "is a symbolic link that leads back to itself"),
+        (_no_folder, "cannot be read"),
     ],
     ids=["truncated", "garbled", "unknown-type", "empty", "text", "missing", "symlink-loop", "folder"],
 )
 @pytest.mark.parametrize("which", ["image", "label"])
-def test_an_unreadable_file_is_named(tmp_path: Path, damage: Callable[[Path], None], which: str) -> None:
+def test_an_unreadable_file_is_named(tmp_path: Path, damage: Callable[[Path], None], said: str, which: str) -> None:
     shape, affine = grid((4.0, 4.0, 4.0))
     random = np.random.default_rng(0)
     noise = random.random(shape, dtype=np.float32)
     case = write_case(tmp_path, noise, noise, affine)
     damage(getattr(case, which))
-    with pytest.raises(DataError, match=f"{getattr(case, which).name} cannot be read"):
+    with pytest.raises(DataError, match=f"{getattr(case, which).name} {said}") as caught:
         open_volume(case, 4.0, tmp_path / "cache")
+    assert caught.value.public == "cannot be read"
 
 
 def _header(path: Path, offset: int, value: bytes) -> None:
@@ -291,90 +291,6 @@ def test_an_image_of_a_wrong_kind_is_named_and_told_without_its_path(
         open_volume(case, 4.0, tmp_path / "cache")
     assert public in caught.value.public
     assert str(tmp_path) not in caught.value.public
-
-
-# The cache
-
-
-def kept(cache: Path) -> dict[Path, int]:
-    """Each file of the cache and when it was written."""
-    return {path: path.stat().st_mtime_ns for path in cache.rglob("*") if path.is_file()}
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Case:
-    """A case that is prepared in no time."""
-    return patient_case(tmp_path / "data", (4.0, 4.0, 4.0))
-
-
-def test_a_kept_volume_is_the_prepared_one(tmp_path: Path, small: Case) -> None:
-    fresh, opened = prepare(small, 4.0), open_volume(small, 4.0, tmp_path / "cache")
-    for part in ("image", "label", "truth", "affine", "own_affine"):
-        np.testing.assert_array_equal(getattr(opened, part), getattr(fresh, part))
-        assert getattr(opened, part).dtype == getattr(fresh, part).dtype
-    assert opened.air == fresh.air
-    assert isinstance(opened.image, np.memmap)
-
-
-def test_a_volume_is_prepared_once(tmp_path: Path, small: Case) -> None:
-    first = open_volume(small, 4.0, tmp_path / "cache")
-    written = kept(tmp_path / "cache")
-    content, when = small.image.read_bytes(), small.image.stat().st_mtime_ns
-    # Unreadable now, but of the same size and time: whoever reads the cache alone does not notice.
-    small.image.write_bytes(bytes(len(content)))
-    os.utime(small.image, ns=(when, when))
-    again = open_volume(small, 4.0, tmp_path / "cache")
-    np.testing.assert_array_equal(first.image, again.image)
-    assert kept(tmp_path / "cache") == written
-
-
-def test_nothing_but_the_volume_is_left_in_the_cache(tmp_path: Path, small: Case) -> None:
-    open_volume(small, 4.0, tmp_path / "cache")
-    (folder,) = (tmp_path / "cache" / "volumes").iterdir()
-    assert {path.name for path in folder.iterdir()} == {"image.npy", "label.npy", "truth.npy", "grid.json"}
-    assert "sub-01" not in str(folder) + (folder / "grid.json").read_text()
-
-
-@pytest.mark.parametrize("which", ["image", "label"])
-def test_a_changed_file_is_prepared_anew(tmp_path: Path, small: Case, which: str) -> None:
-    before = np.array(open_volume(small, 4.0, tmp_path / "cache").label)
-    shape, affine = grid((4.0, 4.0, 4.0))
-    image, label = patient(shape, affine)
-    write_image(getattr(small, which), image[::-1] if which == "image" else label * 0, affine)
-    os.utime(getattr(small, which), ns=(1, 1))
-    after = open_volume(small, 4.0, tmp_path / "cache")
-    assert len(list((tmp_path / "cache" / "volumes").iterdir())) == 2
-    assert which == "image" or (before.any() and not after.label.any())
-
-
-def test_another_spacing_is_another_volume(tmp_path: Path, small: Case) -> None:
-    coarse, fine = (open_volume(small, spacing, tmp_path / "cache") for spacing in (6.0, 4.0))
-    assert coarse.image.shape < fine.image.shape
-    assert open_volume(small, 6.0, tmp_path / "cache").image.shape == coarse.image.shape
-
-
-def test_a_half_written_volume_is_replaced(tmp_path: Path, small: Case) -> None:
-    open_volume(small, 4.0, tmp_path / "cache")
-    (folder,) = (tmp_path / "cache" / "volumes").iterdir()
-    (folder / "grid.json").unlink()
-    (folder / "image.npy").write_bytes(b"half")
-    again = open_volume(small, 4.0, tmp_path / "cache")
-    np.testing.assert_array_equal(again.image, prepare(small, 4.0).image)
-    assert json.loads((folder / "grid.json").read_text())["air"] == again.air
-
-
-def test_several_readers_at_once_all_get_the_volume(tmp_path: Path, small: Case) -> None:
-    with ThreadPoolExecutor(6) as pool:
-        opened = list(pool.map(lambda _: np.array(open_volume(small, 4.0, tmp_path / "cache").image), range(6)))
-    assert all(np.array_equal(image, opened[0]) for image in opened)
-
-
-@pytest.mark.parametrize("blocked", ["cache", "cache/volumes"])
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, small: Case, blocked: str) -> None:
-    (tmp_path / blocked).parent.mkdir(exist_ok=True)
-    (tmp_path / blocked).write_text("a file where a folder should be")
-    with pytest.raises(DataError, match=r"cache folder .*volumes cannot be written .*cache-dir"):
-        open_volume(small, 4.0, tmp_path / "cache")
 
 
 # Real patients

@@ -8,14 +8,18 @@ from nibabel.affines import from_matvec
 from nibabel.eulerangles import euler2mat
 
 from client.data.rules import (
+    PUBLIC,
     SPACING,
     Finding,
+    contrast_findings,
     grid_findings,
+    head_findings,
     image_findings,
     label_findings,
     pair_findings,
     problem,
 )
+from tests.client.data.test_skull_stripping import FLAIR, head
 from tests.support.datasets import grid, patient
 
 SHAPE, AFFINE = grid((3.0, 3.0, 3.0))
@@ -100,6 +104,43 @@ def test_an_image_of_one_value_is_none() -> None:
     assert codes(image_findings(np.full(SHAPE, 7, np.float32))) == ["constant"]
 
 
+@pytest.mark.parametrize("image", [IMAGE * 0, IMAGE - 1000, np.full(SHAPE, -7, np.float32)])
+def test_an_image_without_signal_is_nothing_but_air(image: np.ndarray) -> None:
+    assert codes(image_findings(image)) == ["air"]
+
+
+@pytest.mark.parametrize(("scale", "found"), [(1e-9, True), (1e-5, False), (1.0, False), (1e9, False), (1e18, True)])
+def test_intensities_that_no_scanner_writes_are_a_problem(scale: float, found: bool) -> None:
+    assert codes(image_findings(IMAGE * np.float32(scale))) == (["intensity"] if found else [])
+    assert codes(image_findings(IMAGE - np.float32(1e18))) == ["air"]
+
+
+@pytest.mark.parametrize("stripped", [False, True])
+def test_a_head_with_its_skull_is_a_warning(stripped: bool) -> None:
+    findings = [*head_findings(*head(FLAIR, (3.0, 3.0, 3.0), stripped))]
+    assert codes(findings) == ([] if stripped else ["whole-head"]) and not any(one.problem for one in findings)
+
+
+@pytest.mark.parametrize(
+    ("contrast", "known", "said"),
+    [
+        ("FLAIR", ("FLAIR",), []),
+        ("T2w", ("FLAIR", "T2w"), []),
+        ("T2w", ("FLAIR",), ["image is T2w, and the model knows FLAIR: give it FLAIR images"]),
+        (
+            "other",
+            ("FLAIR", "T2w"),
+            ["image is neither FLAIR nor T2w, and the model knows FLAIR and T2w: give it FLAIR and T2w images"],
+        ),
+    ],
+)
+def test_a_contrast_that_a_model_does_not_know_is_a_warning(
+    contrast: str, known: tuple[str, ...], said: list[str]
+) -> None:
+    findings = [*contrast_findings(contrast, known)]
+    assert [str(one) for one in findings] == said and not any(one.problem for one in findings)
+
+
 @pytest.mark.parametrize(
     ("label", "mend"),
     [
@@ -125,6 +166,15 @@ def test_a_label_without_lesion_is_a_problem_unless_allowed(label: np.ndarray, s
     assert not codes(label_findings(label, allow_empty=True))
 
 
+def test_a_lesion_begins_at_a_half() -> None:
+    """As in the scores: a label that reaches 0.5 has a lesion, one that stays below has none."""
+    label = np.zeros(SHAPE, np.float32)
+    label[5, 5, 5] = 0.5
+    assert not codes(label_findings(label))
+    label[5, 5, 5] = np.nextafter(np.float32(0.5), np.float32(0))
+    assert codes(label_findings(label)) == ["empty"]
+
+
 # The pair
 
 
@@ -148,6 +198,11 @@ def test_an_inverted_label_is_a_warning() -> None:
     findings = [*pair_findings(IMAGE, AFFINE, (IMAGE > 0).astype(np.float32), AFFINE)]
     assert codes(findings) == ["much-lesion"] and "covers 100% of the head" in str(findings[0])
     assert codes(pair_findings(IMAGE, AFFINE, 1 - LABEL, AFFINE)) == ["lesion-in-air"]
+
+
+def test_what_leaves_the_hospital_has_no_number_and_no_contents() -> None:
+    said = {text.replace("[0, 1]", "") for text in PUBLIC.values()}
+    assert all(text and not any(character.isdigit() for character in text) for text in said)
 
 
 def test_a_finding_says_where_what_and_the_mend() -> None:

@@ -1,35 +1,24 @@
-"""A center's data: who trains and who tests, under which pseudonym, at which node."""
+"""A center's data: under which pseudonym, at which node, and what is set aside."""
 
-import math
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flwr.app import Context, RecordDict
-from hypothesis import given
-from hypothesis import strategies as st
 
-from client.data.bids import Case, find_cases
+from client.data.bids import find_cases
 from client.governance.withdrawals import Withdrawals
-from client.hospital.center import Hospital, open_hospital, split
+from client.hospital.center import Hospital, open_hospital
 from client.hospital.node import centers_here, is_simulated, prepared_folder
 from scenarios.simulation.sites import find_site
 from shared.config.settings import Settings
 from shared.errors import DataError, RecordError, SettingsError
-from tests.support.datasets import write_dataset
+from tests.support.datasets import grid, patient, write_dataset, write_image
 
 KEY = bytes(range(32))
-
-
-def cases_of(subjects: int, contrasts: int = 1) -> list[Case]:
-    """So many subjects with so many images each."""
-    return [
-        Case(f"sub-{i:03d}", contrast, Path(f"{i}{contrast}"), Path("label"))
-        for i in range(subjects)
-        for contrast in ("FLAIR", "T2w")[:contrasts]
-    ]
 
 
 def context(run_config: dict[str, Any], **node_config: Any) -> Context:
@@ -53,51 +42,6 @@ def deployed(tmp_path: Path, run_config: dict[str, Any]) -> Callable[..., Hospit
         return opened(center, context(config, center=center, data_dir=str(data)), Settings.from_run_config(config))
 
     return open_it
-
-
-# The division
-
-
-fractions = st.floats(0.01, 0.99)
-seeds = st.integers(0, 2**31 - 1)
-
-
-@given(st.integers(2, 60), st.integers(1, 2), fractions, seeds)
-def test_every_image_trains_or_tests_and_no_subject_does_both(n: int, contrasts: int, share: float, seed: int) -> None:
-    cases = cases_of(n, contrasts)
-    training, test = split("milan", cases, share, seed)
-    assert sorted(training + test) == cases
-    assert not {case.subject for case in training} & {case.subject for case in test}
-
-
-@given(st.integers(2, 60), fractions, seeds)
-def test_the_share_of_test_subjects_is_as_asked_and_neither_side_is_empty(n: int, share: float, seed: int) -> None:
-    training, test = split("milan", cases_of(n), share, seed)
-    assert min(len(training), len(test)) >= 1
-    assert math.isclose(len(test), n * share, abs_tol=0.5) or min(len(training), len(test)) == 1
-
-
-@given(st.integers(2, 60), st.integers(1, 2), fractions, seeds)
-def test_the_same_seed_divides_alike_in_whatever_order_files_come(
-    n: int, contrasts: int, share: float, seed: int
-) -> None:
-    cases = cases_of(n, contrasts)
-    first, again = split("milan", cases, share, seed), split("milan", cases[::-1], share, seed)
-    assert [sorted(side) for side in again] == [list(side) for side in first]
-
-
-def test_the_division_hangs_on_seed_and_center_only() -> None:
-    cases = cases_of(40)
-    tested = {(center, seed): split(center, cases, 0.2, seed)[1] for center in ("milan", "rennes") for seed in range(5)}
-    assert len(set(tested.values())) == 10
-    with_t2w = split("milan", cases_of(40, 2), 0.2, 0)[1]
-    assert {case.subject for case in with_t2w} == {case.subject for case in tested["milan", 0]}
-
-
-@pytest.mark.parametrize("subjects", [0, 1])
-def test_too_few_subjects_are_refused(subjects: int) -> None:
-    with pytest.raises(DataError, match=rf"center milan has {subjects} subject.* needs 2"):
-        split("milan", cases_of(subjects, 2), 0.2, 0)
 
 
 # Pseudonyms
@@ -232,6 +176,31 @@ def test_a_broken_subject_is_set_aside_by_pseudonym(deployed: Callable[..., Hosp
     assert "cannot be read" in problems[center.pseudonym(broken.subject)]
 
 
+def test_what_should_be_looked_at_is_said_in_the_hospital_s_log(
+    deployed: Callable[..., Hospital], capsys: pytest.CaptureFixture[str]
+) -> None:
+    center = deployed("milan", contrasts="FLAIR")
+    capsys.readouterr()
+    center.open(center.training)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("[wardround] milan: warning: image has slices of 4 mm, in which small lesions fade: prefer")
+    assert line.endswith(f"({', '.join(f'{case.subject} {case.contrast}' for case in center.training)})")
+
+
+@pytest.mark.parametrize("empty_labels", ["set-aside", "keep"])
+def test_a_label_below_a_half_is_one_without_lesion(
+    deployed: Callable[..., Hospital], tmp_path: Path, empty_labels: str
+) -> None:
+    center = deployed("milan", contrasts="FLAIR", **{"empty-labels": empty_labels})
+    shape, affine = grid((4.0,) * 3)
+    faint = center.training[0]
+    write_image(faint.label, patient(shape, affine)[1] * np.float32(0.3), affine)
+    good, problems = center.open(center.training)
+    kept = empty_labels == "keep"
+    assert (faint in [case for case, _ in good]) == kept
+    assert list(problems.values()) == ([] if kept else ["has a label that marks no lesion"])
+
+
 def test_the_other_contrast_of_a_broken_image_still_serves(deployed: Callable[..., Hospital]) -> None:
     center = deployed("milan")
     center.training[0].image.write_bytes(b"")
@@ -244,7 +213,7 @@ def test_a_center_without_any_usable_subject_is_named(deployed: Callable[..., Ho
     center = deployed("milan")
     for case in center.test:
         case.image.write_bytes(b"")
-    with pytest.raises(DataError, match=r"center milan has no usable subject of 1: .*cannot be read") as caught:
+    with pytest.raises(DataError, match=r"center milan has no usable subject of 1: .*is an empty file: copy") as caught:
         center.open(center.test)
     assert caught.value.public == "center milan has no usable subject of 1: one cannot be read; one cannot be read"
 

@@ -1,10 +1,12 @@
 """Checking one case: all that is wrong is said at once, and what is right is measured."""
 
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
+import client.data.rules
 import client.qc.case_check
 from client.data.inventory import Case
 from client.data.preprocessing import prepare
@@ -19,10 +21,14 @@ IMAGE, LABEL = patient(SHAPE, AFFINE)
 def test_a_good_case_is_measured(tmp_path: Path) -> None:
     checked = check_case(write_case(tmp_path, IMAGE, LABEL, AFFINE))
     assert checked.ok and not checked.findings and checked.view is not None
-    assert checked.facts is not None
-    assert (checked.facts.shape, checked.facts.spacing, checked.facts.orientation) == (SHAPE, (2, 2, 2), "RAS")
-    assert checked.facts.intensity == (0, pytest.approx(IMAGE.max()))
-    assert checked.facts.lesion_ml == pytest.approx(1.44, rel=0.05) and checked.facts.lesion_count == 1
+    assert checked.measured is not None
+    assert (checked.measured.shape, checked.measured.spacing, checked.measured.orientation) == (
+        SHAPE,
+        (2, 2, 2),
+        "RAS",
+    )
+    assert checked.measured.intensity == (0, pytest.approx(IMAGE.max()))
+    assert checked.measured.lesion_ml == pytest.approx(1.44, rel=0.05) and checked.measured.lesion_count == 1
 
 
 def test_all_that_is_wrong_is_said_with_problems_first(tmp_path: Path) -> None:
@@ -32,9 +38,9 @@ def test_all_that_is_wrong_is_said_with_problems_first(tmp_path: Path) -> None:
     singular = AFFINE.copy()
     singular[:3, 2] = 0
     checked = check_case(write_case(tmp_path, image, label, thick, singular))
-    assert [finding.code for finding in checked.problems] == ["affine-singular", "out-of-range", "not-finite"]
+    assert [finding.code for finding in checked.problems] == ["not-finite", "affine-singular", "out-of-range"]
     assert [finding.code for finding in checked.findings[3:]] == ["thick-slices"]
-    assert checked.facts is not None and checked.facts.lesion_ml is None, "no volume by a label that is wrong"
+    assert checked.measured is not None and checked.measured.lesion_ml is None, "no volume by a label that is wrong"
     assert checked.view is not None, "it can still be looked at"
 
 
@@ -53,7 +59,10 @@ def test_an_empty_label_is_let_in_on_request_and_measured_either_way(tmp_path: P
     for allow_empty in (False, True):
         checked = check_case(case, allow_empty)
         assert checked.ok == allow_empty
-        assert checked.facts is not None and (checked.facts.lesion_ml, checked.facts.lesion_count) == (0, 0)
+        assert checked.measured is not None and (
+            checked.measured.lesion_ml,
+            checked.measured.lesion_count,
+        ) == (0, 0)
 
 
 def test_the_fingerprint_is_of_the_voxels_and_not_of_the_file(tmp_path: Path) -> None:
@@ -63,11 +72,16 @@ def test_the_fingerprint_is_of_the_voxels_and_not_of_the_file(tmp_path: Path) ->
     assert one == other != third
 
 
-def test_nothing_that_goes_wrong_stops_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("module", "name"), [(client.data.rules, "is_whole_head"), (client.qc.case_check, "lesion_count")]
+)
+def test_nothing_that_goes_wrong_stops_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str
+) -> None:
     def fail(*_: object) -> bool:
         raise MemoryError("too large")
 
-    monkeypatch.setattr(client.qc.case_check, "is_whole_head", fail)
+    monkeypatch.setattr(module, name, fail)
     (finding,) = check_case(write_case(tmp_path, IMAGE, LABEL, AFFINE)).findings
     assert finding.code == "unexpected" and "MemoryError: too large" in finding.text
 
@@ -102,6 +116,6 @@ def test_real_patients_are_good_and_only_the_unstripped_are_warned_of(
     root = real_hospitals / center
     image, label = root / folder / f"{name}.nii.gz", root / f"derivatives/labels/{folder}/{name}_{ending}.nii.gz"
     checked = check_case(Case(f"sub-{subject}", contrast, image, label))
-    assert checked.ok and checked.facts is not None
-    assert checked.facts.lesion_ml == pytest.approx(ml, abs=0.001) and checked.facts.lesion_count == count
+    assert checked.ok and checked.measured is not None
+    assert checked.measured.lesion_ml == pytest.approx(ml, abs=0.001) and checked.measured.lesion_count == count
     assert [one.code for one in checked.warnings] == ([] if center == "ljubljana" else ["thick-slices", "whole-head"])

@@ -1,4 +1,4 @@
-"""Checking a folder: doubles, what is missing, the verdict, and what scripts read."""
+"""Checking a folder: duplicates, what is missing, the verdict, and what scripts read."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from client.data.layouts import take_inventory
-from client.qc.dataset_check import Checkup, Verdict, check_inventory, number
+from client.qc.dataset_check import DatasetCheck, DatasetVerdict, check_inventory, number
 from tests.support.datasets import grid, patient, write_dataset, write_image
 
 
@@ -14,17 +14,17 @@ def image_of(folder: Path, subject: str, contrast: str = "FLAIR") -> Path:
     return folder / subject / "anat" / f"{subject}_{contrast}.nii.gz"
 
 
-def checkup(folder: Path, contrasts: tuple[str, ...] = ("FLAIR", "T2w"), allow_empty: bool = False) -> Checkup:
+def checkup(folder: Path, contrasts: tuple[str, ...] = ("FLAIR", "T2w"), allow_empty: bool = False) -> DatasetCheck:
     return check_inventory(take_inventory(folder, contrasts), allow_empty)
 
 
-def codes(found: Checkup) -> dict[str, list[str]]:
+def codes(found: DatasetCheck) -> dict[str, list[str]]:
     return {one.subject: [finding.code for finding in one.problems] for one in found.checked if not one.ok}
 
 
 def test_good_data_is_good(tmp_path: Path) -> None:
     found = checkup(write_dataset(tmp_path, ["sub-1", "sub-2", "sub-3"], voxel=2.0))
-    assert found.verdict is Verdict.good and not found.set_aside and not found.warned
+    assert found.verdict is DatasetVerdict.good and not found.set_aside and not found.warned
     assert found.conclusion() == "all 3 images of 3 subjects can be used"
 
 
@@ -32,7 +32,7 @@ def test_one_bad_subject_is_set_aside_and_the_others_stay(tmp_path: Path) -> Non
     folder = write_dataset(tmp_path, ["sub-1", "sub-2", "sub-3"])
     image_of(folder, "sub-2").write_bytes(b"")
     found = checkup(folder)
-    assert found.verdict is Verdict.some and codes(found) == {"sub-2": ["empty-file"]}
+    assert found.verdict is DatasetVerdict.some and codes(found) == {"sub-2": ["empty-file"]}
     assert "2 of 3 images can be used, of 2 subjects; 1 set aside until mended" in found.conclusion()
 
 
@@ -41,8 +41,8 @@ def test_where_nothing_can_be_used_the_verdict_says_so(tmp_path: Path) -> None:
     for subject in ("sub-1", "sub-2"):
         image_of(folder, subject).write_bytes(b"")
     found = checkup(folder)
-    assert found.verdict is Verdict.none and found.conclusion() == "none of 2 images can be used"
-    assert checkup(folder, ("T2w",)).verdict is Verdict.none, "there is none"
+    assert found.verdict is DatasetVerdict.none and found.conclusion() == "none of 2 images can be used"
+    assert checkup(folder, ("T2w",)).verdict is DatasetVerdict.none, "there is none"
 
 
 def test_a_single_good_subject_is_told_to_be_too_few(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_one_image_under_two_subjects_sets_both_aside(tmp_path: Path) -> None:
 
 def test_one_image_twice_under_a_subject_is_a_warning(tmp_path: Path) -> None:
     found = checkup(write_dataset(tmp_path, ["sub-1"], contrasts=("FLAIR", "T2w")))
-    assert found.verdict is Verdict.good
+    assert found.verdict is DatasetVerdict.good
     assert ["repeated" in [one.code for one in checked.warnings] for checked in found.checked] == [True, True]
 
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from client.data.layouts import take_inventory
-from client.qc.dataset_check import Checkup, check_inventory
+from client.qc.dataset_check import DatasetCheck, check_inventory
 from client.qc.html_page import write_page
 from client.qc.montage import OUTLINE, draw_case, draw_montage, title
 from client.qc.slices import slices_of
@@ -22,7 +22,7 @@ WHEN = datetime(2022, 10, 27, 12, 30)
 
 
 @pytest.fixture(scope="module")
-def checkup(tmp_path_factory: pytest.TempPathFactory) -> Checkup:
+def checkup(tmp_path_factory: pytest.TempPathFactory) -> DatasetCheck:
     folder = write_dataset(tmp_path_factory.mktemp("data"), ["sub-1", "sub-2", "sub-<b>$x_1$"], voxel=2.0)
     (folder / "sub-2/anat/sub-2_FLAIR.nii.gz").write_bytes(b"")
     return check_inventory(take_inventory(folder, ("FLAIR",)))
@@ -50,7 +50,7 @@ def test_any_label_can_be_drawn(label: np.ndarray) -> None:
         assert draw_case(view).startswith(b"\x89PNG")
 
 
-def test_the_montage_shows_every_image_that_could_be_read(checkup: Checkup, tmp_path: Path) -> None:
+def test_the_montage_shows_every_image_that_could_be_read(checkup: DatasetCheck, tmp_path: Path) -> None:
     draw_montage(checkup.checked, tmp_path / "montage.png")
     with Image.open(tmp_path / "montage.png") as picture:
         one_wide = picture.size
@@ -64,13 +64,13 @@ def test_a_montage_of_nothing_says_so(tmp_path: Path) -> None:
     assert (tmp_path / "montage.png").stat().st_size > 0
 
 
-def test_the_title_tells_lesions_and_verdict(checkup: Checkup) -> None:
+def test_the_title_tells_lesions_and_verdict(checkup: DatasetCheck) -> None:
     titles = [title(one) for one in checkup.checked]
     assert re.fullmatch(r"sub-1  ·  FLAIR  ·  1\.4 ml in 1 lesion", titles[0])
     assert titles[1] == "sub-2  ·  FLAIR  ·  SET ASIDE"
 
 
-def test_the_page_needs_no_other_file(checkup: Checkup, tmp_path: Path) -> None:
+def test_the_page_needs_no_other_file(checkup: DatasetCheck, tmp_path: Path) -> None:
     write_page(checkup, tmp_path / "check.html", WHEN)
     page = (tmp_path / "check.html").read_text()
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)"', page)
@@ -79,7 +79,7 @@ def test_the_page_needs_no_other_file(checkup: Checkup, tmp_path: Path) -> None:
     assert "<script" not in page and "http" not in page and "2022-10-27 12:30" in page
 
 
-def test_the_page_says_the_verdict_and_the_mend(checkup: Checkup, tmp_path: Path) -> None:
+def test_the_page_says_the_verdict_and_the_mend(checkup: DatasetCheck, tmp_path: Path) -> None:
     write_page(checkup, tmp_path / "check.html", WHEN)
     page = (tmp_path / "check.html").read_text()
     assert "Some set aside" in page and "2 of 3 images can be used" in page
@@ -87,13 +87,13 @@ def test_the_page_says_the_verdict_and_the_mend(checkup: Checkup, tmp_path: Path
     assert "26-connectivity" in page
 
 
-def test_a_name_is_text_and_never_markup(checkup: Checkup, tmp_path: Path) -> None:
+def test_a_name_is_text_and_never_markup(checkup: DatasetCheck, tmp_path: Path) -> None:
     write_page(checkup, tmp_path / "check.html", WHEN)
     page = (tmp_path / "check.html").read_text()
     assert "sub-<b>" not in page and "sub-&lt;b&gt;$x_1$" in page
 
 
-def test_what_cannot_be_written_is_named(checkup: Checkup, tmp_path: Path) -> None:
+def test_what_cannot_be_written_is_named(checkup: DatasetCheck, tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"montage.png cannot be written"):
         draw_montage(checkup.checked, tmp_path / "nowhere/montage.png")
     with pytest.raises(ResultsError, match=r"check.html cannot be written"):

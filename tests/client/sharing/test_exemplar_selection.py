@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from client.data.bids import Case
+from client.data.inventory import Case
 from client.data.preprocessing import Volume
 from client.sharing.exemplar_selection import choose_exemplars, crop
 from shared.replay.exemplar import Exemplar

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from scenarios.inference.external_validation import Judged, Realism, judge, line_of, means_of
+from scenarios.inference.external_validation import ExternalValidation, ScoredCase, line_of, means_of, validate
 from shared.errors import DataError
 from shared.metrics.scores import Scores
 from tests.scenarios.cli.test_main import call
@@ -23,19 +23,19 @@ def scored(dice: float, f1: float) -> Scores:
     return Scores(dice=dice, lesion_f1=f1, volume_difference_ml=0, hd95_mm=0, **dict.fromkeys(other, 0.5))
 
 
-def judged_by(model: Any, folder: Path) -> Realism:
-    return judge(model, folder, CPU, lambda one: None)
+def validated_by(model: Any, folder: Path) -> ExternalValidation:
+    return validate(model, folder, CPU, lambda one: None)
 
 
 def test_each_labelled_image_is_scored_in_its_own_grid(tmp_path: Path) -> None:
     """A network that finds what is bright finds the bright lesion, and Dice is that of its own mask."""
     folder = write_dataset(tmp_path, ["sub-1", "sub-2"], ("FLAIR", "T2w"), voxel=2.0)
-    found = judged_by(bright(spacing=2.0), folder)
-    assert [(one.id, one.contrast) for one in found.judged] == [
+    found = validated_by(bright(spacing=2.0), folder)
+    assert [(one.id, one.contrast) for one in found.scored] == [
         *(("sub-1", contrast) for contrast in ("FLAIR", "T2w")),
         *(("sub-2", contrast) for contrast in ("FLAIR", "T2w")),
     ]
-    assert all(one.scores.dice > 0.8 and one.scores.lesion_f1 == 1 for one in found.judged)
+    assert all(one.scores.dice > 0.8 and one.scores.lesion_f1 == 1 for one in found.scored)
     assert found.skipped == ()
 
 
@@ -46,16 +46,16 @@ def test_a_lesion_that_nobody_labelled_costs_lesion_f1(tmp_path: Path) -> None:
     image, _ = patient(shape, affine)
     image[6:9, 11:14, 11:14] += 150
     write_image(folder / "sub-1" / "anat" / "sub-1_FLAIR.nii.gz", image, affine)
-    (one,) = judged_by(bright(spacing=2.0), folder).judged
+    (one,) = validated_by(bright(spacing=2.0), folder).scored
     assert one.scores.lesion_f1 == pytest.approx(2 / 3)
 
 
 def test_means_are_over_images_of_each_contrast() -> None:
     rows = [("a", "FLAIR", 0.5, 1.0), ("a", "T2w", 0.1, 0.0), ("b", "FLAIR", 0.9, 0.5)]
-    found = Realism(tuple(Judged(id, c, scored(dice, f1), ()) for id, c, dice, f1 in rows), ())
+    found = ExternalValidation(tuple(ScoredCase(id, c, scored(dice, f1), ()) for id, c, dice, f1 in rows), ())
     assert found.means() == {"FLAIR": (2, pytest.approx(0.7), 0.75), "T2w": (1, 0.1, 0.0)}
     assert found.mean_dice == pytest.approx(0.5)
-    said = [line.split() for line in [*map(line_of, found.judged), *means_of(found)]]
+    said = [line.split() for line in [*map(line_of, found.scored), *means_of(found)]]
     assert said == [
         ["a", "FLAIR", "0.500", "1.000"],
         ["a", "T2w", "0.100", "0.000"],
@@ -70,26 +70,27 @@ def test_what_has_no_label_or_cannot_be_used_is_named_and_skipped(tmp_path: Path
     folder = write_dataset(tmp_path, ["sub-1", "sub-2", "sub-3"])
     next((folder / "derivatives").rglob("sub-2_*")).unlink()
     (folder / "sub-3" / "anat" / "sub-3_FLAIR.nii.gz").write_bytes(b"not an image")
-    found = judged_by(bright(spacing=4.0), folder)
-    assert [one.id for one in found.judged] == ["sub-1"]
+    found = validated_by(bright(spacing=4.0), folder)
+    assert [one.id for one in found.scored] == ["sub-1"]
     assert len(found.skipped) == 2
     assert "sub-2_FLAIR.nii.gz has no lesion label" in found.skipped[0]
-    assert "sub-3_FLAIR.nii.gz cannot be read" in found.skipped[1]
+    assert "sub-3_FLAIR.nii.gz is no whole gzip file" in found.skipped[1]
 
 
 def test_no_case_at_all_is_an_error(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path, ["sub-1"])
     next((folder / "derivatives").rglob("sub-1_*")).unlink()
-    with pytest.raises(DataError, match=r"no labelled image that could be judged: sub-1_FLAIR.*has no lesion label"):
-        judged_by(bright(), folder)
+    with pytest.raises(DataError, match=r"no labelled image that could be scored: sub-1_FLAIR.*has no lesion label"):
+        validated_by(bright(), folder)
     with pytest.raises(DataError, match="does not exist"):
-        judged_by(bright(), tmp_path / "nowhere")
+        validated_by(bright(), tmp_path / "nowhere")
 
 
 def test_an_image_of_a_contrast_that_the_model_does_not_know_is_warned_of(tmp_path: Path) -> None:
-    folder = write_dataset(tmp_path, ["sub-1"], ("FLAIR", "T2w"))
-    found = judged_by(bright(spacing=4.0, contrasts=("FLAIR",)), folder)
-    assert [one.warnings for one in found.judged] == [(), ("is T2w, and the model knows FLAIR",)]
+    folder = write_dataset(tmp_path, ["sub-1"], ("FLAIR", "T2w"), voxel=3.0)
+    found = validated_by(bright(spacing=4.0, contrasts=("FLAIR",)), folder)
+    said = "image is T2w, and the model knows FLAIR: give it FLAIR images"
+    assert [one.warnings for one in found.scored] == [(), (said,)]
 
 
 # The command
@@ -141,9 +142,9 @@ def test_a_wrong_request_ends_with_one_line(
 
 
 def test_real_patients_are_judged(real_hospitals: Path) -> None:
-    found = judged_by(bright(spacing=4.0), real_hospitals / "ljubljana")
-    assert [(one.id, one.contrast) for one in found.judged] == [
+    found = validated_by(bright(spacing=4.0), real_hospitals / "ljubljana")
+    assert [(one.id, one.contrast) for one in found.scored] == [
         *(("sub-07", contrast) for contrast in ("FLAIR", "T2w")),
         *(("sub-26", contrast) for contrast in ("FLAIR", "T2w")),
     ]
-    assert all(0 <= one.scores.dice <= 1 and one.warnings == () for one in found.judged)
+    assert all(0 <= one.scores.dice <= 1 and one.warnings == () for one in found.scored)

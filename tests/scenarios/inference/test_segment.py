@@ -19,7 +19,7 @@ from scenarios.inference.segment import SUMMARY, Job, Segmented, add_to_summary,
 from shared.errors import DataError, SettingsError
 from shared.model.model_file import Model
 from shared.model.network import Inference
-from tests.client.qc.test_skull_stripping import FLAIR, head
+from tests.client.data.test_skull_stripping import FLAIR, head
 from tests.scenarios.cli.test_main import call
 from tests.support.datasets import grid, patient, write_image
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from client.qc.skull_stripping import is_whole_head, skull_share
+from client.data.skull_stripping import is_whole_head, skull_share
 from shared.phantoms.centers import CENTERS
 from shared.phantoms.subject import make_patient
 
