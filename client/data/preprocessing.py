@@ -6,7 +6,6 @@ is not air and normalised; its label goes the same way and stays soft.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +23,6 @@ CLIP = 6.0
 """Normalised intensities end here, so that a hot voxel does not drown the rest."""
 
 FloatArray = NDArray[np.float32]
-Scalar = TypeVar("Scalar", np.float16, np.float32, np.uint8)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,12 +106,6 @@ def _prepare(path: Path, image: Nifti, spacing: float) -> tuple[Prepared, tuple[
     grid[:3, 3] += grid[:3, :3] @ [side.start for side in box]
     normalised = ((values[box] - mean) / deviation).clip(-CLIP, CLIP).astype(np.float16)
     return Prepared(normalised, grid, image.affine, image.array.shape, (air - mean) / deviation), box
-
-
-def pad_to(array: NDArray[Scalar], size: int, value: float) -> NDArray[Scalar]:
-    """A (D, H, W) array of which no edge is shorter than `size`, filled evenly on both sides."""
-    lacking = [max(0, size - edge) for edge in array.shape]
-    return np.pad(array, [(edge // 2, edge - edge // 2) for edge in lacking], constant_values=value)
 
 
 def _to_grid(

@@ -2,6 +2,7 @@
 
 import hmac
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from client.data.inventory import Case
@@ -101,9 +102,10 @@ def open_hospital(site: Site, prepared: Path, settings: Settings) -> Hospital:
         theirs, ours = ", ".join(settings.data.contrasts), ", ".join(site.data.contrasts)
         problem = f"center {site.center} has contrasts {ours}, but the run uses {theirs}"
         raise DataError(problem, problem)
+    key = pseudonym_key(private_folder(site.state, "state folder"), site.center)
+    withdrawn = Withdrawals(site.state, partial(pseudonym, key)).subjects()
     cases = find_cases(site.data.folder, contrasts, site.data.layout)
     training, test = split(site.center, cases, settings.data.test_fraction, settings.run.seed)
-    key = pseudonym_key(private_folder(site.state, "state folder"), site.center)
     return Hospital(
         center=site.center,
         training=training,
@@ -113,10 +115,5 @@ def open_hospital(site: Site, prepared: Path, settings: Settings) -> Hospital:
         cache=prepared,
         state=site.state,
         key=key,
-        withdrawn=withdrawals_of(site, key).subjects(),
+        withdrawn=withdrawn,
     )
-
-
-def withdrawals_of(site: Site, key: bytes) -> Withdrawals:
-    """The hospital's list of subjects that were withdrawn."""
-    return Withdrawals(site.state, lambda name: pseudonym(key, name))

@@ -1,10 +1,12 @@
 """Withdrawing a subject: it is used no more here, and its exemplars leave the shared memory."""
 
+from functools import partial
+
 from client.data.layouts import take_inventory
 from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts
 from client.governance.pseudonyms import pseudonym, pseudonym_key
-from client.hospital.center import withdrawals_of
+from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
 from shared.clock import Clock
 from shared.errors import DataError
@@ -31,7 +33,7 @@ def withdraw(site: Site, subject: str, clock: Clock) -> bool:
             f"{min(known, default='sub-01')}; nobody was withdrawn"
         )
     hidden = pseudonym(key, found[0])
-    if not withdrawals_of(site, key).add(hidden, clock()):
+    if not Withdrawals(site.state, partial(pseudonym, key)).add(hidden, clock()):
         return False
     log.append("withdrawn", Facts(message="withdraw", subjects=(hidden,)))
     return True

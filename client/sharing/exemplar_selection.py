@@ -5,12 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from client.data.inventory import Case
-from client.data.preprocessing import FloatArray, Volume, pad_to
+from client.data.preprocessing import FloatArray, Volume
 from client.governance.policy import Subject
 from client.governance.release import Release, Request, release
 from client.hospital.center import Hospital
 from client.hospital.trust import Custody
 from client.sharing.recipients import Outlook
+from client.training.sampler import pad_to
 from shared.config.settings import Settings
 from shared.log import say
 from shared.replay.exemplar import Exemplar

@@ -4,15 +4,17 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from client.data.preprocessing import Volume, pad_to
+from client.data.preprocessing import Volume
 from shared.replay.exemplar import Exemplar
+
+Scalar = TypeVar("Scalar", np.float16, np.float32, np.uint8)
 
 TRIES = 8
 """Random voxels that are looked at for one that is not air."""
@@ -242,3 +244,9 @@ def _turned(patch: Patch, random: np.random.Generator) -> Patch:
 def _least(image: NDArray[np.float16]) -> float:
     """The least value; NumPy takes twenty times as long for it in half precision."""
     return float(torch.from_numpy(image).amin())
+
+
+def pad_to(array: NDArray[Scalar], size: int, value: float) -> NDArray[Scalar]:
+    """A (D, H, W) array of which no edge is shorter than `size`, filled evenly on both sides."""
+    lacking = [max(0, size - edge) for edge in array.shape]
+    return np.pad(array, [(edge // 2, edge - edge // 2) for edge in lacking], constant_values=value)

@@ -8,8 +8,9 @@ from uuid import uuid4
 import numpy as np
 
 from client.data.inventory import Case
-from client.data.preprocessing import Volume, pad_to
+from client.data.preprocessing import Volume
 from client.handlers import train_here
+from client.training.sampler import pad_to
 from scenarios.benchmark.fixtures import Bedside, hushed
 from shared.config.settings import Settings
 from shared.model.weights import Weights

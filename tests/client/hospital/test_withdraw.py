@@ -9,7 +9,7 @@ import pytest
 from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts
 from client.governance.pseudonyms import pseudonym, pseudonym_key
-from client.hospital.center import withdrawals_of
+from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
 from client.hospital.withdraw import withdraw
 from shared.errors import DataError
@@ -34,7 +34,7 @@ def known(site: Site, name: str) -> str:
 def test_a_subject_is_withdrawn_once_and_the_audit_log_says_so(site: Site, name: str) -> None:
     assert withdraw(site, name, lambda: NOON)
     assert not withdraw(site, name, lambda: NOON)
-    assert withdrawals_of(site, pseudonym_key(site.state, site.center)).subjects() == {known(site, "sub-a")}
+    assert Withdrawals(site.state, lambda name: known(site, name)).subjects() == {known(site, "sub-a")}
     (entry,) = AuditLog(site.state / "audit").entries()
     assert (entry.kind, entry.facts.subjects, entry.time) == ("withdrawn", (known(site, "sub-a"),), f"{NOON:%FT%TZ}")
 
