@@ -289,9 +289,10 @@ def of_this_version(document: dict[str, Any], path: Path) -> dict[str, Any]:
             f"{path} was written by an earlier Wardround ({_writer(document)}) without a version, and this one "
             f"reads version {VERSION}: {resume if has_begun(path.parent) else gone}"
         )
-    if document.get("version", VERSION) != VERSION:
+    version = document.get("version")
+    if isinstance(version, int) and version != VERSION:
         raise ResultsError(
-            f"{path} has version {document['version']!r} (written by Wardround {_writer(document)}), and this one "
+            f"{path} has version {version} (written by Wardround {_writer(document)}), and this one "
             f"reads version {VERSION}: use the Wardround that wrote it"
         )
     return document
