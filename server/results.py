@@ -2,13 +2,12 @@
 
 import csv
 import io
-import json
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
 from safetensors.torch import load_file
 
@@ -27,18 +26,31 @@ from shared.metrics.transfer import (
 )
 from shared.model.model_file import model_bytes
 from shared.paths import MODEL, RESULTS
+from shared.results import (
+    CenterScores,
+    ExtendedRun,
+    ImageScores,
+    Interruption,
+    MissingTest,
+    RoundResult,
+    RunAttempt,
+    RunHistory,
+    RunResults,
+    StageResult,
+    TrainedCenter,
+)
 
 PACKAGES = ("wardround", "flwr", "torch", "monai", "nibabel", "numpy")
 
 
-def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], journal: Journal) -> dict[str, Any]:
+def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], journal: Journal) -> RunResults:
     """Write all that the journal of a finished run says. Raises `ResultsError` where the disk refuses.
 
     `results.json` comes last: where it is, all is there. Returns what is in it.
     """
     records = journal.records(course)
-    summary = summarise(settings, journal.order, records) | {"history": history(journal)}
-    summary["withdrawn"] = {center: len(subjects) for center, subjects in journal.withdrawn.items()}
+    withdrawn = {center: len(subjects) for center, subjects in journal.withdrawn.items()}
+    results = summarise(settings, journal.order, records, history(journal), withdrawn)
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(["trained_at", *journal.order])
@@ -50,31 +62,31 @@ def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], j
             _write_model(stage, folder / "models" / f"{record.stage.center}.safetensors", settings)
         _write_model(journal.model_file(records[-1].stage.index), folder / MODEL, settings)
         write_whole(folder / "matrix.csv", table.getvalue().encode())
-        write_whole(folder / RESULTS, (json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+        write_whole(folder / RESULTS, results.to_json())
     except OSError as error:
         reason = error.strerror or error
         raise ResultsError(f"results cannot be written to {folder} ({reason}): free or choose another disk") from None
-    return summary
+    return results
 
 
-def history(journal: Journal) -> dict[str, Any]:
+def history(journal: Journal) -> RunHistory:
     """How a run came about: the run that it extends, when it was started, and each time it was interrupted."""
     facts, attempts = journal.facts, journal.attempts
-    return {
-        "run": facts.run,
-        "extends": facts.parent.model_dump() if facts.parent else None,
-        "attempts": [attempt.model_dump() for attempt in attempts],
-        "interruptions": [
-            {
-                "at": after.begins,
-                "stopped": before.ended,
-                "reason": before.reason or "ended without a word: killed, or its machine went down",
-                "resumed": after.started,
-            }
+    return RunHistory(
+        run=facts.run,
+        extends=ExtendedRun(**facts.parent.model_dump()) if facts.parent else None,
+        attempts=tuple(RunAttempt(**attempt.model_dump()) for attempt in attempts),
+        interruptions=tuple(
+            Interruption(
+                at=after.begins,
+                stopped=before.ended,
+                reason=before.reason or "ended without a word: killed, or its machine went down",
+                resumed=after.started,
+            )
             for before, after in pairwise(attempts)
             if not _finished(before)
-        ],
-    }
+        ),
+    )
 
 
 def versions() -> dict[str, str]:
@@ -90,44 +102,57 @@ def _write_model(stage: Path, path: Path, settings: Settings) -> None:
     write_whole(path, model_bytes(load_file(stage), settings))
 
 
-def summarise(settings: Settings, order: tuple[str, ...], records: list[StageRecord]) -> dict[str, Any]:
-    """`results.json` as a dictionary; NaN is None."""
+def summarise(
+    settings: Settings,
+    order: tuple[str, ...],
+    records: list[StageRecord],
+    history: RunHistory,
+    withdrawn: Mapping[str, int],
+) -> RunResults:
+    """What is to stand in `results.json`; NaN is None."""
     stages = _by_row(records)
     rows = [parts[-1] for parts in stages]
     matrix = [_row(record, order) for record in rows]
     sequential = len(matrix) == len(order) and settings.run.spec.course != "single"
     spared = sum(len(order) - len(record.asked) for record in rows)
-    return {
-        "method": settings.run.method,
-        "order": list(order),
-        "seed": settings.run.seed,
-        "R": matrix,
-        "acc": fmean(cell for cell in matrix[-1] if cell is not None),
-        "learning_accuracy": _number(learning_accuracy(matrix)) if len(matrix) == len(order) else None,
-        **(_transfer(matrix, order, spared) if sequential else dict.fromkeys(TRANSFER)),
-        "not_asked": spared,
-        "missing": [
-            {"stage": stage, "center": center, "reason": reason}
+    change = backward_transfer_per_center(matrix) if sequential else ()
+    return RunResults(
+        method=settings.run.method,
+        order=order,
+        seed=settings.run.seed,
+        R=tuple(map(tuple, matrix)),
+        acc=fmean(cell for cell in matrix[-1] if cell is not None),
+        learning_accuracy=_number(learning_accuracy(matrix)) if len(matrix) == len(order) else None,
+        bwt=_number(backward_transfer(matrix)) if sequential else None,
+        bwt_per_center={c: _number(v) for c, v in zip(order, change, strict=False)} if sequential else None,
+        bwt_over_k=_number(backward_transfer_over_k(matrix)) if sequential else None,
+        # The best of a few earlier scores is lower than the best of all: it would look like less forgetting.
+        forgetting=_number(forgetting(matrix)) if sequential and not spared else None,
+        not_asked=spared,
+        missing=tuple(
+            MissingTest(stage=stage, center=center, reason=reason)
             for stage, record in enumerate(rows)
             for center, reason in record.missing.items()
-        ],
-        "settings": settings.to_run_config() | {"resume": False},
-        "versions": versions(),
-        "stages": [_stage(stage, parts) for stage, parts in enumerate(stages)],
-        "test_scores": [
-            {"stage": stage, "center": center, "subject": case.subject, "contrast": case.contrast} | case.model_dump()
+        ),
+        settings=settings.to_run_config() | {"resume": False},
+        versions=versions(),
+        stages=tuple(_stage(stage, parts) for stage, parts in enumerate(stages)),
+        test_scores=tuple(
+            ImageScores(stage=stage, center=center, **case.model_dump())
             for stage, record in enumerate(rows)
             for center, figures in record.tests.items()
             for case in figures.cases
-        ],
-        "mean_scores": [
-            {"stage": stage, "center": center, "subjects": mean.subjects, "images": mean.images} | mean.means
+        ),
+        mean_scores=tuple(
+            CenterScores(stage=stage, center=center, subjects=mean.subjects, images=mean.images, **mean.means)
             for stage, record in enumerate(rows)
             for center, figures in record.tests.items()
             if (mean := figures.mean) is not None
-        ],
-        "notes": _notes(order, records, spared),
-    }
+        ),
+        notes=tuple(_notes(order, records, spared)),
+        history=history,
+        withdrawn=dict(withdrawn),
+    )
 
 
 def _notes(order: tuple[str, ...], records: list[StageRecord], spared: int) -> list[str]:
@@ -145,21 +170,6 @@ def _keeps(center: str, records: list[StageRecord]) -> bool:
     return any(center in record.tests and record.tests[center].mean is not None for record in records)
 
 
-TRANSFER = ("bwt", "bwt_per_center", "bwt_over_k", "forgetting")
-"""What only a model that visited one center after another has."""
-
-
-def _transfer(matrix: list[list[float | None]], order: tuple[str, ...], spared: int) -> dict[str, Any]:
-    change = backward_transfer_per_center(matrix)
-    return {
-        "bwt": _number(backward_transfer(matrix)),
-        "bwt_per_center": {center: _number(value) for center, value in zip(order, change, strict=False)},
-        "bwt_over_k": _number(backward_transfer_over_k(matrix)),
-        # The best of a few earlier scores is lower than the best of all: it would look like less forgetting.
-        "forgetting": None if spared else _number(forgetting(matrix)),
-    }
-
-
 def _by_row(records: list[StageRecord]) -> list[list[StageRecord]]:
     """The records of each row of R: one, or all rounds up to the one that was tested."""
     rows: list[list[StageRecord]] = [[]]
@@ -170,53 +180,53 @@ def _by_row(records: list[StageRecord]) -> list[list[StageRecord]]:
     return [parts for parts in rows if parts]
 
 
-def _stage(row: int, parts: list[StageRecord]) -> dict[str, Any]:
+def _stage(row: int, parts: list[StageRecord]) -> StageResult:
     """A stage as one row of R has it; with rounds, their sum, and what each of them did."""
     record = parts[-1]
     figures = record.figures
-    return {
-        "stage": row,
-        "center": _row_name(record),
-        "steps": sum(part.figures.steps for part in parts),
-        "final_loss": _number(figures.final_loss),
-        "training_subjects": figures.subjects,
-        "training_seconds": round(sum(part.figures.seconds for part in parts), 3),
-        "compute_seconds": round(sum(part.figures.compute_seconds for part in parts), 3),
-        "evaluating_seconds": round(record.evaluating_seconds, 3),
-        "transit_seconds": round(sum(part.transit.seconds for part in parts), 3),
-        "sent_bytes": sum(part.transit.sent_bytes for part in parts),
-        "received_bytes": sum(part.transit.received_bytes for part in parts),
-        "tests_asked": len(record.asked),
-        "tests_sent_bytes": record.tests_moved.sent_bytes,
-        "tests_received_bytes": record.tests_moved.received_bytes,
-        "memory_exemplars": record.memory_exemplars,
-        "memory_bytes": record.memory_bytes,
-        "state_bytes": record.state_bytes,
-        "set_aside": figures.set_aside,
-        "test_set_aside": {center: tested.set_aside for center, tested in record.tests.items() if tested.set_aside},
-        "rounds": [_round(part) for part in parts if part.parts],
-    }
+    return StageResult(
+        stage=row,
+        center=_row_name(record),
+        steps=sum(part.figures.steps for part in parts),
+        final_loss=_number(figures.final_loss),
+        training_subjects=figures.subjects,
+        training_seconds=round(sum(part.figures.seconds for part in parts), 3),
+        compute_seconds=round(sum(part.figures.compute_seconds for part in parts), 3),
+        evaluating_seconds=round(record.evaluating_seconds, 3),
+        transit_seconds=round(sum(part.transit.seconds for part in parts), 3),
+        sent_bytes=sum(part.transit.sent_bytes for part in parts),
+        received_bytes=sum(part.transit.received_bytes for part in parts),
+        tests_asked=len(record.asked),
+        tests_sent_bytes=record.tests_moved.sent_bytes,
+        tests_received_bytes=record.tests_moved.received_bytes,
+        memory_exemplars=record.memory_exemplars,
+        memory_bytes=record.memory_bytes,
+        state_bytes=record.importance_bytes,
+        set_aside=figures.set_aside,
+        test_set_aside={center: tested.set_aside for center, tested in record.tests.items() if tested.set_aside},
+        rounds=tuple(_round(part) for part in parts if part.parts),
+    )
 
 
-def _round(record: StageRecord) -> dict[str, Any]:
+def _round(record: StageRecord) -> RoundResult:
     """What a round did, in all and at each center."""
-    return {
-        "round": record.stage.index,
-        "transit_seconds": round(record.transit.seconds, 3),
-        "sent_bytes": record.transit.sent_bytes,
-        "received_bytes": record.transit.received_bytes,
-        "final_loss": _number(record.figures.final_loss),
-        "centers": {
-            center: {
-                "steps": figures.steps,
-                "final_loss": _number(figures.final_loss),
-                "training_subjects": figures.subjects,
-                "training_seconds": round(figures.seconds, 3),
-                "compute_seconds": round(figures.compute_seconds, 3),
-            }
+    return RoundResult(
+        round=record.stage.index,
+        transit_seconds=round(record.transit.seconds, 3),
+        sent_bytes=record.transit.sent_bytes,
+        received_bytes=record.transit.received_bytes,
+        final_loss=_number(record.figures.final_loss),
+        centers={
+            center: TrainedCenter(
+                steps=figures.steps,
+                final_loss=_number(figures.final_loss),
+                training_subjects=figures.subjects,
+                training_seconds=round(figures.seconds, 3),
+                compute_seconds=round(figures.compute_seconds, 3),
+            )
             for center, figures in record.parts.items()
         },
-    }
+    )
 
 
 def _row(record: StageRecord, order: tuple[str, ...]) -> list[float | None]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from shared.config.settings import CIRCUMSTANCES, RunConfig, Settings
 from shared.errors import SettingsError
 from shared.log import say
+from shared.results import RunResults
 
 if TYPE_CHECKING:  # for the command line, which checks settings without any torch
     from server.journal.records import StageRecord
@@ -24,7 +25,7 @@ if TYPE_CHECKING:  # for the command line, which checks settings without any tor
 FOLDER = "tracking"
 """In a results folder."""
 
-SUMMARY = ("acc", "bwt", "bwt_over_k", "forgetting", "learning_accuracy")
+SUMMARY = {"acc", "bwt", "bwt_over_k", "forgetting", "learning_accuracy"}
 """Of `results.json`: what is tracked of the whole run, where it has it."""
 
 
@@ -125,11 +126,11 @@ class Tracking:
             if self._sink:
                 self._sink.stage(len(records), stage_figures(records))
 
-    def end(self, stages: int, summary: Mapping[str, Any]) -> None:
+    def end(self, stages: int, results: RunResults) -> None:
         """Track what the whole run reached, as `results.json` has it."""
         with self._tolerant():
             if self._sink:
-                known = {key: summary[key] for key in SUMMARY if summary[key] is not None}
+                known = results.model_dump(include=SUMMARY, exclude_none=True)
                 self._sink.end(stages, {f"final/{key.replace('_', '-')}": value for key, value in known.items()})
 
     def close(self) -> None:

@@ -1,21 +1,340 @@
-"""What a finished run wrote, read again."""
+"""`results.json`: what a finished run found. Its one schema, written by the coordinator and read by everything else.
 
+The schema has a version. Version 1 is the first: what Wardround wrote before had none, and is not read.
+From 1 on, a later version reads the files of the earlier ones: `of_this_version` is where it turns them into
+its own form. Whoever adds, removes or renames a key raises `VERSION` and says there how the key of an earlier
+file is filled; the names of test scores are open, so that a new score needs no new version.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import ResultsError
-from shared.json_file import read_results_file
-from shared.paths import RESULTS
+from shared.metrics.scores import Share
+from shared.paths import RESULTS, has_begun
+
+VERSION: Final = 1
 
 MEND = "delete it, and 'wardround resume' writes it again"
 
-NEEDED = {"method", "seed", "order", "R", "acc", "bwt", "missing", "stages"}
+
+def _aware(text: str) -> str:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError("a time needs its time zone")
+    return text
 
 
-def read_results(folder: Path) -> dict[str, Any]:
-    """`results.json` of a run's folder. Raises `ResultsError` where it is missing or damaged."""
+Time = Annotated[str, AfterValidator(_aware)]
+"""ISO 8601 with the time zone."""
+
+Count = Annotated[int, Field(ge=0)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class Part(BaseModel):
+    """A part of `results.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TrainedCenter(Part):
+    """What a center did in one round of federated averaging."""
+
+    steps: Count
+    final_loss: float | None
+    training_subjects: Count
+    training_seconds: Seconds
+    compute_seconds: Seconds
+
+
+class RoundResult(Part):
+    """One round of federated averaging."""
+
+    round: Count
+    transit_seconds: Seconds
+    sent_bytes: Count
+    received_bytes: Count
+    final_loss: float | None
+    centers: dict[str, TrainedCenter]
+
+
+class StageResult(Part):
+    """A stage: one row of R, what its training and its tests cost, and what was handed on after it."""
+
+    stage: Count
+    """Row of R, from 0."""
+    center: str
+    """`all` where all centers train at once, or each by itself."""
+    steps: Count
+    final_loss: float | None
+    """Mean over the last tenth of the steps."""
+    training_subjects: Count
+    training_seconds: Seconds
+    compute_seconds: Seconds
+    """Of the training, in forward, backward and the optimiser's step."""
+    evaluating_seconds: Seconds
+    transit_seconds: Seconds
+    """Of the training's messages, beside what the center itself took."""
+    sent_bytes: Count
+    """Contents of the messages to the center, for training."""
+    received_bytes: Count
+    tests_asked: Count
+    """How many centers were asked to test the stage's model."""
+    tests_sent_bytes: Count
+    tests_received_bytes: Count
+    memory_exemplars: Count
+    """As handed on after the stage."""
+    memory_bytes: Count
+    state_bytes: Count
+    set_aside: dict[str, str]
+    """Pseudonyms of training subjects that could not be used, each with the reason."""
+    test_set_aside: dict[str, dict[str, str]]
+    """The same for test subjects, by center."""
+    rounds: tuple[RoundResult, ...]
+    """Of federated averaging; else empty."""
+
+    @property
+    def moved_bytes(self) -> int:
+        """To and from all centers, for training and for tests."""
+        return self.sent_bytes + self.received_bytes + self.tests_sent_bytes + self.tests_received_bytes
+
+
+class _Scored(Part):
+    """Scores (shared/metrics/scores.py) stand by their names beside the other keys; `dice` is among them."""
+
+    model_config = ConfigDict(extra="allow")
+
+    __pydantic_extra__: dict[str, float] = Field(init=False)
+
+    stage: Count
+    center: str
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """All scores by name."""
+        return dict(self.__pydantic_extra__)
+
+    @property
+    def dice(self) -> float:
+        """At 0.5: the score in R."""
+        return self.__pydantic_extra__["dice"]
+
+    @model_validator(mode="after")
+    def _has_dice(self) -> Self:
+        if not 0 <= self.__pydantic_extra__.get("dice", -1) <= 1:
+            raise ValueError("dice, a number from 0 to 1, is missing")
+        return self
+
+
+class ImageScores(_Scored):
+    """One test image, segmented with the model of a stage."""
+
+    subject: str
+    """Pseudonym."""
+    contrast: str
+
+
+class CenterScores(_Scored):
+    """A center's mean scores, where its policy keeps those of single images."""
+
+    subjects: Count
+    images: Count
+
+
+class MissingTest(Part):
+    """A cell of R that was asked for and is missing."""
+
+    stage: Count
+    center: str
+    reason: str
+    """Follows the center's name in a sentence."""
+
+
+class RunAttempt(Part):
+    """One time that the run was started, or gone on with."""
+
+    started: Time
+    flower_run: int
+    begins: str
+    """Where in the run."""
+    versions: dict[str, str]
+    ended: Time | None
+    """Null where the attempt was killed, or its machine went down."""
+    reason: str | None
+    """Why it failed; null where it finished."""
+
+    @property
+    def seconds(self) -> float | None:
+        """How long it lasted; None where its end was not recorded."""
+        if self.ended is None:
+            return None
+        return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
+
+
+class Interruption(Part):
+    """Between two attempts."""
+
+    at: str
+    """Where the attempt that was interrupted had begun."""
+    stopped: Time | None
+    reason: str
+    resumed: Time
+
+
+class ExtendedRun(Part):
+    """The run that this one extends by one more center."""
+
+    folder: str
+    run: str
+    centers: int
+
+
+class RunHistory(Part):
+    """How a run came about."""
+
+    run: str
+    """Names the run, through all its attempts."""
+    extends: ExtendedRun | None
+    attempts: tuple[RunAttempt, ...]
+    interruptions: tuple[Interruption, ...]
+
+
+class RunResults(Part):
+    """All of `results.json`."""
+
+    version: Literal[1] = VERSION
+    method: str
+    order: tuple[str, ...] = Field(min_length=1)
+    """The centers as they were visited."""
+    seed: int
+    R: tuple[tuple[Share | None, ...], ...]
+    """Mean test Dice at each center (column) after each stage (row), one row where all train at once; null: missing,
+    or not asked for."""
+    acc: Share
+    """Mean of the last row of R."""
+    learning_accuracy: float | None
+    bwt: float | None
+    """This and the next three are null where no model went from center to center (shared/metrics/transfer.py)."""
+    bwt_per_center: dict[str, float | None] | None
+    bwt_over_k: float | None
+    forgetting: float | None
+    not_asked: Count
+    """How many cells of R are null because the run did not ask for them (`tested-others`)."""
+    missing: tuple[MissingTest, ...]
+    settings: dict[str, str | int | float | bool]
+    """The run-config: it runs the same again."""
+    versions: dict[str, str]
+    """Of Python and the packages that compute."""
+    stages: tuple[StageResult, ...]
+    test_scores: tuple[ImageScores, ...]
+    mean_scores: tuple[CenterScores, ...]
+    notes: tuple[str, ...]
+    history: RunHistory
+    withdrawn: dict[str, int]
+    """How many subjects each center withdrew while the run lasted, or before."""
+
+    @model_validator(mode="after")
+    def _shape(self) -> Self:
+        if len(self.R) not in (1, len(self.order)) or any(len(row) != len(self.order) for row in self.R):
+            raise ValueError(f"R must have {len(self.order)} columns, and as many rows or one")
+        if len(self.stages) != len(self.R):
+            raise ValueError(f"R has {len(self.R)} rows, but there are {len(self.stages)} stages")
+        return self
+
+    @property
+    def training_seconds(self) -> float:
+        """Of all stages."""
+        return sum(stage.training_seconds for stage in self.stages)
+
+    @property
+    def final_images(self) -> tuple[ImageScores, ...]:
+        """Test images as the last stage's model segmented them."""
+        last = len(self.stages) - 1
+        return tuple(image for image in self.test_scores if image.stage == last)
+
+    def to_json(self) -> bytes:
+        """The file's content: plain JSON, without NaN."""
+        return (json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
+
+
+def read_results(folder: Path) -> RunResults:
+    """`results.json` of a run's folder.
+
+    Raises `ResultsError` where it is missing, damaged, or of a version that is not read.
+    """
     path = folder / RESULTS
-    results = read_results_file(path, "a run", NEEDED, "the folder of a run that has finished", MEND)
-    if not results["order"]:
-        raise ResultsError(f"{path} is damaged (it is not what a run writes): {MEND}")
-    return results
+    document = of_this_version(read_object(path, "the folder of a run that has finished", MEND), path)
+    try:
+        return RunResults.model_validate(document)
+    except ValidationError as error:
+        raise damaged(path, error, MEND) from None
+
+
+def of_this_version(document: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A document as `VERSION` has it. Raises `ResultsError` where it is of a version that is not read.
+
+    A later version turns here what an earlier one wrote, from 1 on, into its own form.
+    """
+    if _is_earlier(document):
+        resume = f"'wardround resume {path.parent}' writes it again from the run's journal"
+        gone = (
+            f"its journal, from which it could be written again, is not in {path.parent}: use the version that wrote it"
+        )
+        raise ResultsError(
+            f"{path} was written by an earlier Wardround ({_writer(document)}) without a version, and this one "
+            f"reads version {VERSION}: {resume if has_begun(path.parent) else gone}"
+        )
+    version = document.get("version")
+    if isinstance(version, int) and version != VERSION:
+        raise ResultsError(
+            f"{path} has version {version} (written by Wardround {_writer(document)}), and this one "
+            f"reads version {VERSION}: use the Wardround that wrote it"
+        )
+    return document
+
+
+def is_outdated(folder: Path) -> bool:
+    """Whether a folder's `results.json` is of an earlier version that is not read: a resumed run writes it again."""
+    try:
+        return _is_earlier(read_object(folder / RESULTS, "", ""))
+    except ResultsError:
+        return False
+
+
+def _is_earlier(document: Mapping[str, Any]) -> bool:
+    return "version" not in document and {"method", "R"} <= document.keys()
+
+
+def _writer(document: Mapping[str, Any]) -> str:
+    versions = document.get("versions")
+    return str(versions.get("wardround", "unknown")) if isinstance(versions, dict) else "unknown"
+
+
+def read_object(path: Path, give: str, mend: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises `ResultsError` with advice: `give` where there is no such file, `mend` where it is damaged.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultsError(f"{path.parent} holds no {path.name}: give {give}") from None
+    except OSError as error:
+        raise ResultsError(f"{path} cannot be read ({error.strerror}): see to its permissions") from None
+    except (ValueError, RecursionError) as error:
+        raise ResultsError(f"{path} is damaged ({error}): {mend}") from None
+    if not isinstance(content, dict):
+        raise ResultsError(f"{path} is damaged (it holds no JSON object): {mend}")
+    return content
+
+
+def damaged(path: Path, error: ValidationError, mend: str) -> ResultsError:
+    """What is wrong with a file whose content does not fit its schema."""
+    first = error.errors()[0]
+    where = ".".join(map(str, first["loc"])) or "its content"
+    return ResultsError(f"{path} is damaged ({where}: {first['msg']}): {mend}")

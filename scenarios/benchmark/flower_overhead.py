@@ -22,7 +22,7 @@ from shared.model.device import choose_device
 from shared.model.network import initial_weights
 from shared.seeds import derive_seed
 
-Matrix = list[list[float | None]]
+Matrix = Sequence[Sequence[float | None]]
 
 
 @dataclass(frozen=True)
@@ -82,14 +82,14 @@ def measure_flower_overhead(conditions: Conditions) -> FlowerOverhead:
         with hushed():
             hospital.open(hospital.training + hospital.test)
     turns = by_turns(whole, plain, conditions.size(2, 1))
-    return FlowerOverhead(turns, tuple(run.startup for run in runs), _apart(runs[-1].results["R"], matrices[-1]))
+    return FlowerOverhead(turns, tuple(run.startup for run in runs), _apart(runs[-1].results.R, matrices[-1]))
 
 
 def plain_course(bedsides: Sequence[Bedside], settings: Settings) -> Matrix:
     """Sequential fine-tuning without any message: R."""
     device, patch = choose_device(settings.training.device), settings.training.patch_size
     weights = initial_weights(settings.network, derive_seed(settings.run.seed, "network"))
-    matrix: Matrix = []
+    matrix: list[list[float | None]] = []
     for stage, bedside in enumerate(bedsides):
         sources = [Source.of_volume(volume, patch, device) for _, volume in bedside.training()]
         seed = derive_seed(settings.run.seed, "train", stage, bedside.center)

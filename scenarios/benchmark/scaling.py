@@ -9,7 +9,7 @@ of scenarios/benchmark/SCALING.md. Runs that are there already are not done agai
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
@@ -94,17 +94,17 @@ def measure(centers: int, output: Path, changes: Sequence[str]) -> Measured:
         raise LaunchError(f"the run of {centers} hospitals failed, with code {code}: look at {log}")
     ends = [(run / JOURNAL / f"stage-{i:03d}" / "row.json").stat().st_mtime for i in range(centers)]
     cpu = [watched.cpu_at(end) for end in ends]
-    stages: list[dict[str, Any]] = read_results(run)["stages"]
+    stages = read_results(run).stages
     measured = Measured(
         centers=centers,
         stage_seconds=tuple(np.diff(ends)[:-1].tolist()),
         stage_cpu=tuple(np.diff(cpu)[:-1].tolist()),
-        tests=sum(stage["tests_asked"] for stage in stages),
+        tests=sum(stage.tests_asked for stage in stages),
         beside_computing=tuple(
-            stage["transit_seconds"] + stage["training_seconds"] - stage["compute_seconds"] for stage in stages[1:-1]
+            stage.transit_seconds + stage.training_seconds - stage.compute_seconds for stage in stages[1:-1]
         ),
-        train_mb=tuple((stage["sent_bytes"] + stage["received_bytes"]) / 1e6 for stage in stages),
-        tests_mb=tuple((stage["tests_sent_bytes"] + stage["tests_received_bytes"]) / 1e6 for stage in stages),
+        train_mb=tuple((stage.sent_bytes + stage.received_bytes) / 1e6 for stage in stages),
+        tests_mb=tuple((stage.tests_sent_bytes + stage.tests_received_bytes) / 1e6 for stage in stages),
         journal_mb=sum(path.stat().st_size for path in (run / JOURNAL).rglob("*") if path.is_file()) / 1e6,
         peak_mb=watched.peak_mb,
     )

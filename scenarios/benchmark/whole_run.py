@@ -7,13 +7,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scenarios.processes.resources import watched
 from scenarios.runner.local import toml_lines
 from shared.config.settings import Settings
 from shared.errors import LaunchError
-from shared.results import read_results
+from shared.results import RunResults, read_results
 
 FIRST = "stage 1/"
 """Begins the line that a run says when it sends the first train message."""
@@ -30,7 +29,7 @@ class WholeRun:
     """From the command's start to its end."""
     startup: float
     """Of them before the first train message."""
-    results: Mapping[str, Any]
+    results: RunResults
     peak_mb: Mapping[str, float]
     """Resident memory by process."""
 

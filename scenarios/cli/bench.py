@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scenarios.benchmark.targets import FIGURES, NAMES, choose
-from shared.json_file import write_json
+from scenarios.cli.json_option import write_json
 from shared.paths import writable_folder
 
 if TYPE_CHECKING:

@@ -156,8 +156,8 @@ def evaluate(
         say(f"no score of {center} is missing")
     results = read_results(going.folder)
     say("\n" + describe(results, going.folder))
-    if still := [cell for cell in results["missing"] if cell["center"] == center]:
-        raise CenterError(f"center {center} still lacks {len(still)} of its scores: it {still[0]['reason']}")
+    if still := [cell for cell in results.missing if cell.center == center]:
+        raise CenterError(f"center {center} still lacks {len(still)} of its scores: it {still[0].reason}")
 
 
 def _go_on(going: "Continuation", verbose: bool) -> None:

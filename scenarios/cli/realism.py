@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from scenarios.cli.json_option import write_json
 from shared.errors import ResultsError
 
 
@@ -26,7 +27,6 @@ def realism(
     """
     from scenarios.cli.model import device_named
     from scenarios.inference.external_validation import HEADING, line_of, means_of, notes, validate
-    from shared.json_file import write_json
     from shared.model.model_file import open_model
 
     if json_file is not None and not json_file.parent.is_dir():

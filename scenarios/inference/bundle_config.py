@@ -16,6 +16,7 @@ from client.evaluation.inference import WINDOWS
 from scenarios.inference.segment import NOT_CLINICAL, STEP
 from shared.model.model_file import Model
 from shared.model.network import LEVELS, TOP_CHANNELS
+from shared.results import RunResults
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 """Names the schema of `metadata.json` to `monai.bundle verify_metadata`, which downloads it unless it is there."""
@@ -185,7 +186,7 @@ def _preparation() -> dict[str, Any]:
     }
 
 
-def metadata(model: Model, results: dict[str, Any]) -> dict[str, Any]:
+def metadata(model: Model, results: RunResults) -> dict[str, Any]:
     """`configs/metadata.json`, as MONAI's bundle specification wants it."""
     tensor = {
         "type": "image",
@@ -201,7 +202,7 @@ def metadata(model: Model, results: dict[str, Any]) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "version": "1.0.0",
-        "changelog": {"1.0.0": f"exported from a Wardround run of method {results['method']}"},
+        "changelog": {"1.0.0": f"exported from a Wardround run of method {results.method}"},
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
@@ -209,8 +210,8 @@ def metadata(model: Model, results: dict[str, Any]) -> dict[str, Any]:
         "name": "MS lesion segmentation",
         "task": "Soft segmentation of multiple-sclerosis lesions in brain MRI",
         "description": (
-            f"A residual 3D U-Net, trained by Wardround across {len(results['order'])} hospitals "
-            f"(method {results['method']}) on skull-stripped {contrasts} images. {NOT_CLINICAL.capitalize()}."
+            f"A residual 3D U-Net, trained by Wardround across {len(results.order)} hospitals "
+            f"(method {results.method}) on skull-stripped {contrasts} images. {NOT_CLINICAL.capitalize()}."
         ),
         "authors": "Made with Wardround; whose data it learnt from stands in docs/README.md",
         "copyright": "See LICENSE for the configuration; docs/README.md for the weights",
@@ -218,7 +219,7 @@ def metadata(model: Model, results: dict[str, Any]) -> dict[str, Any]:
         "data_type": "nibabel",
         "image_classes": f"one channel, skull-stripped {contrasts}; mean 0 and standard deviation 1 over the head",
         "pred_classes": f"one channel, MS lesion: a score, and after post-processing 0 to 1, where {LESION} is lesion",
-        "eval_metrics": {name: results[name] for name in ("acc", "bwt") if results[name] is not None},
+        "eval_metrics": results.model_dump(include={"acc", "bwt"}, exclude_none=True),
         "intended_use": f"Research; {NOT_CLINICAL}",
         "references": REFERENCES,
         "network_data_format": {

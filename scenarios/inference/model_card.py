@@ -1,14 +1,14 @@
 """The model card: whose data a model learnt from and how, what it reached, and what it is not for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, median
-from typing import Any
 
 from scenarios.runner.launch_record import HowLaunched
 from shared.config.settings import CIRCUMSTANCES
 from shared.metrics.scores import Scores
 from shared.model.model_file import Model
+from shared.results import CenterScores, RunResults
 
 METHODS = {
     "single": "single-domain training: a fresh model at each hospital; this is the last hospital's alone",
@@ -21,7 +21,7 @@ METHODS = {
 }
 
 
-def model_card(run: Path, results: dict[str, Any], model: Model) -> str:
+def model_card(run: Path, results: RunResults, model: Model) -> str:
     """The card of a run's final model, as Markdown. Raises `ResultsError` where `launch.json` is damaged."""
     parts = [
         _overview(results, model),
@@ -35,7 +35,7 @@ def model_card(run: Path, results: dict[str, Any], model: Model) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _overview(results: dict[str, Any], model: Model) -> str:
+def _overview(results: RunResults, model: Model) -> str:
     parameters = sum(value.numel() for value in model.network.parameters())
     contrasts = " or ".join(model.inference.contrasts)
     return f"""# MS lesion segmentation, made with Wardround
@@ -45,14 +45,14 @@ def _overview(results: dict[str, Any], model: Model) -> str:
 Soft segmentation (0 to 1, lesion from 0.5 on) of multiple-sclerosis lesions in one skull-stripped {contrasts} image.
 A residual 3D U-Net with {parameters:,} parameters (MONAI's `UNet`, {model.network.settings.features} features,
 three down-samplings, {model.network.settings.activation}), on windows of {model.inference.patch_size} voxels along each
-edge at {model.inference.spacing:g} mm. Made by Wardround {results["versions"]["wardround"]}."""
+edge at {model.inference.spacing:g} mm. Made by Wardround {results.versions["wardround"]}."""
 
 
-def _data(run: Path, results: dict[str, Any]) -> str:
-    trained = {stage["center"]: stage["training_subjects"] for stage in results["stages"]}
+def _data(run: Path, results: RunResults) -> str:
+    trained = {stage.center: stage.training_subjects for stage in results.stages}
     rows = [
         [center, trained.get(center, "in all"), *_tested(results, center)]
-        for center in dict.fromkeys([*results["order"], *trained])
+        for center in dict.fromkeys([*results.order, *trained])
         if center != "all"
     ]
     if "all" in trained:
@@ -67,9 +67,9 @@ The centers stand in the order of the visits. Subjects are divided into training
 at a time. {_set_aside(results)}"""
 
 
-def _origin(run: Path, results: dict[str, Any]) -> str:
+def _origin(run: Path, results: RunResults) -> str:
     launched = HowLaunched.load(run)
-    folder = results["settings"]["data-dir"]
+    folder = str(results.settings["data-dir"])
     if launched is not None and launched.superlink is not None:
         return "Data of the hospitals that joined the run, each at its own place; they were not collected."
     if folder:
@@ -82,26 +82,26 @@ def _origin(run: Path, results: dict[str, Any]) -> str:
     )
 
 
-def _tested(results: dict[str, Any], center: str) -> tuple[object, str]:
-    cases = [case for case in _last_cases(results) if case["center"] == center]
+def _tested(results: RunResults, center: str) -> tuple[object, str]:
+    cases = [case for case in results.final_images if case.center == center]
     if cases:
-        return len({case["subject"] for case in cases}), ", ".join(sorted({case["contrast"] for case in cases}))
-    means = [mean for mean in _last_means(results) if mean["center"] == center]
-    return (means[0]["subjects"], "not reported") if means else ("not tested", "")
+        return len({case.subject for case in cases}), ", ".join(sorted({case.contrast for case in cases}))
+    means = [mean for mean in _last_means(results) if mean.center == center]
+    return (means[0].subjects, "not reported") if means else ("not tested", "")
 
 
-def _set_aside(results: dict[str, Any]) -> str:
-    number = sum(len(stage["set_aside"]) for stage in results["stages"])
+def _set_aside(results: RunResults) -> str:
+    number = sum(len(stage.set_aside) for stage in results.stages)
     return f"Set aside in training because they could not be used: {number}." if number else "None was set aside."
 
 
-def _training(results: dict[str, Any]) -> str:
+def _training(results: RunResults) -> str:
     # Where and how patiently it ran is nobody's business, and may name folders and people.
-    settings = "\n".join(f"{key} = {value!r}" for key, value in results["settings"].items() if key not in CIRCUMSTANCES)
-    versions = ", ".join(f"{name} {number}" for name, number in results["versions"].items())
+    settings = "\n".join(f"{key} = {value!r}" for key, value in results.settings.items() if key not in CIRCUMSTANCES)
+    versions = ", ".join(f"{name} {number}" for name, number in results.versions.items())
     return f"""## Training
 
-Method `{results["method"]}`: {METHODS.get(results["method"], "see Wardround")}. Seed {results["seed"]}. {versions}.
+Method `{results.method}`: {METHODS.get(results.method, "see Wardround")}. Seed {results.seed}. {versions}.
 
 <details><summary>All settings that decide what is computed</summary>
 
@@ -112,26 +112,25 @@ Method `{results["method"]}`: {METHODS.get(results["method"], "see Wardround")}.
 </details>"""
 
 
-def _performance(results: dict[str, Any]) -> str:
-    order = results["order"]
+def _performance(results: RunResults) -> str:
+    order = results.order
     matrix = [
-        [stage["center"], *(_number(cell) for cell in row)]
-        for stage, row in zip(results["stages"], results["R"], strict=True)
+        [stage.center, *(_number(cell) for cell in row)] for stage, row in zip(results.stages, results.R, strict=True)
     ]
-    transfer = "" if results["bwt"] is None else f" Backward transfer (BWT): {results['bwt']:+.3f}."
+    transfer = "" if results.bwt is None else f" Backward transfer (BWT): {results.bwt:+.3f}."
     parts = [
         "## Performance",
         "R, the mean test Dice at each center (columns) after the stage at each center (rows). The last row is this "
         "model's.",
         _table(["trained at", *order], matrix),
-        f"ACC, the mean of the last row: {_number(results['acc'])}.{transfer}",
+        f"ACC, the mean of the last row: {_number(results.acc)}.{transfer}",
     ]
     if spread := _spread(results):
         parts += [
             "Dice of the last stage's test images, one by one:",
             _table(["tested at", "images", "least", "median", "mean", "greatest"], spread),
         ]
-    if kept := [mean["center"] for mean in _last_means(results)]:
+    if kept := [mean.center for mean in _last_means(results)]:
         parts.append(f"Their policy keeps the scores of single subjects: {', '.join(kept)}.")
     if scores := _scores(results):
         parts += [
@@ -140,41 +139,36 @@ def _performance(results: dict[str, Any]) -> str:
             "image's diagonal):",
             _table(["score", "mean"], scores),
         ]
-    if missing := results["missing"]:
-        cells = ", ".join(f"{cell['center']} after stage {cell['stage'] + 1}" for cell in missing)
+    if missing := results.missing:
+        cells = ", ".join(f"{cell.center} after stage {cell.stage + 1}" for cell in missing)
         parts.append(f"Not tested, and left out of the means: {cells}.")
     return "\n\n".join(parts)
 
 
-def _spread(results: dict[str, Any]) -> list[list[object]]:
+def _spread(results: RunResults) -> list[list[object]]:
     rows: list[list[object]] = []
-    for center in results["order"]:
-        dice = [case["dice"] for case in _last_cases(results) if case["center"] == center]
+    for center in results.order:
+        dice = [case.dice for case in results.final_images if case.center == center]
         if dice:
             figures = (min(dice), median(dice), fmean(dice), max(dice))
             rows.append([center, len(dice), *(_number(figure) for figure in figures)])
     return rows
 
 
-def _scores(results: dict[str, Any]) -> list[list[object]]:
-    by_center: dict[str, list[dict[str, Any]]] = {}
-    for case in [*_last_cases(results), *_last_means(results)]:
-        by_center.setdefault(case["center"], []).append(case)
+def _scores(results: RunResults) -> list[list[object]]:
+    by_center: dict[str, list[dict[str, float]]] = {}
+    for scored in [*results.final_images, *_last_means(results)]:
+        by_center.setdefault(scored.center, []).append(scored.scores)
     return [
-        [name, _number(fmean(fmean(case[name] for case in cases) for cases in by_center.values()))]
+        [name, _number(fmean(fmean(scores[name] for scores in of_center) for of_center in by_center.values()))]
         for name in Scores.model_fields
-        if by_center and all(name in case for cases in by_center.values() for case in cases)
+        if by_center and all(name in scores for of_center in by_center.values() for scores in of_center)
     ]
 
 
-def _last_cases(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    last = results["stages"][-1]["stage"]
-    return (case for case in results["test_scores"] if case["stage"] == last)
-
-
-def _last_means(results: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    last = results["stages"][-1]["stage"]
-    return (mean for mean in results["mean_scores"] if mean["stage"] == last)
+def _last_means(results: RunResults) -> list[CenterScores]:
+    last = len(results.stages) - 1
+    return [mean for mean in results.mean_scores if mean.stage == last]
 
 
 def _use(model: Model) -> str:

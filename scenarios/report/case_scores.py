@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scenarios.results.study import RunEntry, Study
 from shared.errors import DamagedError, ResultsError
 from shared.files import read_document
 from shared.paths import LAUNCH
-from shared.results import read_results
+from shared.results import RunResults, read_results
 
 SCORES = {
     "dice": "Dice",
@@ -23,8 +22,6 @@ SCORES = {
     "hd95_mm": "HD95, mm",
 }
 """The scores that a report knows how to name; others that a run has come under their own names."""
-
-NO_SCORE = {"stage", "center", "subject", "contrast"}
 
 
 @dataclass(frozen=True)
@@ -70,8 +67,8 @@ def read_details(study: Study, folder: Path) -> Details:
     return Details(tuple(cases), tuple(dict.fromkeys(notes)), simulated.pop() if len(simulated) == 1 else None)
 
 
-def _simulated(folder: Path, results: dict[str, Any]) -> bool | None:
-    if results.get("settings", {}).get("data-dir") != "":
+def _simulated(folder: Path, results: RunResults) -> bool | None:
+    if results.settings.get("data-dir") != "":
         return False
     try:
         return read_document(folder / LAUNCH)["superlink"] is None
@@ -84,33 +81,30 @@ def label(run: RunEntry) -> str:
     return " ".join(part for part in (run.method, run.order_name, f"seed {run.seed}") if part)
 
 
-def _cases(run: RunEntry, results: dict[str, Any]) -> Iterator[CaseScores]:
-    tested = results.get("test_scores", [])
-    last = max((case["stage"] for case in tested), default=0)
-    for case in tested:
+def _cases(run: RunEntry, results: RunResults) -> Iterator[CaseScores]:
+    for image in results.test_scores if run.method == "single" else results.final_images:
         # A single-domain model counts at its own center alone.
-        if case["stage"] != (run.order.index(case["center"]) if run.method == "single" else last):
+        if run.method == "single" and image.stage != run.order.index(image.center):
             continue
-        scores = {k: float(v) for k, v in case.items() if k not in NO_SCORE and isinstance(v, int | float)}
         yield CaseScores(
             run.method,
             run.order_name,
             run.seed,
-            case["center"],
-            str(case["subject"]),
-            str(case.get("contrast", "")),
-            scores,
+            image.center,
+            image.subject,
+            image.contrast,
+            image.scores,
         )
 
 
-def _notes(results: dict[str, Any]) -> Iterator[str]:
-    for cell in results.get("missing", []):
-        yield f"{cell['center']} was not tested after stage {cell['stage'] + 1}: it {cell['reason']}"
-    for stage in results.get("stages", []):
-        for subject, reason in stage.get("set_aside", {}).items():
-            yield f"a subject ({subject}) was set aside at {stage['center']}: {reason}"
-    for center, number in results.get("withdrawn", {}).items():
+def _notes(results: RunResults) -> Iterator[str]:
+    for cell in results.missing:
+        yield f"{cell.center} was not tested after stage {cell.stage + 1}: it {cell.reason}"
+    for stage in results.stages:
+        for subject, reason in stage.set_aside.items():
+            yield f"a subject ({subject}) was set aside at {stage.center}: {reason}"
+    for center, number in results.withdrawn.items():
         yield f"{center} withdrew subjects while the run lasted, or before: {number}"
-    for stopped in results.get("history", {}).get("interruptions", []):
-        yield f"interrupted at {stopped['at']} and resumed"
-    yield from results.get("notes", [])
+    for stopped in results.history.interruptions:
+        yield f"interrupted at {stopped.at} and resumed"
+    yield from results.notes

@@ -28,7 +28,7 @@ from shared.errors import DataError, WardroundError
 from shared.model.device import choose_device
 from shared.model.network import LesionNet, load_model
 from shared.paths import MODEL, cache_folder
-from shared.results import read_results
+from shared.results import RunResults, read_results
 
 MOST = 4
 """Images shown."""
@@ -67,7 +67,7 @@ def examples_of(study: Study, folder: Path, images: bool) -> Examples:
         return Examples((), RULE, NO_FOLDERS)
     try:
         results = [read_results(folder / run.folder) for run in chosen]
-        settings = _settings(results[0]["settings"])
+        settings = _settings(results[0].settings)
         if settings.data.data_dir and not images:
             return Examples((), RULE, PATIENTS)
         if lost := [run.name for run in chosen if not (folder / run.folder / MODEL).is_file()]:
@@ -113,12 +113,8 @@ def _chosen(study: Study) -> list[RunEntry]:
     ]
 
 
-def _final_dice(results: dict[str, Any]) -> dict[tuple[str, str, str], float]:
-    tested = results.get("test_scores", [])
-    last = max((case["stage"] for case in tested), default=0)
-    return {
-        (case["center"], case["subject"], case["contrast"]): case["dice"] for case in tested if case["stage"] == last
-    }
+def _final_dice(results: RunResults) -> dict[tuple[str, str, str], float]:
+    return {(image.center, image.subject, image.contrast): image.dice for image in results.final_images}
 
 
 def _example(center: str, settings: Settings, models: Sequence[_Model], device: torch.device) -> Example:

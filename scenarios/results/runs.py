@@ -3,20 +3,17 @@
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from scenarios.report.style import look_of
-from scenarios.results.bytes_moved import bytes_moved
 from scenarios.results.study import ANY_ORDER, ORDER_FREE, Costs, RunEntry, Study, run_entry
 from shared.errors import ResultsError
-from shared.paths import RESULTS
-from shared.results import MEND, read_results
+from shared.results import RunResults, read_results
 
 
 def study_of_runs(folders: Sequence[Path], now: datetime) -> Study:
     """The study that some finished runs make. Raises `ResultsError` where they do not belong together."""
     read = {folder.absolute(): read_results(folder) for folder in folders}
-    centers = [tuple(sorted(results["order"])) for results in read.values()]
+    centers = [tuple(sorted(results.order)) for results in read.values()]
     if len(set(centers)) > 1:
         first, other = (list(read)[i] for i in (0, next(i for i, c in enumerate(centers) if c != centers[0])))
         raise ResultsError(f"{first} and {other} visited different centers: report on each of them by itself")
@@ -26,7 +23,7 @@ def study_of_runs(folders: Sequence[Path], now: datetime) -> Study:
     if twice := next((run for run in runs if keys.count(run.name) > 1), None):
         same = " and ".join(run.folder for run in runs if run.name == twice.name)
         raise ResultsError(f"{same} are runs of one method, order and seed: give one of them")
-    settings = [results.get("settings", {}) for results in read.values()]
+    settings = [results.settings for results in read.values()]
     return Study(
         title=_title(runs),
         created=now.isoformat(timespec="seconds"),
@@ -35,41 +32,38 @@ def study_of_runs(folders: Sequence[Path], now: datetime) -> Study:
         orders=tuple(dict.fromkeys(run.order_name for run in runs if run.order_name != ANY_ORDER)),
         centers=runs[0].order,
         settings={key: value for key, value in settings[0].items() if all(one.get(key) == value for one in settings)},
-        versions=_common([results.get("versions", {}) for results in read.values()]),
+        versions=_common([results.versions for results in read.values()]),
         runs=runs,
     )
 
 
-def _entry(folder: Path, results: dict[str, Any], names: dict[tuple[str, ...], str]) -> RunEntry:
-    order, method = tuple(results["order"]), results["method"]
-    attempts = results.get("history", {}).get("attempts", [])
-    extends = results.get("history", {}).get("extends")
-    try:
-        costs = Costs(
-            folder=str(folder),
-            not_asked=results.get("not_asked", 0),
-            # An extended run's earlier stages were another run's.
-            seconds=None if extends or not attempts else sum(map(_lasted, attempts)),
-            training_seconds=sum(stage["training_seconds"] for stage in results["stages"]),
-            bytes_moved=None if extends else bytes_moved(results),
-        )
-        name = ANY_ORDER if method in ORDER_FREE else names[order]
-        return run_entry(method, results["seed"], name, order, results["R"], costs)
-    except (KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ResultsError(f"{folder / RESULTS} is damaged ({reason}): {MEND}") from None
+def bytes_moved(results: RunResults) -> int | None:
+    """Bytes of the messages' contents to and from the hospitals, in all stages of a run.
+
+    None for pooled training, which would have to move the images themselves.
+    """
+    return None if results.method == "pooled" else sum(stage.moved_bytes for stage in results.stages)
 
 
-def _lasted(attempt: dict[str, Any]) -> float:
-    """Seconds; an attempt that ended without a word lasted nobody knows how long."""
-    if attempt.get("ended") is None:
-        return 0.0
-    return (datetime.fromisoformat(attempt["ended"]) - datetime.fromisoformat(attempt["started"])).total_seconds()
+def _entry(folder: Path, results: RunResults, names: dict[tuple[str, ...], str]) -> RunEntry:
+    history = results.history
+    costs = Costs(
+        folder=str(folder),
+        not_asked=results.not_asked,
+        # An extended run's earlier stages were another run's. An attempt whose end was not recorded counts as none.
+        seconds=None
+        if history.extends or not history.attempts
+        else sum(one.seconds or 0.0 for one in history.attempts),
+        training_seconds=results.training_seconds,
+        bytes_moved=None if history.extends else bytes_moved(results),
+    )
+    name = ANY_ORDER if results.method in ORDER_FREE else names[results.order]
+    return run_entry(results.method, results.seed, name, results.order, results.R, costs)
 
 
-def _order_names(read: Sequence[dict[str, Any]]) -> dict[tuple[str, ...], str]:
+def _order_names(read: Sequence[RunResults]) -> dict[tuple[str, ...], str]:
     """What each order is called: as its run's setting says, or by number where there are several."""
-    orders = {tuple(one["order"]): one.get("settings", {}).get("order", "given") for one in reversed(read)}
+    orders = {one.order: str(one.settings.get("order", "given")) for one in reversed(read)}
     orders = dict(reversed(orders.items()))
     if len(orders) == 1:
         return orders
@@ -87,6 +81,6 @@ def _title(runs: Sequence[RunEntry]) -> str:
 def _common(found: Sequence[dict[str, str]]) -> dict[str, str]:
     """Versions; where runs differ, all of them."""
     return {
-        name: " / ".join(dict.fromkeys(str(one[name]) for one in found if name in one))
+        name: " / ".join(dict.fromkeys(one[name] for one in found if name in one))
         for name in dict.fromkeys(name for one in found for name in one)
     }

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 
 from shared.errors import ResultsError
 from shared.files import write_whole
-from shared.json_file import read_results_file
 from shared.metrics.transfer import accuracy, backward_transfer, learning_accuracy
+from shared.results import damaged, read_object
 
 FORMAT: Final = 1
 STUDY = "study.json"
@@ -102,7 +102,7 @@ class Missing(Entry):
         return cell_name(self.method, self.order_name, self.seed)
 
 
-class Spread(Entry):
+class MeanSd(Entry):
     """Some values, their mean, and their standard deviation (n - 1; null where there is one value)."""
 
     mean: float
@@ -114,10 +114,10 @@ class MethodSummary(Entry):
     """What the runs of one method come to."""
 
     runs: int
-    acc: Spread
+    acc: MeanSd
     acc_is: Literal["mean of the last row of R", "mean of the diagonal of R"]
-    bwt: Spread | None
-    learning_accuracy: Spread | None
+    bwt: MeanSd | None
+    learning_accuracy: MeanSd | None
 
 
 class Study(Entry):
@@ -197,16 +197,16 @@ def summarise(runs: Sequence[RunEntry]) -> MethodSummary:
     """What the runs of one method, at least one, come to."""
     return MethodSummary(
         runs=len(runs),
-        acc=spread([run.acc for run in runs]),
+        acc=mean_sd([run.acc for run in runs]),
         acc_is="mean of the diagonal of R" if runs[0].method == "single" else "mean of the last row of R",
-        bwt=_spread_of_known([run.bwt for run in runs]),
-        learning_accuracy=_spread_of_known([run.learning_accuracy for run in runs]),
+        bwt=_of_known([run.bwt for run in runs]),
+        learning_accuracy=_of_known([run.learning_accuracy for run in runs]),
     )
 
 
-def spread(values: Sequence[float]) -> Spread:
+def mean_sd(values: Sequence[float]) -> MeanSd:
     """Mean and standard deviation of at least one value."""
-    return Spread(mean=fmean(values), sd=stdev(values) if len(values) > 1 else None, values=tuple(values))
+    return MeanSd(mean=fmean(values), sd=stdev(values) if len(values) > 1 else None, values=tuple(values))
 
 
 def write_study(folder: Path, study: Study) -> Path:
@@ -224,8 +224,9 @@ def write_study(folder: Path, study: Study) -> Path:
 def read_study(folder: Path) -> Study:
     """The study in a folder. Raises `ResultsError` where there is none, or it is damaged or of another format."""
     path = folder / STUDY
-    give = "the folder that 'wardround compare' wrote"
-    content = read_results_file(path, "a study", {"format"}, give, _MEND)
+    content = read_object(path, "the folder that 'wardround compare' wrote", _MEND)
+    if "format" not in content:
+        raise ResultsError(f"{path} is damaged (it is not what a study writes): {_MEND}")
     if content["format"] != FORMAT:
         raise ResultsError(
             f"{path} has format {content['format']!r}, but this Wardround reads {FORMAT}: use the one that wrote it"
@@ -234,17 +235,15 @@ def read_study(folder: Path) -> Study:
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ResultsError(f"{path} is damaged ({where}: {first['msg']}): {_MEND}") from None
+        raise damaged(path, error, _MEND) from None
 
 
 _MEND = "delete it, and 'wardround compare' with the same folder writes it again"
 
 
-def _spread_of_known(values: Sequence[float | None]) -> Spread | None:
+def _of_known(values: Sequence[float | None]) -> MeanSd | None:
     known = [value for value in values if value is not None]
-    return spread(known) if known else None
+    return mean_sd(known) if known else None
 
 
 def _mean(row: Sequence[float | None]) -> float:

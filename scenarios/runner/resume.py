@@ -16,6 +16,7 @@ from shared.config.settings import Settings
 from shared.errors import ResultsError, SettingsError
 from shared.methods import METHODS
 from shared.paths import RESULTS, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
+from shared.results import is_outdated
 
 NOTHING = "writing the results"
 """What remains of a run whose every stage was trained and tested."""
@@ -49,7 +50,7 @@ def plan_resume(folder: Path, changes: list[str]) -> Continuation:
     settings = changed_settings(config, changes)
     journal.check_settings(settings)
     remains = journal.where(plan_course(journal.order, settings.run))
-    if remains == NOTHING and (folder / RESULTS).is_file():
+    if remains == NOTHING and (folder / RESULTS).is_file() and not is_outdated(folder):
         remains = ""
     launched = launched or HowLaunched(run_config=settings.to_run_config())
     return Continuation(folder, settings, launched, remains, tuple(journal.damaged))

@@ -1,40 +1,40 @@
 """The end of a run, as a person reads it at the terminal."""
 
 from pathlib import Path
-from typing import Any
 
 from shared.paths import MODEL, RESULTS
+from shared.results import RunResults
 
 NOT_ASKED = "."
 """In place of a score that the run did not ask for."""
 
 
-def describe(results: dict[str, Any], folder: Path) -> str:
+def describe(results: RunResults, folder: Path) -> str:
     """The matrix as a table, ACC and BWT, and where the files lie."""
-    order: list[str] = results["order"]
-    rows = [stage["center"] for stage in results["stages"]]
+    order = results.order
+    rows = [stage.center for stage in results.stages]
     width = max(len(name) for name in [*order, *rows, "trained at"])
     lines = [
         "Test Dice at each center (columns) after each stage (rows):",
         "",
         "  ".join([f"{'trained at':<{width}}", *(f"{center:>6}" for center in order)]),
     ]
-    failed = {(cell["stage"], cell["center"]) for cell in results["missing"]}
-    for stage, (name, row) in enumerate(zip(rows, results["R"], strict=True)):
+    failed = {(cell.stage, cell.center) for cell in results.missing}
+    for stage, (name, row) in enumerate(zip(rows, results.R, strict=True)):
         blanks = ["-" if (stage, center) in failed else NOT_ASKED for center in order]
         figures = [_cell(v, blank, len(c)) for v, blank, c in zip(row, blanks, order, strict=True)]
         lines.append("  ".join([f"{name:<{width}}", *figures]))
-    lines += ["", f"ACC  {_figure(results['acc'])}   mean Dice over all centers after the last stage"]
-    if results["bwt"] is not None:
-        lines.append(f"BWT  {results['bwt']:+.3f}  backward transfer; below zero, the model forgot")
-    if missing := results["missing"]:
-        cells = ", ".join(f"{cell['center']} after stage {cell['stage'] + 1}" for cell in missing)
+    lines += ["", f"ACC  {results.acc:.3f}   mean Dice over all centers after the last stage"]
+    if results.bwt is not None:
+        lines.append(f"BWT  {results.bwt:+.3f}  backward transfer; below zero, the model forgot")
+    if missing := results.missing:
+        cells = ", ".join(f"{cell.center} after stage {cell.stage + 1}" for cell in missing)
         lines.append(f"NOTE the means leave out cells without a score: {cells}")
-    lines += [f"NOTE {note}" for note in results["notes"]]
-    for center, subjects in results["withdrawn"].items():
+    lines += [f"NOTE {note}" for note in results.notes]
+    for center, subjects in results.withdrawn.items():
         lines.append(f"NOTE {center} withdrew subjects while the run lasted, or before: {subjects}")
-    training = sum(stage["training_seconds"] for stage in results["stages"])
-    computing = sum(stage["compute_seconds"] for stage in results["stages"])
+    training = results.training_seconds
+    computing = sum(stage.compute_seconds for stage in results.stages)
     lines.append(f"time {training:.0f} s training, {computing / training:.0%} of it in forward, backward and step")
     lines += ["", f"results {folder / RESULTS}", f"model   {folder / MODEL}"]
     return "\n".join(lines)
@@ -42,7 +42,3 @@ def describe(results: dict[str, Any], folder: Path) -> str:
 
 def _cell(value: float | None, otherwise: str, name_width: int) -> str:
     return f"{otherwise if value is None else f'{value:.3f}':>{max(6, name_width)}}"
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

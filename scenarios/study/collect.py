@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from scenarios.results.bytes_moved import bytes_moved
+from scenarios.results.runs import bytes_moved
 from scenarios.results.study import Costs, Missing, RunEntry, Study, run_entry
 from scenarios.study.plan import Cell, StudyPlan
 from scenarios.study.run_folder import RUNS, CellFolder
 from shared.config.settings import CIRCUMSTANCES
 from shared.errors import ResultsError
-from shared.paths import RESULTS
-from shared.results import MEND, read_results
+from shared.results import RunResults, read_results
 
 NOT_YET = "not run yet"
 
@@ -31,12 +29,10 @@ def collect(folder: Path, plan: StudyPlan, failed: Mapping[str, str]) -> Study:
             try:
                 results = finished_results(place, cell)
                 runs.append(_entry(place, cell, results))
-                for name, version in results["versions"].items():
+                for name, version in results.versions.items():
                     if version not in versions.setdefault(name, []):
                         versions[name].append(version)
                 continue
-            except (LookupError, TypeError, AttributeError, ValueError) as error:
-                reason = f"{place.run / RESULTS} is damaged ({type(error).__name__}: {error}): {MEND}"
             except ResultsError as error:
                 reason = str(error)
         missing.append(Missing(method=cell.method, seed=cell.seed, order_name=cell.order_name, reason=reason))
@@ -54,10 +50,10 @@ def collect(folder: Path, plan: StudyPlan, failed: Mapping[str, str]) -> Study:
     )
 
 
-def finished_results(place: CellFolder, cell: Cell) -> dict[str, Any]:
+def finished_results(place: CellFolder, cell: Cell) -> RunResults:
     """`results.json` of a finished run. Raises `ResultsError` where it is damaged, or of another run."""
     results = read_results(place.run)
-    theirs, ours = results.get("settings", {}), cell.settings.to_run_config()
+    theirs, ours = results.settings, cell.settings.to_run_config()
     differs = [
         f"{key} = {theirs.get(key)!r} there, {value!r} in the plan"
         for key, value in ours.items()
@@ -68,14 +64,14 @@ def finished_results(place: CellFolder, cell: Cell) -> dict[str, Any]:
     return results
 
 
-def _entry(place: CellFolder, cell: Cell, results: dict[str, Any]) -> RunEntry:
+def _entry(place: CellFolder, cell: Cell, results: RunResults) -> RunEntry:
     record = place.read_record()
     costs = Costs(
         folder=f"{RUNS}/{place.name}",
-        not_asked=results["not_asked"],
+        not_asked=results.not_asked,
         seconds=record.seconds,
-        training_seconds=sum(stage["training_seconds"] for stage in results["stages"]),
+        training_seconds=results.training_seconds,
         bytes_moved=bytes_moved(results),
         peak_mb=record.peak_mb,
     )
-    return run_entry(cell.method, cell.seed, cell.order_name, results["order"], results["R"], costs)
+    return run_entry(cell.method, cell.seed, cell.order_name, results.order, results.R, costs)

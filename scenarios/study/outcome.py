@@ -1,15 +1,15 @@
 """What a study has found, as a person reads it at the terminal."""
 
 from pathlib import Path
-from typing import Any
 
-from scenarios.results.study import STUDY, Spread, Study, run_entry
+from scenarios.results.study import STUDY, MeanSd, Study, run_entry
 from scenarios.study.plan import Cell
+from shared.results import RunResults
 
 
-def describe_run(cell: Cell, results: dict[str, Any]) -> str:
+def describe_run(cell: Cell, results: RunResults) -> str:
     """ACC and BWT of one run, in a few words. Raises `ResultsError` where its scores are missing."""
-    run = run_entry(cell.method, cell.seed, cell.order_name, results["order"], results["R"])
+    run = run_entry(cell.method, cell.seed, cell.order_name, results.order, results.R)
     return f"ACC {run.acc:.3f}" if run.bwt is None else f"ACC {run.acc:.3f}, BWT {run.bwt:+.3f}"
 
 
@@ -35,7 +35,7 @@ def describe_study(study: Study, folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _spread(spread: Spread | None, sign: str) -> str:
+def _spread(spread: MeanSd | None, sign: str) -> str:
     if spread is None:
         return "-"
     mean = f"{spread.mean:{sign}.3f}"

@@ -4,9 +4,8 @@
 of the visits. A missing cell is NaN (or None); a mean is taken over the pairs that are there,
 and is NaN where there are none.
 
-Sources: backward transfer, Karthik et al. 2022, appendix A.1.2; forward transfer,
-Lopez-Paz & Ranzato 2017 (GEM), eq. 4; forgetting, Chaudhry et al. 2018, eq. 3; learning
-accuracy, Riemer et al. 2019.
+Sources: backward transfer, Karthik et al. 2022, appendix A.1.2; forgetting, Chaudhry et al.
+2018, eq. 3; learning accuracy, Riemer et al. 2019.
 """
 
 from collections.abc import Sequence
@@ -46,19 +45,6 @@ def backward_transfer_over_k(r: Matrix) -> float:
     """BWT with the last, zero, term counted: the sum divided by K, as the paper's code does."""
     change = backward_transfer_per_center(r)
     return _mean(np.append(change, 0.0)) if len(change) else float("nan")
-
-
-def forward_transfer(r: Matrix, baseline: ArrayLike) -> float:
-    """FWT: the mean over i > 1 of R[i - 1, i] - baseline[i].
-
-    `baseline`, shape (K,), are the scores that no earlier center helped: those of a network
-    at its initialisation (GEM), or of one trained at each center alone.
-    """
-    matrix = _square(r)
-    reference = _floats(baseline)
-    if reference.shape != (len(matrix),):
-        raise ValueError(f"baseline has shape {reference.shape}, but R needs ({len(matrix)},)")
-    return _mean(np.diagonal(matrix, offset=1) - reference[1:])
 
 
 def learning_accuracy(r: Matrix) -> float:

@@ -5,13 +5,13 @@ between two stages, while the journal is written), resumed after each, and must 
 results of a run that nobody disturbed, to the last bit of R. The signals and processes are real.
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from shared.results import read_results
 from tests.support.watched import SMOKE, WARDROUND, Watched, left_after
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -32,12 +32,7 @@ def comparable(value: Any) -> Any:
     """Results without what two runs cannot share: times, messages, folder, and the history of interruptions."""
     if isinstance(value, dict):
         return {key: comparable(part) for key, part in value.items() if not COSTS.search(key)}
-    return [comparable(part) for part in value] if isinstance(value, list) else value
-
-
-def results_of(folder: Path) -> dict[str, Any]:
-    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    return results
+    return [comparable(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def being_written(folder: Path) -> bool:
@@ -77,12 +72,12 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(
 
     run = go_on()
     assert run.end() == 0, run.tail()
-    results = results_of(folder)
-    assert comparable(results) == comparable(results_of(undisturbed))
-    assert results["R"] == results_of(undisturbed)["R"]
-    interruptions = results["history"]["interruptions"]
-    assert interruptions[0]["at"] == "stage 1/3: training at milan"
-    assert len(interruptions) == len(results["history"]["attempts"]) - 1 == 4
+    results, expected = read_results(folder), read_results(undisturbed)
+    assert comparable(results.model_dump()) == comparable(expected.model_dump())
+    assert results.R == expected.R
+    interruptions = results.history.interruptions
+    assert interruptions[0].at == "stage 1/3: training at milan"
+    assert len(interruptions) == len(results.history.attempts) - 1 == 4
 
 
 def survive(run: Watched, names: tuple[str, ...]) -> None:

@@ -20,7 +20,7 @@ from scenarios.run_config import load_settings
 from scenarios.runner.superlink import free_port, wait_for_health
 from scenarios.simulation.hospital_folder import hospital_folder
 from scenarios.simulation.sites import phantom_settings
-from tests.integration.test_faults import results_of
+from shared.results import RunResults, read_results
 from tests.support.watched import SCRIPTS, SMOKE, WARDROUND, Watched, left_after, send
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
@@ -90,10 +90,10 @@ class Deployment:
             process.stop()
 
 
-def learnt(results: dict[str, Any]) -> Any:
+def learnt(results: RunResults) -> Any:
     """What does not hang on how exemplars travel, and under which pseudonyms."""
-    scores = [{key: value for key, value in case.items() if key != "subject"} for case in results["test_scores"]]
-    return results["R"], results["order"], [stage["final_loss"] for stage in results["stages"]], scores
+    scores = [image.model_dump(exclude={"subject"}) for image in results.test_scores]
+    return results.R, results.order, [stage.final_loss for stage in results.stages], scores
 
 
 @pytest.fixture
@@ -146,9 +146,9 @@ def test_a_study_survives_what_can_befall_its_processes(deployment: Deployment, 
 
     run = deployment.run("resume", folder)
     assert run.end(400) == 0, run.tail()
-    results = results_of(folder)
-    assert learnt(results) == learnt(results_of(undisturbed))
-    assert [entry["at"][:9] for entry in results["history"]["interruptions"]] == ["stage 2/3", "stage 3/3"]
+    results = read_results(folder)
+    assert learnt(results) == learnt(read_results(undisturbed))
+    assert [entry.at[:9] for entry in results.history.interruptions] == ["stage 2/3", "stage 3/3"]
 
 
 def test_a_center_that_is_away_leaves_its_cells_empty_until_it_is_asked_again(
@@ -169,11 +169,11 @@ def test_a_center_that_is_away_leaves_its_cells_empty_until_it_is_asked_again(
     for pid in frozen:
         send(pid, signal.SIGCONT)
     assert run.end(400) == 0, run.tail()
-    assert results_of(folder)["R"][0][2] is None
+    assert read_results(folder).R[0][2] is None
     assert "NOTE the means leave out cells without a score: amu after stage 1" in "\n".join(run.lines)
 
     filled = deployment.run("evaluate", folder, "--center", "amu")
     assert filled.end(400) == 0, filled.tail()
-    results = results_of(folder)
-    assert results["R"] == results_of(undisturbed)["R"]
-    assert not results["missing"] and not results["history"]["interruptions"]
+    results = read_results(folder)
+    assert results.R == read_results(undisturbed).R
+    assert not results.missing and not results.history.interruptions

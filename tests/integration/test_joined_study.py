@@ -18,8 +18,8 @@ from shared.clock import utc_now
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.replay.sealing import unseal
+from shared.results import read_results
 from tests.conftest import ROOT
-from tests.integration.test_faults import results_of
 from tests.support.deployment import Deployment, data_of_three, policy_of, three_joined
 from tests.support.watched import Watched
 
@@ -78,10 +78,10 @@ def files_with(held: dict[Path, bytes], secrets: Iterable[bytes]) -> list[str]:
 
 
 def test_it_comes_to_its_end(deployment: Deployment, study: Path) -> None:
-    results = results_of(study)
-    assert results["order"] == list(deployment.joined)
-    assert all(cell is not None for row in results["R"] for cell in row)
-    assert results["stages"][-1]["memory_exemplars"] >= 3
+    results = read_results(study)
+    assert results.order == tuple(deployment.joined)
+    assert all(cell is not None for row in results.R for cell in row)
+    assert results.stages[-1].memory_exemplars >= 3
     for center, node in deployment.joined.items():
         assert any(line.startswith(f"{center}: step 4/4") for line in node.lines), node.tail()
         assert "training: the coordinator sent a model" in node.lines
@@ -131,7 +131,7 @@ def test_the_same_search_finds_the_exemplars_where_coordinator_and_policies_want
     exemplars = exemplars_in(deployment, unsealed)
     assert [e.payload.tobytes() for e in exemplars] == [e.payload.tobytes() for e in exemplars_in(deployment, study)]
     assert files_with(held_by_the_coordinator(deployment, unsealed), (e.payload.tobytes() for e in exemplars))
-    assert results_of(unsealed)["R"] == results_of(study)["R"]
+    assert read_results(unsealed).R == read_results(study).R
 
 
 def test_one_hospital_that_insists_on_sealing_ends_an_unsealed_study(deployment: Deployment) -> None:
@@ -147,9 +147,9 @@ def test_one_hospital_that_insists_on_sealing_ends_an_unsealed_study(deployment:
 def test_methods_that_share_no_crop_work_between_real_hospitals_too(deployment: Deployment, method: str) -> None:
     run = begin(deployment, method, "rounds=2", method=method)
     assert run.end(600) == 0, run.tail()
-    results = results_of(deployment.folder / method)
-    assert all(cell is not None for row in results["R"] for cell in row)
-    assert len(results["R"]) == (1 if method == "fedavg" else 3)
+    results = read_results(deployment.folder / method)
+    assert all(cell is not None for row in results.R for cell in row)
+    assert len(results.R) == (1 if method == "fedavg" else 3)
     assert not Journal.open(deployment.folder / method).memory()
 
 
@@ -173,7 +173,7 @@ def test_a_withdrawal_during_the_study_is_heard_and_confirmed_in_both_logs(deplo
     assert f"{first} withdrew 1 subjects: 1 of their exemplars leave the memory" in "\n".join(run.lines)
     after = {s for c in Journal.open(deployment.folder / "withdrawn").memory() if c.center == first for s in c.subjects}
     assert after == shared - {withdrawn}
-    assert results_of(deployment.folder / "withdrawn")["withdrawn"] == {first: 1}
+    assert read_results(deployment.folder / "withdrawn").withdrawn == {first: 1}
     told = deployment.command("hospital", "audit", hospital.toml)
     assert re.search(rf"withdrawn dropped by the coordinator.*{withdrawn}", told), told
 

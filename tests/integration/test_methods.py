@@ -31,9 +31,9 @@ def asked(wire: Wire) -> list[TrainRequest]:
 def test_hospitals_that_share_no_exemplar_train_and_are_tested(study: Study, method: str) -> None:
     wire = study.wire(method=method, rounds=2)
     results = study.run(wire)
-    assert len(results["R"]) == (1 if method == "fedavg" else 3)
-    assert all(0 <= cell <= 1 for row in results["R"] for cell in row)
-    assert sum(stage["steps"] for stage in results["stages"]) == 2 * 3
+    assert len(results.R) == (1 if method == "fedavg" else 3)
+    assert all(0 <= cell <= 1 for row in results.R for cell in row)
+    assert sum(stage.steps for stage in results.stages) == 2 * 3
     assert not any(request.memory or request.task.contribute for request in asked(wire))
     for center in CENTERS:
         visits = 2 if method == "fedavg" else 1
@@ -42,7 +42,7 @@ def test_hospitals_that_share_no_exemplar_train_and_are_tested(study: Study, met
         assert study.audited(center, "sent", "exemplars") == []
         importance = study.audited(center, "sent", "importance of its parameters")
         assert [entry.facts.size for entry in importance] == (
-            [stage["state_bytes"] for stage in results["stages"][:1]] if method == "ewc" else []
+            [stage.state_bytes for stage in results.stages[:1]] if method == "ewc" else []
         )
         assert not list((study.root / center / "state").rglob("reply")), "what the coordinator has is deleted"
 
@@ -55,8 +55,8 @@ def test_a_run_that_a_hospital_broke_off_goes_on_to_the_same_end(study: Study, m
     with pytest.raises(CenterError, match="mercy failed at train: killed"):
         study.run(broken, "resumed")
     resumed = study.run(study.wire(method=method, rounds=2), "resumed", resume=True)
-    assert resumed["R"] == whole["R"]
-    assert [stage["final_loss"] for stage in resumed["stages"]] == [stage["final_loss"] for stage in whole["stages"]]
+    assert resumed.R == whole.R
+    assert [stage.final_loss for stage in resumed.stages] == [stage.final_loss for stage in whole.stages]
 
 
 @pytest.mark.parametrize("method", ["ewc", "fedavg"])

@@ -1,18 +1,17 @@
 """Whole runs over the real Flower runtime, as a user starts them."""
 
-import json
 import os
 import signal
 import subprocess
 import sysconfig
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scenarios.runner.superlink import CONNECTION, superlink
 from shared.model.network import load_model
+from shared.results import read_results
 from tests.conftest import ROOT
 
 pytestmark = [pytest.mark.runtime, pytest.mark.timeout(240)]
@@ -28,11 +27,6 @@ def wardround_run(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 def changes(*pairs: str) -> list[str]:
     return [word for pair in pairs for word in ("-c", pair)]
-
-
-def results_of(folder: Path) -> dict[str, Any]:
-    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    return results
 
 
 def processes_that_name(word: str) -> list[str]:
@@ -59,15 +53,15 @@ def test_the_run_ends_with_the_matrix(smoke: tuple[subprocess.CompletedProcess[s
     process, folder = smoke
     assert process.returncode == 0, process.stderr
     assert process.stderr == ""
-    results = results_of(folder)
-    assert set(results["order"]) == {"milan", "ucsf", "amu"}
-    assert len(results["R"]) == 3
-    assert all(0 <= cell <= 1 for row in results["R"] for cell in row)
-    for stage, center in zip(results["stages"], results["order"], strict=True):
-        assert stage["center"] == center
-        assert stage["steps"] == 8
-        assert 0 < stage["compute_seconds"] < stage["training_seconds"]
-    contributed = [stage["memory_exemplars"] for stage in results["stages"]]
+    results = read_results(folder)
+    assert set(results.order) == {"milan", "ucsf", "amu"}
+    assert len(results.R) == 3
+    assert all(0 <= cell <= 1 for row in results.R for cell in row)
+    for stage, center in zip(results.stages, results.order, strict=True):
+        assert stage.center == center
+        assert stage.steps == 8
+        assert 0 < stage.compute_seconds < stage.training_seconds
+    contributed = [stage.memory_exemplars for stage in results.stages]
     assert contributed == sorted(set(contributed)), "each center adds to the memory"
     assert (folder / "matrix.csv").read_text().startswith("trained_at,")
 
@@ -96,11 +90,11 @@ def test_every_further_method_ends_with_its_matrix(tmp_path: Path, method: str) 
     process = wardround_run(scenario, *changes(*small, *ROUGH), "--output", tmp_path / "out")
     assert process.returncode == 0, process.stderr
     assert process.stderr == "" and "Traceback" not in process.stdout
-    results = results_of(tmp_path / "out")
-    assert results["method"] == method
-    assert len(results["R"]) == (1 if method == "fedavg" else 2)
-    assert all(0 <= cell <= 1 for row in results["R"] for cell in row)
-    assert sum(stage["steps"] for stage in results["stages"]) == 2 * 4
+    results = read_results(tmp_path / "out")
+    assert results.method == method
+    assert len(results.R) == (1 if method == "fedavg" else 2)
+    assert all(0 <= cell <= 1 for row in results.R for cell in row)
+    assert sum(stage.steps for stage in results.stages) == 2 * 4
     assert load_model(tmp_path / "out" / "model.safetensors").settings.features == 4
 
 
@@ -150,12 +144,12 @@ def test_real_patients_of_two_hospitals(real_hospitals: Path, tmp_path: Path) ->
     words = changes(f"data-dir={real_hospitals}", "centers=ljubljana,tabriz", *ROUGH)
     process = wardround_run(*words, "--output", tmp_path / "out")
     assert process.returncode == 0, process.stderr
-    results = results_of(tmp_path / "out")
-    assert sorted(results["order"]) == ["ljubljana", "tabriz"]
-    assert len(results["R"]) == 2
-    tested = {(score["center"], score["contrast"]) for score in results["test_scores"]}
+    results = read_results(tmp_path / "out")
+    assert sorted(results.order) == ["ljubljana", "tabriz"]
+    assert len(results.R) == 2
+    tested = {(score.center, score.contrast) for score in results.test_scores}
     assert tested == {("ljubljana", "FLAIR"), ("ljubljana", "T2w"), ("tabriz", "FLAIR")}
-    assert all(not stage["set_aside"] for stage in results["stages"])
+    assert all(not stage.set_aside for stage in results.stages)
 
 
 def test_bare_flwr_run(tmp_path: Path, smoke: tuple[subprocess.CompletedProcess[str], Path]) -> None:
@@ -169,6 +163,6 @@ def test_bare_flwr_run(tmp_path: Path, smoke: tuple[subprocess.CompletedProcess[
         ours.wait()
         process = subprocess.run(run, cwd=ROOT, env=ours.environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stdout + process.stderr
-    bare, first = results_of(out), results_of(smoke[1])
-    assert bare["R"] == first["R"]
-    assert bare["test_scores"] == first["test_scores"]
+    bare, first = read_results(out), read_results(smoke[1])
+    assert bare.R == first.R
+    assert bare.test_scores == first.test_scores

@@ -53,7 +53,7 @@ def secrets_in(haystack: bytes, study: Study, exemplars: list[Exemplar]) -> set[
 def test_the_coordinator_carries_exemplars_that_it_cannot_see(study: Study) -> None:
     wire = study.wire()
     results = study.run(wire)
-    assert all(cell is not None for row in results["R"] for cell in row)
+    assert all(cell is not None for row in results.R for cell in row)
     exemplars = opened(study, study.root / "run")
     assert [e.provenance.center for e in exemplars] == ["grace"] * 3 + ["mercy"] * 3
     assert [request.task.order for request in asked(wire)] == [CENTERS] * 3
@@ -94,8 +94,8 @@ def test_in_simulation_r_is_the_same_sealed_and_unsealed(tmp_path: Path, run_con
         results[sealing] = study.run(wire, sealing)
         kinds = {type(given) for request in asked(wire) for given in request.memory}
         assert kinds == {SealedContribution if sealing == "on" else PlainContribution}
-    assert results["on"]["R"] == results["off"]["R"] == results["auto"]["R"]
-    assert results["on"]["stages"][1]["memory_bytes"] > results["off"]["stages"][1]["memory_bytes"], "keys and tags"
+    assert results["on"].R == results["off"].R == results["auto"].R
+    assert results["on"].stages[1].memory_bytes > results["off"].stages[1].memory_bytes, "keys and tags"
 
 
 def test_a_run_goes_on_with_the_sealed_memory_that_its_journal_kept(study: Study) -> None:
@@ -107,7 +107,7 @@ def test_a_run_goes_on_with_the_sealed_memory_that_its_journal_kept(study: Study
     before = {n: p.tobytes() for c in Journal.open(study.root / "resumed").memory() for n, p in c.payloads.items()}
     wire = study.wire()
     resumed = study.run(wire, "resumed", resume=True)
-    assert resumed["R"] == whole["R"]
+    assert resumed.R == whole.R
     (request,) = asked(wire)
     assert {n: p.tobytes() for c in request.memory for n, p in c.payloads.items()} == before
     with pytest.raises(SettingsError, match="sealing = 'off' here, 'auto' there"):
@@ -133,9 +133,9 @@ def test_hospitals_that_share_nothing_train_and_test_without_keys(study: Study) 
     wire = study.wire()
     results = study.run(wire)
     assert not any(request.memory for request in asked(wire))
-    assert results["test_scores"] == []
-    assert results["notes"] == [f"per-subject scores not reported by {center}" for center in CENTERS]
-    assert len(results["mean_scores"]) == 9
-    for cell in results["mean_scores"]:
-        assert cell["dice"] == results["R"][cell["stage"]][CENTERS.index(cell["center"])]
-        assert (cell["subjects"], cell["images"]) == (2, 2)
+    assert results.test_scores == ()
+    assert results.notes == tuple(f"per-subject scores not reported by {center}" for center in CENTERS)
+    assert len(results.mean_scores) == 9
+    for cell in results.mean_scores:
+        assert cell.dice == results.R[cell.stage][CENTERS.index(cell.center)]
+        assert (cell.subjects, cell.images) == (2, 2)

@@ -242,10 +242,9 @@ def test_a_hospital_that_only_tests_does_not_train(study: Study) -> None:
 def test_a_hospital_that_only_trains_does_not_test(study: Study) -> None:
     study.write_site("mercy", role="train")
     results = study.run(study.wire())
-    assert [row[1] for row in results["R"]] == [None, None, None]
+    assert [row[1] for row in results.R] == [None, None, None]
     assert {
-        (cell["center"], "has the role train, and it was asked to evaluate" in cell["reason"])
-        for cell in results["missing"]
+        (cell.center, "has the role train, and it was asked to evaluate" in cell.reason) for cell in results.missing
     } == {("mercy", True)}
 
 

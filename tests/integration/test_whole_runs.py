@@ -1,6 +1,5 @@
 """Whole runs in this process, cut off at every message: they go on, and end as if nothing had been."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -19,6 +18,7 @@ from server.journal.journal import Journal
 from shared.config.settings import Settings
 from shared.errors import CenterError, ResultsError, SettingsError
 from shared.paths import LOCK
+from shared.results import read_results
 from tests.support.fakes import FakeGrid
 
 CENTERS = ("milan", "ucsf", "amu")
@@ -118,14 +118,9 @@ def cut_off(config: dict[str, Any], folder: Path, cut: int, moment: Moment) -> C
     return grid
 
 
-def results_of(folder: Path) -> dict[str, Any]:
-    results: dict[str, Any] = json.loads((folder / "results.json").read_text())
-    return results
-
-
 def lasting(folder: Path) -> dict[str, Any]:
     """What a run computed: its results without costs, history, and where they were written."""
-    results = results_of(folder)
+    results = read_results(folder).model_dump(mode="json")
     del results["history"]
     for key in ("output-dir", "resume"):
         del results["settings"][key]
@@ -194,9 +189,9 @@ def test_a_run_cut_off_at_any_message_ends_as_if_nothing_had_been(
     # The round that was under way: its train message may have to come again, and is then answered from disk.
     again = cut in (1, 3, 5) and moment == "after"
     assert first.trains + second.trains == 3 + again
-    history = results_of(tmp_path)["history"]
-    assert len(history["interruptions"]) == (cut > 0)
-    assert all("PowerCut" in interruption["reason"] for interruption in history["interruptions"])
+    history = read_results(tmp_path).history
+    assert len(history.interruptions) == (cut > 0)
+    assert all("PowerCut" in interruption.reason for interruption in history.interruptions)
 
 
 def test_scores_that_came_before_the_cut_are_not_asked_for_again(config: dict[str, Any], tmp_path: Path) -> None:
@@ -222,13 +217,13 @@ def test_a_run_cut_off_at_every_message_in_turn_comes_to_its_end(
             cuts += 1
             assert cuts < MESSAGES, "no attempt came further"
     assert lasting(tmp_path) == undisturbed
-    assert len(results_of(tmp_path)["history"]["interruptions"]) == cuts
+    assert len(read_results(tmp_path).history.interruptions) == cuts
 
 
 def test_a_run_may_go_on_under_other_circumstances(config: dict[str, Any], tmp_path: Path) -> None:
     cut_off(config, tmp_path, 6, "before")
     go_on(plan_resume(tmp_path, ["wait-seconds=3"]))
-    assert results_of(tmp_path)["settings"]["wait-seconds"] == 3
+    assert read_results(tmp_path).settings["wait-seconds"] == 3
 
 
 def test_a_center_that_fails_to_train_stops_the_run_by_its_name_and_nothing_is_lost(
@@ -240,8 +235,8 @@ def test_a_center_that_fails_to_train_stops_the_run_by_its_name_and_nothing_is_l
         start(config, tmp_path, grid)
     assert go_on(plan_resume(tmp_path, [])).trains == 2
     assert lasting(tmp_path) == undisturbed
-    (interruption,) = results_of(tmp_path)["history"]["interruptions"]
-    assert "it burns" in interruption["reason"] and interruption["at"] == "stage 2/3: training at ucsf"
+    (interruption,) = read_results(tmp_path).history.interruptions
+    assert "it burns" in interruption.reason and interruption.at == "stage 2/3: training at ucsf"
 
 
 def test_a_finished_run_has_nothing_left_to_do(config: dict[str, Any], tmp_path: Path) -> None:
@@ -288,12 +283,12 @@ def test_a_score_that_is_missing_is_filled_in_later(
     config: dict[str, Any], undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     start(config, tmp_path, failing_test(config))
-    results = results_of(tmp_path)
+    results = read_results(tmp_path)
     expected = [list(row) for row in undisturbed["R"]]
     expected[1][1] = None
-    assert results["R"] == expected
-    (cell,) = results["missing"]
-    assert (cell["stage"], cell["center"]) == (1, "ucsf") and "it burns" in cell["reason"]
+    assert [list(row) for row in results.R] == expected
+    (cell,) = results.missing
+    assert (cell.stage, cell.center) == (1, "ucsf") and "it burns" in cell.reason
     assert plan_resume(tmp_path, []).remains == "", "a run with a gap is finished"
     grid = go_on(plan_evaluation(tmp_path, "ucsf"))
     assert [(m.metadata.message_type, m.metadata.dst_node_id) for m in grid.sent if m.metadata.dst_node_id == 101] == [
@@ -344,7 +339,8 @@ def test_a_run_that_is_extended_equals_the_run_of_all_and_trains_only_the_new_ce
     assert longer["R"] == undisturbed["R"], "to the last bit"
     assert longer == undisturbed
     assert files_in(parent) == before, "the run that was extended stays as it is"
-    assert results_of(tmp_path / "longer")["history"]["extends"]["run"] == results_of(parent)["history"]["run"]
+    extends = read_results(tmp_path / "longer").history.extends
+    assert extends is not None and extends.run == read_results(parent).history.run
 
 
 @pytest.mark.parametrize(("cut", "moment"), [(0, "after"), (1, "after"), (2, "before"), (3, "after"), (4, "between")])
@@ -369,11 +365,11 @@ def test_an_extension_can_be_extended(config: dict[str, Any], undisturbed: dict[
 
 def test_two_runs_never_share_a_folder(config: dict[str, Any], tmp_path: Path) -> None:
     start(config, tmp_path)
-    before = files_in(tmp_path)
+    before, computed = files_in(tmp_path), read_results(tmp_path).R
     with pytest.raises(ResultsError, match="is not empty"):
         start(config, tmp_path)
     assert files_in(tmp_path).keys() == before.keys()
-    assert results_of(tmp_path)["R"] == json.loads(before["results.json"])["R"]
+    assert computed == read_results(tmp_path).R
 
 
 # Every other method
@@ -421,14 +417,14 @@ def test_a_round_goes_on_with_the_centers_that_had_not_answered(config: dict[str
     assert going.remains == "round 2/3: training at all centers at once"
     assert go_on(going).trains == 2 + 3
     assert not list((tmp_path / "journal").glob("round-*")), "an average takes the place of its parts"
-    results = results_of(tmp_path)
-    (stage,) = results["stages"]
-    assert len(results["R"]) == 1
-    assert {case["stage"] for case in results["test_scores"]} == {stage["stage"]} == {0}, "the row of R"
+    results = read_results(tmp_path)
+    (stage,) = results.stages
+    assert len(results.R) == 1
+    assert {image.stage for image in results.test_scores} == {stage.stage} == {0}, "the row of R"
     assert (tmp_path / "matrix.csv").read_text().splitlines()[1].startswith("all,")
-    assert stage["steps"] == 3 * 3, "as many as a sequential run takes"
-    assert [part["round"] for part in stage["rounds"]] == [0, 1, 2]
-    steps = [{center: at["steps"] for center, at in part["centers"].items()} for part in stage["rounds"]]
+    assert stage.steps == 3 * 3, "as many as a sequential run takes"
+    assert [part.round for part in stage.rounds] == [0, 1, 2]
+    steps = [{center: at.steps for center, at in part.centers.items()} for part in stage.rounds]
     assert steps == [dict.fromkeys(CENTERS, 1)] * 3
 
 

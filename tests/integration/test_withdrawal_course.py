@@ -53,8 +53,8 @@ def test_a_withdrawn_subject_leaves_the_memory_at_the_next_hand_off(
     ciphertexts = [p.tobytes() for p in asked(wire)[1].memory[0].without(shared - gone).payloads.values()]
     assert len(ciphertexts) == len(dropped)
     assert not any(c in bytes_below(study.root / "run" / "journal") for c in ciphertexts)
-    assert results["withdrawn"] == {"grace": 2}
-    assert results["stages"][0]["memory_exemplars"] == 3, "as it was then"
+    assert results.withdrawn == {"grace": 2}
+    assert results.stages[0].memory_exemplars == 3, "as it was then"
 
     # And the hospital hears that it was done, once.
     (entry,) = study.audited("grace", "withdrawn", "dropped by the coordinator")

@@ -1,7 +1,6 @@
 """The results folder: all that a run says of itself, readable by any other program."""
 
 import csv
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,13 @@ import torch
 
 from server.course import plan_course
 from server.journal.journal import Journal
-from server.results import summarise, versions, write_results
+from server.results import history, summarise, versions, write_results
 from shared.config.settings import Settings
 from shared.errors import ResultsError
 from shared.model.network import initial_weights, load_model
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
+from shared.results import MissingTest, RunResults, read_results
 from shared.stage_archive import Moved, Transit
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures, TrainTask
 from shared.wire.messages import TrainReply, TrainRequest
@@ -77,65 +77,65 @@ def journal_of(folder: Path, settings: Settings, without: tuple[int, str] | None
     return journal
 
 
-def no_constant(name: str) -> None:
-    raise AssertionError(f"{name} is not JSON")
-
-
-def written(folder: Path, settings: Settings, **how: Any) -> dict[str, Any]:
+def written(folder: Path, settings: Settings, **how: Any) -> RunResults:
     write_results(folder, settings, plan_course(ORDER, settings.run), journal_of(folder, settings, **how))
-    results: dict[str, Any] = json.loads((folder / "results.json").read_text(), parse_constant=no_constant)
-    return results
+    return read_results(folder)
 
 
 def test_results_say_what_was_run_and_what_came_out(tmp_path: Path, settings: Settings) -> None:
     results = written(tmp_path, settings)
-    assert results["method"] == "replay"
-    assert results["order"] == list(ORDER)
-    assert results["seed"] == 7
-    assert np.allclose(results["R"], DICE)
-    assert results["acc"] == pytest.approx((0.4 + 0.65 + 0.8) / 3)
-    assert results["learning_accuracy"] == pytest.approx((0.6 + 0.7 + 0.8) / 3)
-    assert results["bwt"] == pytest.approx(-0.125)
-    assert results["bwt_over_k"] == pytest.approx(-0.25 / 3)
-    assert results["bwt_per_center"] == pytest.approx({"ucsf": -0.2, "amu": -0.05})
-    assert results["forgetting"] == pytest.approx(0.125)
+    assert results.method == "replay"
+    assert results.order == ORDER
+    assert results.seed == 7
+    assert np.allclose(results.R, DICE)
+    assert results.acc == pytest.approx((0.4 + 0.65 + 0.8) / 3)
+    assert results.learning_accuracy == pytest.approx((0.6 + 0.7 + 0.8) / 3)
+    assert results.bwt == pytest.approx(-0.125)
+    assert results.bwt_over_k == pytest.approx(-0.25 / 3)
+    assert results.bwt_per_center == pytest.approx({"ucsf": -0.2, "amu": -0.05})
+    assert results.forgetting == pytest.approx(0.125)
+
+
+def test_what_was_written_is_what_is_read(tmp_path: Path, settings: Settings) -> None:
+    course, journal = plan_course(ORDER, settings.run), journal_of(tmp_path, settings, without=(1, "amu"))
+    assert write_results(tmp_path, settings, course, journal) == read_results(tmp_path)
 
 
 def test_the_settings_in_the_results_run_the_same_again(tmp_path: Path, settings: Settings) -> None:
     results = written(tmp_path, settings)
-    assert Settings.from_run_config(results["settings"]) == settings
+    assert Settings.from_run_config(results.settings) == settings
 
 
 def test_the_versions_of_all_that_computes_are_there(tmp_path: Path, settings: Settings) -> None:
-    versions = written(tmp_path, settings)["versions"]
+    versions = written(tmp_path, settings).versions
     assert versions["torch"] == torch.__version__
     assert versions["flwr"].startswith("1.")
     assert {"python", "wardround", "monai", "numpy", "nibabel"} <= versions.keys()
 
 
 def test_every_stage_is_listed_with_its_cost_and_its_memory(tmp_path: Path, settings: Settings) -> None:
-    listed = written(tmp_path, settings)["stages"]
-    assert [(stage["stage"], stage["center"]) for stage in listed] == list(enumerate(ORDER))
-    assert [stage["memory_exemplars"] for stage in listed] == [1, 2, 3]
+    listed = written(tmp_path, settings).stages
+    assert [(stage.stage, stage.center) for stage in listed] == list(enumerate(ORDER))
+    assert [stage.memory_exemplars for stage in listed] == [1, 2, 3]
     sizes = [crop(center).payload.nbytes for center in ORDER]
-    assert [stage["memory_bytes"] for stage in listed] == [sum(sizes[: i + 1]) for i in range(3)]
+    assert [stage.memory_bytes for stage in listed] == [sum(sizes[: i + 1]) for i in range(3)]
     first = listed[0]
-    assert (first["steps"], first["final_loss"], first["training_subjects"]) == (8, 0.25, 2)
-    assert (first["training_seconds"], first["compute_seconds"]) == (3.0, 2.0)
-    assert (first["evaluating_seconds"], first["transit_seconds"]) == (1.5, 0.25)
-    assert (first["sent_bytes"], first["received_bytes"]) == (400, 200)
-    assert (first["tests_asked"], first["tests_sent_bytes"], first["tests_received_bytes"]) == (3, 900, 30)
-    assert first["set_aside"] == {"0123456789abcdef": "cannot be read"}
+    assert (first.steps, first.final_loss, first.training_subjects) == (8, 0.25, 2)
+    assert (first.training_seconds, first.compute_seconds) == (3.0, 2.0)
+    assert (first.evaluating_seconds, first.transit_seconds) == (1.5, 0.25)
+    assert (first.sent_bytes, first.received_bytes) == (400, 200)
+    assert (first.tests_asked, first.tests_sent_bytes, first.tests_received_bytes) == (3, 900, 30)
+    assert first.set_aside == {"0123456789abcdef": "cannot be read"}
 
 
 def test_every_test_case_is_listed_and_gives_r_again(tmp_path: Path, settings: Settings) -> None:
     results = written(tmp_path, settings)
-    scores = results["test_scores"]
+    scores = results.test_scores
     assert len(scores) == 3 * 3 * 2
-    assert set(scores[0]) == {"stage", "center", "subject", "contrast", *SCORES}
-    for i, row in enumerate(results["R"]):
+    assert set(scores[0].scores) == set(SCORES)
+    for i, row in enumerate(results.R):
         for center, mean in zip(ORDER, row, strict=True):
-            cases = [s["dice"] for s in scores if (s["stage"], s["center"]) == (i, center)]
+            cases = [s.dice for s in scores if (s.stage, s.center) == (i, center)]
             assert sum(cases) / len(cases) == pytest.approx(mean)
 
 
@@ -172,36 +172,38 @@ def test_single_keeps_the_model_of_every_center(tmp_path: Path, settings: Settin
 
 def test_models_that_never_learnt_from_each_other_transfer_nothing(tmp_path: Path, settings: Settings) -> None:
     results = written(tmp_path, of_method(settings, "single"))
-    assert results["bwt"] is None
-    assert results["bwt_per_center"] is None
-    assert results["learning_accuracy"] == pytest.approx(0.7)
+    assert results.bwt is None
+    assert results.bwt_per_center is None
+    assert results.learning_accuracy == pytest.approx(0.7)
 
 
 def test_pooled_training_has_one_row_and_an_accuracy(tmp_path: Path, settings: Settings) -> None:
     results = written(tmp_path, of_method(settings, "pooled"))
-    assert np.allclose(results["R"], DICE[:1])
-    assert results["acc"] == pytest.approx(0.3)
-    assert results["bwt"] is None
-    assert results["bwt_per_center"] is None
-    assert [stage["center"] for stage in results["stages"]] == ["all"]
+    assert np.allclose(results.R, DICE[:1])
+    assert results.acc == pytest.approx(0.3)
+    assert results.bwt is None
+    assert results.bwt_per_center is None
+    assert [stage.center for stage in results.stages] == ["all"]
     assert (tmp_path / "matrix.csv").read_text().splitlines()[1].startswith("all,")
 
 
 def test_one_center_has_an_accuracy_and_no_transfer(tmp_path: Path, settings: Settings) -> None:
-    first, *_ = journal_of(tmp_path, settings).records(plan_course(ORDER, settings.run))
-    results = summarise(settings, ("ucsf",), [replace(first, tests={"ucsf": first.tests["ucsf"]})])
-    assert results["acc"] == pytest.approx(0.6)
-    assert results["bwt"] is None
-    assert results["bwt_per_center"] == {}
+    journal = journal_of(tmp_path, settings)
+    first, *_ = journal.records(plan_course(ORDER, settings.run))
+    first = replace(first, stage=replace(first.stage, tests=("ucsf",)), tests={"ucsf": first.tests["ucsf"]})
+    results = summarise(settings, ("ucsf",), [first], history(journal), {})
+    assert results.acc == pytest.approx(0.6)
+    assert results.bwt is None
+    assert results.bwt_per_center == {}
 
 
 def test_a_failed_test_is_null_in_r_and_named(tmp_path: Path, settings: Settings) -> None:
     results = written(tmp_path, of_method(settings, "finetune"), without=(2, "amu"))
-    assert results["R"][2] == [pytest.approx(0.4), None, pytest.approx(0.8)]
-    assert results["missing"] == [{"stage": 2, "center": "amu", "reason": "was switched off"}]
-    assert results["acc"] == pytest.approx(0.6)
-    assert results["bwt"] == pytest.approx(0.4 - 0.6), "over the one pair that is known"
-    assert results["bwt_per_center"] == {"ucsf": pytest.approx(-0.2), "amu": None}
+    assert results.R[2] == (pytest.approx(0.4), None, pytest.approx(0.8))
+    assert results.missing == (MissingTest(stage=2, center="amu", reason="was switched off"),)
+    assert results.acc == pytest.approx(0.6)
+    assert results.bwt == pytest.approx(0.4 - 0.6), "over the one pair that is known"
+    assert results.bwt_per_center == {"ucsf": pytest.approx(-0.2), "amu": None}
 
 
 def sampled(settings: Settings, others: int) -> Settings:
@@ -210,14 +212,14 @@ def sampled(settings: Settings, others: int) -> Settings:
 
 def test_cells_that_were_not_asked_for_are_null_and_counted_and_not_missing(tmp_path: Path, settings: Settings) -> None:
     results = written(tmp_path, sampled(settings, 0))
-    assert results["R"][0] == [pytest.approx(0.6), None, None]
-    assert results["R"][1] == [None, pytest.approx(0.7), None]
-    assert np.allclose(results["R"][2], DICE[2])
-    assert (results["not_asked"], results["missing"]) == (4, [])
-    assert [stage["tests_asked"] for stage in results["stages"]] == [1, 1, 3]
+    assert results.R[0] == (pytest.approx(0.6), None, None)
+    assert results.R[1] == (None, pytest.approx(0.7), None)
+    assert np.allclose(results.R[2], DICE[2])
+    assert (results.not_asked, results.missing) == (4, ())
+    assert [stage.tests_asked for stage in results.stages] == [1, 1, 3]
     with (tmp_path / "matrix.csv").open(newline="") as file:
         assert [row[1:].count("") for row in csv.reader(file)] == [0, 2, 2, 0]
-    (note,) = results["notes"]
+    (note,) = results.notes
     assert "4 cells of R were not asked for" in note
 
 
@@ -228,24 +230,24 @@ def test_a_sample_gives_what_needs_the_diagonal_and_the_last_row_and_no_forgetti
     (tmp_path / "whole").mkdir()
     sample, whole = written(tmp_path / "sample", sampled(settings, 0)), written(tmp_path / "whole", settings)
     for figure in ("acc", "learning_accuracy", "bwt", "bwt_per_center", "bwt_over_k"):
-        assert sample[figure] == whole[figure]
-    assert sample["forgetting"] is None and whole["forgetting"] is not None
-    assert whole["not_asked"] == 0 and whole["notes"] == []
+        assert getattr(sample, figure) == getattr(whole, figure)
+    assert sample.forgetting is None and whole.forgetting is not None
+    assert whole.not_asked == 0 and whole.notes == ()
 
 
 def test_a_failed_cell_of_a_sample_is_missing_and_no_more(tmp_path: Path, settings: Settings) -> None:
     results = written(tmp_path, sampled(settings, 0), without=(1, "amu"))
-    assert results["R"][1] == [None, None, None]
-    assert results["missing"] == [{"stage": 1, "center": "amu", "reason": "was switched off"}]
-    assert results["not_asked"] == 4
+    assert results.R[1] == (None, None, None)
+    assert results.missing == (MissingTest(stage=1, center="amu", reason="was switched off"),)
+    assert results.not_asked == 4
 
 
 def test_a_run_without_a_fault_has_one_attempt_and_no_interruption(tmp_path: Path, settings: Settings) -> None:
-    history = written(tmp_path, settings)["history"]
-    (attempt,) = history["attempts"]
-    assert (attempt["flower_run"], attempt["begins"], attempt["reason"]) == (5, "stage 1/3: training at ucsf", None)
-    assert history["interruptions"] == []
-    assert history["extends"] is None
+    told = written(tmp_path, settings).history
+    (attempt,) = told.attempts
+    assert (attempt.flower_run, attempt.begins, attempt.reason) == (5, "stage 1/3: training at ucsf", None)
+    assert told.interruptions == ()
+    assert told.extends is None
 
 
 def test_each_interruption_is_listed_with_its_reason(tmp_path: Path, settings: Settings) -> None:
@@ -257,10 +259,10 @@ def test_each_interruption_is_listed_with_its_reason(tmp_path: Path, settings: S
     journal.add_attempt(3, "stage 3/3: training at milan", versions())
     journal.end_attempt()
     write_results(tmp_path, settings, course, journal)
-    first, second = json.loads((tmp_path / "results.json").read_text())["history"]["interruptions"]
-    assert first["at"] == "stage 2/3: testing at amu"
-    assert first["stopped"] is None and "without a word" in first["reason"]
-    assert (second["at"], second["reason"]) == ("stage 3/3: training at milan", "center amu failed")
+    first, second = read_results(tmp_path).history.interruptions
+    assert first.at == "stage 2/3: testing at amu"
+    assert first.stopped is None and "without a word" in first.reason
+    assert (second.at, second.reason) == ("stage 3/3: training at milan", "center amu failed")
 
 
 @pytest.mark.parametrize("blocked", ["results.json", "matrix.csv", "model.safetensors"])

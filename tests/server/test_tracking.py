@@ -23,6 +23,7 @@ from tests.conftest import ROOT, Configured
 from tests.integration.test_whole_runs import CutGrid, config, start
 from tests.server.strategy.test_fedavg import rounds
 from tests.server.strategy.test_sequential import CENTERS, DICE, NODES, Journey, Setup, journey
+from tests.support.results import make_history, make_results
 
 __all__ = ["config", "journey", "rounds"]
 
@@ -95,7 +96,8 @@ def start_tracked(course: Journey) -> None:
     """From the start or where the journal is, to the end, as the ServerApp does it."""
     with tracked(course.settings, course.folder) as tracking:
         course.start(tracking=tracking)
-        tracking.end(len(course.course), summarise(course.settings, CENTERS, course.records))
+        results = summarise(course.settings, CENTERS, course.records, make_history(), {})
+        tracking.end(len(course.course), results)
 
 
 def series(values: list[float], begin: int = 1) -> Any:
@@ -246,7 +248,7 @@ def test_tracking_that_fails_is_said_once_and_the_run_goes_on(
     course = journey(method="finetune")
     tracking = Tracking(Broken)  # type: ignore[arg-type]
     course.start(tracking=tracking)
-    tracking.end(3, {})
+    tracking.end(3, make_results(("a",), [[0.5]]))
     tracking.close()
     assert len(course.records) == 3
     said = [line for line in capsys.readouterr().out.splitlines() if "tracking" in line]
@@ -285,10 +287,10 @@ def test_a_whole_run_is_tracked_as_its_results_have_it(config: dict[str, Any], t
     start(config | {"tracking": "tensorboard", "method": "finetune"}, tmp_path / "run")
     results = read_results(tmp_path / "run")
     points = in_tensorboard(tmp_path / "run")
-    for j, center in enumerate(results["order"]):
-        assert points[f"dice/{center}"] == series([row[j] for row in results["R"]])
-    assert points["final/acc"] == series([results["acc"]], 3)
-    assert points["final/bwt"] == series([results["bwt"]], 3)
+    for j, center in enumerate(results.order):
+        assert points[f"dice/{center}"] == series([row[j] for row in results.R])
+    assert points["final/acc"] == series([results.acc], 3)
+    assert points["final/bwt"] == series([results.bwt], 3)
 
 
 STOPS_AT_MONAI = """

@@ -22,7 +22,7 @@ from client.hospital.config import Site
 from client.hospital.withdraw import withdraw
 from scenarios.simulation.sites import find_site
 from shared.clock import Clock, utc_now
-from shared.results import read_results
+from shared.results import RunResults, read_results
 from shared.trust.identity import Keys, Pin
 from shared.wire.messages import TrainRequest, pack_train_request, unpack_train_request
 from tests.support.datasets import write_dataset
@@ -124,7 +124,7 @@ class Study:
             hospital_app(clock, find_site), config, nodes, names={node: center for center, node in NODES.items()}
         )
 
-    def run(self, wire: Wire, name: str = "run", resume: bool = False) -> dict[str, Any]:
+    def run(self, wire: Wire, name: str = "run", resume: bool = False) -> RunResults:
         """Run the ServerApp to its end, and return its results."""
         folder = self.root / name
         run_config = {**wire.run_config, "output-dir": str(folder), "resume": resume}

@@ -1,12 +1,11 @@
 """Studies over two centers, of which every run ends with the ACC and BWT that a test names."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scenarios.results.bytes_moved import COUNTED
 from scenarios.results.study import ANY_ORDER, ORDER_FREE, Costs, RunEntry, Study, run_entry
+from tests.support.results import COUNTED, make_results, make_stage
 
 CENTERS = ("here", "there")
 
@@ -57,18 +56,14 @@ def study_of(accs: Mapping[str, Sequence[float]], bwts: Mapping[str, Sequence[fl
 def write_run(folder: Path, run: RunEntry, tests: int = 2, **changes: Any) -> None:
     """`results.json` of a run, with so many test images a center, all of the score that R has."""
     folder.mkdir(parents=True, exist_ok=True)
-    results = {
+    counted = dict(zip(COUNTED, (1, 2, 3, 4), strict=True))
+    written: dict[str, Any] = {
         "method": run.method,
-        "order": run.order,
         "seed": run.seed,
-        "R": run.R,
-        "acc": run.acc,
         "bwt": run.bwt,
-        "missing": [],
         "settings": {"order": "descending", "data-dir": "", "steps": 3, "seed": run.seed, "method": run.method},
         "versions": {"python": "3.11"},
-        "stages": [{"training_seconds": 1.5} | dict(zip(COUNTED, (1, 2, 3, 4), strict=True)) for _ in run.R],
-        "history": {"extends": None, "attempts": [], "interruptions": []},
+        "stages": [make_stage(i, run.order[i] if len(run.R) > 1 else "all", **counted) for i in range(len(run.R))],
         "test_scores": [
             {"stage": i, "center": center, "subject": f"{center}-{n}", "contrast": "FLAIR", "dice": cell, "recall": 0.5}
             for i, row in enumerate(run.R)
@@ -77,4 +72,4 @@ def write_run(folder: Path, run: RunEntry, tests: int = 2, **changes: Any) -> No
             for n in range(tests)
         ],
     }
-    (folder / "results.json").write_text(json.dumps(results | changes))
+    (folder / "results.json").write_bytes(make_results(run.order, run.R, **written | changes).to_json())

@@ -14,6 +14,7 @@ from scenarios.runner.resume import HowLaunched
 from scenarios.study.plan import StudyPlan, Wish, new_plan
 from scenarios.study.run_folder import CellFolder
 from shared.clock import utc_now
+from shared.results import read_results
 from tests.conftest import ROOT
 from tests.scenarios.study.test_executor import write_results
 from tests.support.watched import WARDROUND, Watched, command_of, left_after
@@ -164,8 +165,7 @@ def test_a_real_study_is_cut_off_and_goes_on_to_the_results_of_lone_runs(undistu
     assert again.end() == 0, again.tail()
     assert "replay-descending-seed0: goes on" in again.lines
     found = {run.method: run for run in read_study(folder).runs}
-    alone = json.loads((undisturbed / "results.json").read_text())
-    assert [list(row) for row in found["replay"].R] == alone["R"], "to the last bit"
+    assert found["replay"].R == read_results(undisturbed).R, "to the last bit"
     assert len(found["pooled"].R) == 1
     assert HowLaunched.load(folder / "runs" / "pooled-seed0") is not None
     for run in found.values():

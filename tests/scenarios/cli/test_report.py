@@ -12,6 +12,8 @@ from scenarios.cli.report import write_report
 from scenarios.results.runs import study_of_runs
 from scenarios.results.study import run_entry, write_study
 from shared.errors import ResultsError
+from shared.results import ExtendedRun, RunAttempt
+from tests.support.results import make_history, make_results
 from tests.support.studies import make_run, make_study, write_run
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
@@ -85,12 +87,12 @@ def test_runs_become_a_study(tmp_path: Path) -> None:
 def test_attempts_together_are_the_time_of_a_run(tmp_path: Path) -> None:
     started = "2026-11-24T10:00:00+00:00"
     attempts = [
-        {"started": started, "ended": "2026-11-24T10:01:00+00:00"},
-        {"started": started, "ended": None},
-        {"started": started, "ended": "2026-11-24T10:00:30+00:00"},
+        RunAttempt(started=started, flower_run=1, begins="stage 1/2", versions={}, ended=ended, reason=None)
+        for ended in ("2026-11-24T10:01:00+00:00", None, "2026-11-24T10:00:30+00:00")
     ]
-    for folder, extends in (("whole", None), ("extended", {"run": "other"})):
-        write_run(tmp_path / folder, make_run("replay", 0, 0.6), history={"attempts": attempts, "extends": extends})
+    for folder, extends in (("whole", None), ("extended", ExtendedRun(folder="/whole", run="other", centers=1))):
+        history = make_history(attempts=attempts, extends=extends)
+        write_run(tmp_path / folder, make_run("replay", 0, 0.6), history=history)
     assert study_of_runs([tmp_path / "whole"], NOW).runs[0].seconds == 90.0
     (extended,) = study_of_runs([tmp_path / "extended"], NOW).runs
     assert (extended.seconds, extended.bytes_moved) == (None, None)
@@ -116,16 +118,7 @@ def test_runs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
         study_of_runs([tmp_path / "a", tmp_path / "other"], NOW)
 
 
-WHOLE = {
-    "method": "replay",
-    "order": ["a"],
-    "seed": 0,
-    "R": [[0.5]],
-    "acc": 0.5,
-    "bwt": None,
-    "missing": [],
-    "stages": [],
-}
+WHOLE = make_results(("a",), [[0.5]]).model_dump(mode="json")
 
 
 @pytest.mark.parametrize(
@@ -137,6 +130,9 @@ WHOLE = {
         (json.dumps(WHOLE | {"R": [[0.5, 0.5]]}), "is damaged"),
         (json.dumps({key: value for key, value in WHOLE.items() if key != "stages"}), "is damaged"),
         (json.dumps(WHOLE | {"order": None}), "is damaged"),
+        (json.dumps(WHOLE | {"order": []}), "is damaged"),
+        (json.dumps(WHOLE | {"stages": []}), "is damaged"),
+        (json.dumps(WHOLE | {"more": 1}), "is damaged"),
     ],
 )
 def test_damaged_results_are_named_with_what_to_do(tmp_path: Path, text: str, expected: str) -> None:

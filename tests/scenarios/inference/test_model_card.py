@@ -12,6 +12,7 @@ from scenarios.runner.resume import HowLaunched
 from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.metrics.scores import Scores, mean_scores
 from shared.model.model_file import open_model
+from shared.results import CenterScores, MissingTest
 from tests.server.test_results import DICE, ORDER, of_method, written
 from tests.support.scored import case_score
 
@@ -22,7 +23,7 @@ def settings(run_config: dict[str, Any]) -> Settings:
 
 
 def card_of(run: Path, settings: Settings, **changed: Any) -> str:
-    return model_card(run, written(run, settings) | changed, open_model(run))
+    return model_card(run, written(run, settings).model_copy(update=changed), open_model(run))
 
 
 def rows(card: str, head: str) -> list[list[str]]:
@@ -80,7 +81,7 @@ def test_it_says_whose_data_it_were(
     results = written(tmp_path, settings)
     if launched is not None:
         launched.save(tmp_path)
-    results["settings"]["data-dir"] = folder
+    results = results.model_copy(update={"settings": results.settings | {"data-dir": folder}})
     card = model_card(tmp_path, results, open_model(tmp_path))
     assert said in card and "/data" not in card
 
@@ -99,8 +100,9 @@ def test_what_it_is_not_for_stands_first(tmp_path: Path, settings: Settings) -> 
 def test_centers_that_keep_their_scores_are_named(tmp_path: Path, settings: Settings) -> None:
     mean = mean_scores([case_score("a", dice=0.2), case_score("b", dice=0.4)])
     results = written(tmp_path, settings)
-    results["mean_scores"] = [{"stage": 2, "center": "milan", "subjects": 2, "images": 2} | mean.means]
-    results["test_scores"] = [case for case in results["test_scores"] if case["center"] != "milan"]
+    kept = CenterScores(stage=2, center="milan", subjects=2, images=2, **mean.means)
+    told = tuple(image for image in results.test_scores if image.center != "milan")
+    results = results.model_copy(update={"mean_scores": (kept,), "test_scores": told})
     card = model_card(tmp_path, results, open_model(tmp_path))
     assert "Their policy keeps the scores of single subjects: milan." in card
     assert ["milan", "2", "2", "not reported"] in rows(card, "center")
@@ -117,5 +119,5 @@ def test_every_method_has_its_card(tmp_path: Path, settings: Settings, method: s
 
 
 def test_cells_that_are_missing_are_told(tmp_path: Path, settings: Settings) -> None:
-    missing = [{"stage": 1, "center": "milan", "reason": "was switched off"}]
+    missing = [MissingTest(stage=1, center="milan", reason="was switched off")]
     assert "Not tested, and left out of the means: milan after stage 2." in card_of(tmp_path, settings, missing=missing)

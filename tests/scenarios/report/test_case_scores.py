@@ -7,9 +7,14 @@ from scenarios.report.caveats import caveats
 from scenarios.results.study import Costs, Study, run_entry
 from shared.files import write_document
 from shared.paths import LAUNCH
+from shared.results import Interruption
+from tests.support.results import make_history, make_stage
 from tests.support.studies import CENTERS, make_run, make_study, write_run
 
 R = [[0.6, 0.2], [0.5, 0.7]]
+INTERRUPTION = Interruption(
+    at="stage 1/2: training at here", stopped=None, reason="killed", resumed="2026-11-24T10:00:00+00:00"
+)
 
 
 def study_in(folder: Path, method: str = "replay", **changes: object) -> Study:
@@ -39,9 +44,9 @@ def test_what_went_otherwise_is_said(tmp_path: Path) -> None:
     study = study_in(
         tmp_path,
         missing=[{"stage": 1, "center": "here", "reason": "did not answer"}],
-        stages=[{"center": "here", "training_seconds": 1, "set_aside": {"ab12": "has a wrong shape"}}],
+        stages=[make_stage(0, "here", set_aside={"ab12": "has a wrong shape"}), make_stage(1, "there")],
         withdrawn={"there": 1},
-        history={"interruptions": [{"at": "stage 1/2: training at here"}]},
+        history=make_history(interruptions=[INTERRUPTION]),
         notes=["per-subject scores not reported by there"],
     )
     assert read_details(study, tmp_path).notes == (

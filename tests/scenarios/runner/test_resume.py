@@ -1,5 +1,6 @@
 """Going on with a run: what is left of it, what may change, and how it grows by a hospital."""
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +84,15 @@ def test_an_unfinished_run_goes_on_where_it_stopped(folder: Path, settings: Sett
 def test_a_run_without_its_results_writes_them(folder: Path) -> None:
     (folder / "results.json").unlink()
     assert plan_resume(folder, []).remains == "writing the results"
+
+
+def test_results_of_an_earlier_version_are_written_again(folder: Path) -> None:
+    earlier = json.loads((folder / "results.json").read_text())
+    del earlier["version"]
+    (folder / "results.json").write_text(json.dumps(earlier))
+    assert plan_resume(folder, []).remains == "writing the results"
+    (folder / "results.json").write_text(json.dumps(earlier | {"version": 99}))
+    assert plan_resume(folder, []).remains == "", "what a later version wrote is left alone"
 
 
 def test_a_damaged_stage_is_reported_and_done_again(folder: Path) -> None:

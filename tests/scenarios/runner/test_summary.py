@@ -1,6 +1,5 @@
 """What a person reads at the end of a run."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,21 +7,16 @@ import pytest
 
 from scenarios.runner.summary import describe
 from shared.errors import ResultsError
-from shared.results import read_results
+from shared.results import MissingTest, RunResults, read_results
+from tests.support.results import make_results, make_stage
+
+ORDER = ("bwh", "karolinska")
 
 
-def results(**changes: Any) -> dict[str, Any]:
-    stage = {"training_seconds": 10.0, "compute_seconds": 9.0}
-    return {
-        "order": ["bwh", "karolinska"],
-        "R": [[0.5, 0.25], [0.4, 0.75]],
-        "acc": 0.575,
-        "bwt": -0.1,
-        "missing": [],
-        "notes": [],
-        "withdrawn": {},
-        "stages": [{"center": "bwh", **stage}, {"center": "karolinska", **stage}],
-    } | changes
+def results(**changes: Any) -> RunResults:
+    stages = tuple(make_stage(i, c, training_seconds=10.0, compute_seconds=9.0) for i, c in enumerate(ORDER))
+    r = changes.pop("R", [[0.5, 0.25], [0.4, 0.75]])
+    return make_results(ORDER, r, **{"acc": 0.575, "bwt": -0.1, "stages": stages} | changes)
 
 
 def test_the_matrix_stands_as_a_table(tmp_path: Path) -> None:
@@ -47,14 +41,14 @@ def test_without_transfer_there_is_no_bwt(tmp_path: Path) -> None:
 
 
 def test_a_missing_cell_is_a_dash_and_the_means_say_so(tmp_path: Path) -> None:
-    gap = {"stage": 1, "center": "bwh", "reason": "off"}
+    gap = MissingTest(stage=1, center="bwh", reason="off")
     text = describe(results(R=[[0.5, 0.25], [None, 0.75]], missing=[gap]), tmp_path)
     assert text.splitlines()[4].split() == ["karolinska", "-", "0.750"]
     assert "leave out cells without a score: bwh after stage 2" in text
 
 
 def test_a_cell_that_was_not_asked_for_is_a_point_and_no_dash(tmp_path: Path) -> None:
-    gap = {"stage": 0, "center": "bwh", "reason": "off"}
+    gap = MissingTest(stage=0, center="bwh", reason="off")
     text = describe(results(R=[[None, None], [0.4, 0.75]], missing=[gap], notes=["1 cell was not asked for"]), tmp_path)
     assert text.splitlines()[3].split() == ["bwh", "-", "."]
     assert "NOTE 1 cell was not asked for" in text
@@ -63,7 +57,7 @@ def test_a_cell_that_was_not_asked_for_is_a_point_and_no_dash(tmp_path: Path) ->
 def test_results_that_are_not_there_or_damaged_are_named(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"holds no results\.json"):
         read_results(tmp_path)
-    (tmp_path / "results.json").write_text(json.dumps(results())[:20])
+    (tmp_path / "results.json").write_bytes(results().to_json()[:20])
     with pytest.raises(ResultsError, match="is damaged"):
         read_results(tmp_path)
 

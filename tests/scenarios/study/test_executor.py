@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from scenarios.results.bytes_moved import COUNTED
 from scenarios.study.collect import NOT_YET, collect
 from scenarios.study.executor import Progress, StudyWork, seconds_left, seconds_of_methods
 from scenarios.study.plan import Cell, StudyPlan, Wish, new_plan
@@ -16,6 +15,7 @@ from scenarios.study.run_folder import Attempt, CellFolder, CellRecord
 from scenarios.study.worker import Ending, Task
 from shared.clock import utc_now
 from tests.conftest import ROOT
+from tests.support.results import COUNTED, make_results, make_stage
 
 CENTERS = ["milan", "ucsf", "amu"]
 
@@ -89,23 +89,20 @@ class Heard:
 
 def write_results(run: Path, cell: Cell, **changes: Any) -> None:
     rows = 1 if cell.method == "pooled" else 3
-    stage = {"training_seconds": 10.0, "compute_seconds": 8.0, **dict.fromkeys(COUNTED, 1000)}
-    results = {
-        "method": cell.method,
-        "seed": cell.seed,
-        "order": CENTERS,
-        "R": [[0.5, 0.25, 0.0]] * rows,
-        "acc": 0.25,
-        "bwt": None,
-        "missing": [],
-        "not_asked": 0,
-        "stages": [stage] * rows,
-        "settings": cell.settings.to_run_config(),
-        "versions": {"torch": "2"},
-    }
+    counted = dict.fromkeys(COUNTED, 1000)
+    stages = [make_stage(i, c, training_seconds=10.0, **counted) for i, c in enumerate(CENTERS[:rows])]
+    results = make_results(
+        CENTERS,
+        [[0.5, 0.25, 0.0]] * rows,
+        method=cell.method,
+        seed=cell.seed,
+        stages=stages,
+        settings=cell.settings.to_run_config(),
+        versions={"torch": "2"},
+    )
     run.mkdir(parents=True, exist_ok=True)
     (run / "model.safetensors").write_bytes(b"x" * 1000)
-    (run / "results.json").write_text(json.dumps(results | changes))
+    (run / "results.json").write_text(json.dumps(results.model_dump(mode="json") | changes))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """A study on a Ray cluster: what a run needs of a machine, and two machines that share the work."""
 
-import json
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from scenarios.results.study import read_study
 from scenarios.study.ray_cluster import Need, cluster_address, cluster_workers, plan_digest, sharing_problem
 from scenarios.study.run_folder import CellFolder
 from shared.errors import LaunchError
+from shared.results import read_results
 from tests.conftest import ROOT
 from tests.support.watched import WARDROUND, Watched, command_of, left_after
 
@@ -111,8 +111,7 @@ def test_runs_spread_over_the_machines_of_a_cluster(two_machines: str, tmp_path:
     scenario = CellFolder(tmp_path / "study", finetune.name).scenario
     alone = Watched(WARDROUND, "run", scenario, "--cpus", "1", "--output", tmp_path / "run", log=tmp_path / "log")
     assert alone.end() == 0, alone.tail()
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["R"] == [list(row) for row in finetune.R], "to the last bit"
+    assert read_results(tmp_path / "run").R == finetune.R, "to the last bit"
 
 
 @pytest.mark.slow

@@ -17,14 +17,12 @@ from shared.metrics.transfer import (
     backward_transfer_over_k,
     backward_transfer_per_center,
     forgetting,
-    forward_transfer,
     learning_accuracy,
 )
 from tests.conftest import ROOT
 
 NAN = float("nan")
 R = [[0.50, 0.30, 0.10], [0.40, 0.60, 0.25], [0.45, 0.50, 0.70]]
-BASELINE = [0.90, 0.20, 0.10]
 
 matrices = st.integers(2, 6).flatmap(lambda k: arrays(np.float64, (k, k), elements=st.floats(0, 1)))
 shifts = st.floats(-1, 1)
@@ -40,7 +38,6 @@ def test_values_worked_out_by_hand() -> None:
     assert backward_transfer_per_center(R) == near([-0.05, -0.10])
     assert backward_transfer(R) == near(-0.075)
     assert backward_transfer_over_k(R) == near(-0.05)
-    assert forward_transfer(R, BASELINE) == near(((0.30 - 0.20) + (0.25 - 0.10)) / 2)
     assert forgetting(R) == near(0.075)
 
 
@@ -67,7 +64,6 @@ def test_a_constant_matrix_transfers_nothing(k: int, score: float) -> None:
     assert backward_transfer(matrix) == 0
     assert backward_transfer_over_k(matrix) == 0
     assert forgetting(matrix) == 0
-    assert forward_transfer(matrix, np.full(k, score)) == 0
     assert accuracy(matrix) == near(score)
     assert learning_accuracy(matrix) == near(score)
 
@@ -79,8 +75,6 @@ def test_learning_more_at_the_own_stage_alone_is_that_much_forgotten(matrix: Flo
     assert backward_transfer(better) == near(backward_transfer(matrix) - shift)
     assert learning_accuracy(better) == near(learning_accuracy(matrix) + shift)
     assert accuracy(better) == near(accuracy(matrix) + shift / k)
-    baseline = np.zeros(k)
-    assert forward_transfer(better, baseline) == near(forward_transfer(matrix, baseline))
 
 
 @given(matrices, shifts)
@@ -89,8 +83,6 @@ def test_a_shift_of_all_scores_is_no_transfer(matrix: FloatArray, shift: float) 
     assert forgetting(matrix + shift) == near(forgetting(matrix))
     assert accuracy(matrix + shift) == near(accuracy(matrix) + shift)
     assert learning_accuracy(matrix + shift) == near(learning_accuracy(matrix) + shift)
-    baseline = np.zeros(len(matrix))
-    assert forward_transfer(matrix + shift, baseline + shift) == near(forward_transfer(matrix, baseline))
 
 
 @given(matrices)
@@ -136,7 +128,6 @@ def test_a_missing_cell_takes_its_pair_out_of_the_mean(missing: float | None) ->
     matrix = [[missing, 0.30, 0.10], [0.40, 0.60, missing], [0.45, 0.50, 0.70]]
     assert backward_transfer(matrix) == near(-0.10)
     assert learning_accuracy(matrix) == near(0.65)
-    assert forward_transfer(matrix, BASELINE) == near(0.10)
     assert forgetting(matrix) == near(((0.40 - 0.45) + (0.60 - 0.50)) / 2)
     assert accuracy(matrix) == near(0.55)
     per_center = backward_transfer_per_center(matrix)
@@ -156,7 +147,6 @@ def test_one_center_has_learnt_but_transferred_nothing() -> None:
     assert backward_transfer_per_center([[0.7]]).shape == (0,)
     for value in (backward_transfer([[0.7]]), backward_transfer_over_k([[0.7]]), forgetting([[0.7]])):
         assert math.isnan(value)
-    assert math.isnan(forward_transfer([[0.7]], [0.1]))
 
 
 @pytest.mark.parametrize("wrong", [[], [[]], [0.5, 0.5], [[0.5, 0.5]], [[0.5], [0.5]], [[[0.5]]]])
@@ -166,22 +156,15 @@ def test_a_matrix_that_is_not_square_is_refused(wrong: list[object]) -> None:
             metric(wrong)
 
 
-@pytest.mark.parametrize("wrong", [[0.1, 0.2], [0.1] * 4, 0.1, [[0.1, 0.2, 0.3]]])
-def test_a_baseline_has_one_score_a_center(wrong: object) -> None:
-    with pytest.raises(ValueError, match="baseline has shape"):
-        forward_transfer(R, wrong)  # type: ignore[arg-type]
-
-
 ORACLE = json.loads((ROOT / "tests" / "oracles" / "avalanche_transfer.json").read_text())["matrices"]
 
 
 @pytest.mark.parametrize("case", ORACLE, ids=[f"{case['kind']}-{len(case['R'])}" for case in ORACLE])
 def test_values_are_those_of_avalanche(case: dict[str, object]) -> None:
-    r, untrained = np.array(case["R"]), np.array(case["untrained"])
+    r = np.array(case["R"])
     assert accuracy(r) == near(case["acc"])
     assert backward_transfer(r) == near(case["bwt"])
     assert backward_transfer_per_center(r) == near(case["bwt_per_center"])
-    assert forward_transfer(r, untrained) == near(case["fwt"])
 
 
 def test_forgetting_is_avalanche_s_where_the_own_visit_is_the_best_and_else_no_less() -> None:
