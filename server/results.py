@@ -201,7 +201,7 @@ def _stage(row: int, parts: list[StageRecord]) -> StageResult:
         tests_received_bytes=record.tests_moved.received_bytes,
         memory_exemplars=record.memory_exemplars,
         memory_bytes=record.memory_bytes,
-        state_bytes=record.importance_bytes,
+        state_bytes=record.state_bytes,
         set_aside=figures.set_aside,
         test_set_aside={center: tested.set_aside for center, tested in record.tests.items() if tested.set_aside},
         rounds=tuple(_round(part) for part in parts if part.parts),
