@@ -16,7 +16,7 @@ from scenarios.benchmark.conditions import Conditions
 from scenarios.benchmark.fixtures import Bedside, hushed
 from scenarios.benchmark.harness import Turns, by_turns, timed
 from scenarios.benchmark.whole_run import WholeRun, run_whole
-from scenarios.study.capacity import cores_here
+from scenarios.processes.resources import cores_here
 from shared.config.settings import Settings
 from shared.model.device import choose_device
 from shared.model.network import initial_weights

@@ -1,14 +1,13 @@
 """On what the figures were measured."""
 
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import torch
 
-from scenarios.processes.memory_use import free_mb
-from scenarios.study.capacity import cores_here
+from scenarios.processes.resources import cores_here, free_mb
 from server.results import versions
 
 
@@ -24,8 +23,8 @@ class Machine:
     device: str
     """What is trained on: a GPU's name, or `cpu`."""
     system: str
-    free_mb: float | None
-    load: float | None
+    free_mb: float
+    load: float
     """Processes that wanted to run in the last minute: a busy machine's ratios are less steady."""
     versions: dict[str, str]
 
@@ -39,7 +38,7 @@ def this_machine() -> Machine:
         device=torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
         system=platform.platform(),
         free_mb=free_mb(),
-        load=_load(),
+        load=psutil.getloadavg()[0],
         versions=versions(),
     )
 
@@ -50,7 +49,3 @@ def _processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     except OSError:
         lines = []
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-
-
-def _load() -> float | None:
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None

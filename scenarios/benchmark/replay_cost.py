@@ -8,7 +8,7 @@ from scenarios.benchmark.conditions import Conditions
 from scenarios.benchmark.fixtures import Bedside
 from scenarios.benchmark.harness import Turns, by_turns
 from scenarios.benchmark.whole_run import run_whole
-from scenarios.study.capacity import cores_here
+from scenarios.processes.resources import cores_here
 
 METHODS = ("replay", "finetune")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scenarios.processes.resources import watched
-from scenarios.runner.local import toml_lines
+from scenarios.run_config import toml_lines
 from shared.config.settings import Settings
 from shared.errors import LaunchError
 from shared.results import read_results

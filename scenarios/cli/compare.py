@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from scenarios.cli.report import write_report
+from scenarios.processes.resources import cores_here
 from scenarios.results.published import read_published
 from scenarios.results.study import STUDY, write_study
-from scenarios.study.capacity import cores_here, cpus_of_a_hospital
+from scenarios.study.capacity import cpus_of_a_hospital
 from scenarios.study.config import read_study_file
 from scenarios.study.outcome import describe_study
 from scenarios.study.plan import StudyPlan, Wish, new_plan, read_orders

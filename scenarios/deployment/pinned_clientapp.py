@@ -97,8 +97,9 @@ def _loader(*_: Any, **__: Any) -> Callable[..., Any]:
 
 
 def _write(path: Path, name: str) -> None:
+    command = shlex.join([sys.executable, "-P", "-m", "scenarios.deployment.pinned_clientapp", name])
     try:
-        path.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m scenarios.own_code {name} "$@"\n')
+        path.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         path.chmod(0o700)
     except OSError as error:
         raise LaunchError(f"{path} cannot be written ({error.strerror}): let this user write it") from None

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from scenarios.deployment.hospital_file import Membership
 from scenarios.deployment.node_keys import PRIVATE
-from scenarios.processes.supervisor import End, flower_command
-from scenarios.runner.superlink import free_port
+from scenarios.processes.supervisor import End, flower_command, free_port
 from shared.errors import LaunchError, TrustError
 from shared.files import private_folder
 from shared.log import MARK

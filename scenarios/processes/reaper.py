@@ -1,6 +1,6 @@
 """Clears up after a launcher that was killed.
 
-    python -m scenarios.undertaker FOLDER
+    python -m scenarios.processes.reaper FOLDER
 
 waits for the end of its standard input, which is the end of the launcher, however it came;
 then it stops every process of the run whose temporary folder is FOLDER, and deletes that.

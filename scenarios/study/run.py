@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from scenarios.processes.memory_use import free_mb
+from scenarios.processes.resources import cores_here, free_mb
 from scenarios.processes.tree import signals_raise
 from scenarios.results.study import Study, write_study
-from scenarios.study.capacity import Machine, choose_jobs, cores_here, expected_mb
+from scenarios.study.capacity import Capacity, choose_jobs, expected_mb
 from scenarios.study.collect import collect, finished_results
 from scenarios.study.executor import Progress, StudyWork, seconds_of_methods
 from scenarios.study.outcome import describe_run
@@ -91,7 +91,7 @@ def _workers(
             yield workers, plan.cpus
         return
     gpus = _gpus() if share.gpus != 0 and settings.training.device != "cpu" else ()
-    machine = Machine(cores_here(), free_mb(), len(gpus))
+    machine = Capacity(cores_here(), free_mb(), len(gpus))
     jobs = choose_jobs(share.jobs, plan.cpus, machine, lambda actors: expected_mb(settings, actors, records))
     if jobs.note:
         say(jobs.note)

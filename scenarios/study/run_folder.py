@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from scenarios.runner.local import toml_lines
+from scenarios.run_config import toml_lines
 from scenarios.study.plan import Cell
 from shared.errors import DamagedError, ResultsError
 from shared.files import read_document, write_document, write_whole

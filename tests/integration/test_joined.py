@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from scenarios.deployment.certificates import Files, make_trial
-from scenarios.processes.supervisor import flower_environment
+from scenarios.processes.supervisor import flower_environment, free_port
 from scenarios.processes.tree import parents_of_all
-from scenarios.runner.superlink import free_port
 from shared.wire.code_fingerprint import code_fingerprint
 from tests.conftest import ROOT
 from tests.support.deployment import Deployment, Joining, simulated_data, status_of, three_joined, wait_until
