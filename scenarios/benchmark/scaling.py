@@ -86,7 +86,7 @@ def measure(centers: int, output: Path, changes: Sequence[str]) -> Measured:
     names = settings.run.centers[:centers]
     prepare(names, settings)
     run, log = output / str(centers), output / f"{centers}.log"
-    command = [sys.executable, "-m", "scenarios.cli.main", "run", str(SCENARIO), "--output", str(run)]
+    command = [sys.executable, "-m", "scenarios.cli", "run", str(SCENARIO), "--output", str(run)]
     for change in [*changes, f"centers={','.join(names)}"]:
         command += ["-c", change]
     code, watched = watch(command, log)

@@ -43,7 +43,7 @@ def run_whole(settings: Settings, folder: Path, cpus: int, clock: Callable[[], f
     folder.mkdir(parents=True)
     scenario = folder / "scenario.toml"
     scenario.write_text(toml_lines(settings.to_run_config()), encoding="utf-8")
-    command = [sys.executable, "-P", "-m", "scenarios.cli.main", "run", str(scenario), "--output", str(folder / "run")]
+    command = [sys.executable, "-P", "-m", "scenarios.cli", "run", str(scenario), "--output", str(folder / "run")]
     command += ["--cpus", str(cpus), "--cores", str(cpus)]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
     begun = clock()
