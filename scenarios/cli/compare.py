@@ -93,7 +93,7 @@ def compare(
     known = StudyPlan.load(folder)
     plan = known.grown(wish, folder) if known else new_plan(wish, cpus_of_a_hospital(jobs, cores_here()), utc_now)
     plan.cells()  # says what is wrong with any of them before anything is written
-    with claimed(writable_folder(folder, "study folder")):
+    with claimed(writable_folder(folder, "study folder"), "study folder"):
         if known is None:
             _check_fresh(folder, {CELLS, RUNS, LOGS, STUDY, *REPORT} if (folder / CELLS).is_dir() else set())
         plan.save(folder)
@@ -121,7 +121,7 @@ def _take(published: Path, folder: Path) -> None:
     from scenarios.study.outcome import describe_study
 
     found = read_published(published, utc_now)
-    with claimed(writable_folder(folder, "study folder")):
+    with claimed(writable_folder(folder, "study folder"), "study folder"):
         _check_fresh(folder, {STUDY, *REPORT})
         write_study(folder, found)
     say(describe_study(found, folder))

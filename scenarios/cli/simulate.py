@@ -40,12 +40,11 @@ def simulate(
     before it begins. What was interrupted goes on by the same command; a folder that simulate did not make is
     left alone. A run takes the hospitals by -c data-dir=DIR.
     """
-    from scenarios.simulation.dataset import check_space, claimed, cost_of
-    from scenarios.simulation.sheet import draw_sheet
-    from scenarios.simulation.summary import summarise, table, write_summary
+    from scenarios.simulation.dataset import check_space, cost_of, simulating
+    from scenarios.simulation.summary import draw_sheet, summarise, table, write_summary
 
     wanted = _simulation(output.absolute(), scale, spacing, seed, centers)
-    with claimed(wanted):
+    with simulating(wanted):
         cost = cost_of(wanted)
         there = wanted.all_subjects - cost.subjects
         say(f"{wanted.all_subjects} subjects of {len(wanted.centers)} hospitals, of which {there} are there")
