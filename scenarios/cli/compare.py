@@ -78,10 +78,10 @@ def compare(
     """
     from scenarios.results.study import STUDY
     from scenarios.study.capacity import cpus_of_a_hospital
-    from scenarios.study.outcome import describe_study
     from scenarios.study.plan import StudyPlan, Wish, new_plan
     from scenarios.study.run import Share, run_study
     from scenarios.study.run_folder import CELLS, LOGS, RUNS
+    from scenarios.study.terminal import describe_study
 
     wish = _wish(study, methods, seeds, orders, scenario, change or [], cpus)
     folder = absolute(output or Path("runs") / f"{datetime.now():%Y-%m-%d_%H%M%S}-study", "study folder")
@@ -118,7 +118,7 @@ def _take(published: Path, folder: Path) -> None:
     """Make a study of the authors' matrices."""
     from scenarios.results.published import read_published
     from scenarios.results.study import STUDY, write_study
-    from scenarios.study.outcome import describe_study
+    from scenarios.study.terminal import describe_study
 
     found = read_published(published, utc_now)
     with claimed(writable_folder(folder, "study folder"), "study folder"):
