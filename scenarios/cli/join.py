@@ -14,7 +14,7 @@ from scenarios.deployment.certificates import check_authority
 from scenarios.deployment.hospital_file import Answers, Membership, Role
 from scenarios.deployment.node_keys import PRIVATE, load_node_key, make_node_key, read_public, short
 from scenarios.deployment.pinned_clientapp import guarded
-from scenarios.deployment.supernode import Listener, ask_whether_enrolled, command, log_file
+from scenarios.deployment.supernode import Listener, command, log_file
 from scenarios.deployment.systemd import unit_text
 from scenarios.processes.supervisor import Service, flower_environment, keep_running
 from shared.errors import LaunchError, ResultsError, SettingsError
@@ -104,7 +104,7 @@ def join(
         return
     membership = _ready(hospital_toml)
     site = membership.site
-    listener = Listener(membership, say, lambda: ask_whether_enrolled(membership))
+    listener = Listener(membership, say)
     home = writable_folder(membership.flower / "home", "folder")
     say(f"connecting: {site.center} to {membership.coordinator.address}; the log is {log_file(membership)}")
     say(f"by {membership.source} this hospital: {site.policy}")

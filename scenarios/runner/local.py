@@ -29,11 +29,12 @@ from shared.errors import LaunchError
 _SPEAKER = """
 import sys
 import click
-from flwr.cli.app import app
+from shared.flower_private import command_line
 
 mark, connection, *run = sys.argv[1:]
 if not sys.stdin.readline():
     sys.exit("the launcher ended")
+app = command_line()
 try:
     app(["run", *run], standalone_mode=False)
     print(mark, flush=True)
