@@ -6,12 +6,13 @@ connection of a moment ago that the SuperLink still takes for living. Others nev
 said once, with the mend.
 """
 
-import json
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+import tomli_w
 
 from scenarios.deployment.hospital_file import Membership
 from scenarios.deployment.node_keys import PRIVATE
@@ -28,8 +29,7 @@ def command(membership: Membership) -> list[str]:
     """The command line of the SuperNode, on a port that is free now."""
     config = private_folder(membership.flower, "folder") / "node.toml"
     # A file, as on the command line Flower would take a quote in a path for the path's end.
-    pairs = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in membership.node_config().items()]
-    config.write_text("".join(pairs), encoding="utf-8")
+    config.write_text(tomli_w.dumps(membership.node_config()), encoding="utf-8")
     options = ["--superlink", membership.coordinator.address, "--host", "127.0.0.1", "--port", str(free_port())]
     options += ["--auth-supernode-private-key", str(membership.flower / PRIVATE), "--node-config", str(config)]
     if membership.coordinator.root_certificate is not None:

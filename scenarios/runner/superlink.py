@@ -24,6 +24,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+import tomli_w
+
 from scenarios.processes.output import tail
 from scenarios.processes.supervisor import flower_command, free_port
 from scenarios.processes.tree import (
@@ -79,10 +81,9 @@ class Superlink:
             reaper = [sys.executable, "-P", "-m", "scenarios.processes.reaper", str(self.folder)]
             self.child(reaper, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         self.port = free_port()
-        (self.folder / "config.toml").write_text(
-            f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
-            f'address = "127.0.0.1:{self.port}"\ninsecure = true\n'
-        )
+        connection = {"address": f"127.0.0.1:{self.port}", "insecure": True}
+        config = {"superlink": {"default": CONNECTION, CONNECTION: connection}}
+        (self.folder / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
         options = ["--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(self.port)]
         with self.log.open("wb") as log:
             self.process = self.child([self._command, *options], stdin=subprocess.DEVNULL, stdout=log)
