@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
-from flwr.common.serde import recorddict_to_proto
 
 from client.handlers import Desk, Handler, evaluate_here, roll_call, train_here
 from client.hospital.config import Site
@@ -15,6 +14,7 @@ from shared.clock import Clock
 from shared.config.settings import RunConfig, Settings
 from shared.errors import ResultsError, WardroundError
 from shared.files import write_whole
+from shared.flower_private import recorddict_to_proto
 from shared.model.network import initial_weights
 from shared.paths import writable_folder
 from shared.replay.memory import center_budget

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from shared.config.settings import Settings
 from shared.errors import SettingsError
 from shared.paths import absolute, cache_folder
@@ -59,6 +61,11 @@ def default_run_config() -> dict[str, Value]:
     with (app_folder() / "pyproject.toml").open("rb") as file:
         config: dict[str, Value] = tomllib.load(file)["tool"]["flwr"]["app"]["config"]
     return config
+
+
+def toml_lines(values: Mapping[str, Value]) -> str:
+    """A flat TOML document: `--run-config` takes its file, and no shell or pattern sees its quotes."""
+    return tomli_w.dumps(values)
 
 
 def _read(scenario: Path) -> Mapping[str, Any]:

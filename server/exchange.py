@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from flwr.app import Error, Message
-from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 
 from shared.errors import CenterError
+from shared.flower_private import ErrorCode
 from shared.log import say
 from shared.stage_archive import Moved, Transit
 from shared.wire.records import content_bytes

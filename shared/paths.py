@@ -22,7 +22,7 @@ LAUNCH = "launch.json"
 """In a results folder: how the command line started the run."""
 
 LOCK = ".lock"
-"""In a results folder: held by the run that writes to it."""
+"""In a results folder, a study's or that of simulated hospitals: held by the process that writes to it."""
 
 
 JOURNAL = "journal"
@@ -97,21 +97,22 @@ def check_fresh(folder: Path) -> None:
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
-    """Have a results folder for oneself, until the block or the process ends, however it ends.
+def claimed(folder: Path, what: str = "results folder", by: str = "run") -> Iterator[None]:
+    """Have a folder for oneself, until the block or the process ends, however it ends.
 
-    Raises `ResultsError` where another run has it, or it cannot be written.
+    Raises `ResultsError` where another run has it, or it cannot be written; `what` the folder is and `by` whom
+    it is written are words of its messages.
     """
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
         raise ResultsError(
-            f"results folder {folder} is in use by another run: wait for its end, or choose another folder"
+            f"{what} {folder} is in use by another {by}: wait for its end, or choose another folder"
         ) from None
     except OSError as error:
         raise ResultsError(
-            f"results folder {folder} is not writable ({error.strerror or error}): choose another folder"
+            f"{what} {folder} is not writable ({error.strerror or error}): choose another folder"
         ) from None
     try:
         yield

@@ -1,22 +1,36 @@
-"""Figure (c): patches a second, against the paper's way from volumes to batches, where data are what matters."""
+"""Figure (c): patches a second, against the paper's way from volumes to batches, where data are what matters.
+
+Of the paper's way, transforms, their order and their parameters are those of `main_pl_replay_random.py` at
+github.com/naga-karthik/continual-learning-ms (Karthik et al. 2022): a `CacheDataset` keeps each volume cropped to
+what is above zero; crops, flips, quarter turns, the equalised histogram and the normalisation of every patch are
+made anew each time, in the workers of a `DataLoader`.
+
+It is met at its best: volumes are in memory already, there is a worker a core, and the workers outlast an epoch, which
+the paper's four do not.
+"""
 
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from monai.data.dataloader import DataLoader
+from monai.data.dataset import CacheDataset
+from monai.transforms.compose import Compose
+from monai.transforms.croppad.dictionary import CropForegroundd, RandCropByPosNegLabeld
+from monai.transforms.intensity.dictionary import HistogramNormalized, NormalizeIntensityd
+from monai.transforms.spatial.dictionary import RandFlipd, RandRotate90d
+from monai.transforms.utility.dictionary import ToTensord
 from torch import Tensor
 
 from client.data.preprocessing import Volume
 from client.training.losses import loss_of, scores_of
 from client.training.sampler import PatchSampler, Recipe, Source
-from scenarios.benchmark.conditions import Conditions
 from scenarios.benchmark.fixtures import Bedside
-from scenarios.benchmark.harness import Turns, by_turns, timed
-from scenarios.benchmark.paper_data import paper_loader
-from scenarios.study.capacity import cores_here
+from scenarios.benchmark.harness import Conditions, Turns, by_turns, timed
+from scenarios.processes.resources import cores_here
 from shared.config.settings import Settings
 from shared.model.device import choose_device
 from shared.model.network import initial_weights, network_with
@@ -24,7 +38,7 @@ from shared.model.network import initial_weights, network_with
 Batches = Iterable[tuple[Tensor, Tensor]]
 
 
-class _Size(NamedTuple):
+class _FeedSize(NamedTuple):
     features: int
     patch: int
     volumes: int
@@ -36,8 +50,8 @@ class _Size(NamedTuple):
     turns: int
 
 
-FULL = _Size(features=8, patch=32, volumes=4, samples=4, steps=24, turns=3)
-QUICK = _Size(features=2, patch=16, volumes=1, samples=2, steps=2, turns=1)
+FULL = _FeedSize(features=8, patch=32, volumes=4, samples=4, steps=24, turns=3)
+QUICK = _FeedSize(features=2, patch=16, volumes=1, samples=2, steps=2, turns=1)
 
 
 @dataclass(frozen=True)
@@ -95,7 +109,7 @@ def measure_data_path(conditions: Conditions) -> DataPath:
     return DataPath(turns, patches, workers)
 
 
-def _sampler(volumes: list[Volume], size: _Size, device: torch.device) -> PatchSampler:
+def _sampler(volumes: list[Volume], size: _FeedSize, device: torch.device) -> PatchSampler:
     recipe = Recipe(
         patches=size.volumes * size.samples,
         patches_per_volume=size.samples,
@@ -121,3 +135,46 @@ def _trainer(settings: Settings, device: torch.device) -> Callable[[Batches], No
             loss.item()
 
     return feed
+
+
+KEYS = ("image", "label")
+
+
+def paper_loader(
+    volumes: Sequence[Volume], *, patch: int, batch: int, samples: int, repeats: int, workers: int, pin: bool
+) -> DataLoader:
+    """Batches of `batch` volumes with `samples` patches each; an epoch passes over the volumes `repeats` times."""
+    flips = [RandFlipd(KEYS, prob=0.5, spatial_axis=[axis]) for axis in range(3)]
+    transforms = Compose(
+        [
+            CropForegroundd(KEYS, source_key="image"),
+            RandCropByPosNegLabeld(
+                KEYS,
+                label_key="label",
+                spatial_size=(patch,) * 3,
+                pos=1,
+                neg=1,
+                num_samples=samples,
+                image_key="image",
+                image_threshold=0,
+            ),
+            *flips,
+            RandRotate90d(KEYS, prob=0.1, max_k=3),
+            HistogramNormalized(["image"]),
+            NormalizeIntensityd(["image"], nonzero=False, channel_wise=True),
+            ToTensord(KEYS, track_meta=False),
+        ]
+    )
+    cached = CacheDataset(
+        [_entry(volume) for volume in volumes] * repeats, transforms, num_workers=None, progress=False
+    )
+    return DataLoader(
+        cached, batch_size=batch, shuffle=True, num_workers=workers, pin_memory=pin, persistent_workers=workers > 0
+    )
+
+
+def _entry(volume: Volume) -> dict[str, torch.Tensor]:
+    """A volume as the paper's code has read it: float32 with a channel, air at zero and the head above."""
+    image = np.asarray(volume.image, dtype=np.float32)
+    label = np.asarray(volume.label, dtype=np.float32) / np.float32(255)
+    return {"image": torch.from_numpy(image - image.min())[None], "label": torch.from_numpy(label)[None]}

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from client.sharing.exemplar_selection import choose
-from scenarios.benchmark.conditions import Conditions
 from scenarios.benchmark.fixtures import Bedside
+from scenarios.benchmark.harness import Conditions
 
 FLOAT32 = 4
 

@@ -9,13 +9,12 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from client.training.losses import loss_of, scores_of
-from scenarios.benchmark.conditions import Conditions
-from scenarios.benchmark.harness import by_turns, timed
+from scenarios.benchmark.harness import Conditions, by_turns, timed
 from shared.model.device import choose_device
 from shared.model.network import LesionNet, initial_weights, network_with
 
 
-class _Size(NamedTuple):
+class _StepSize(NamedTuple):
     features: int
     patch: int
     batch: int
@@ -23,8 +22,8 @@ class _Size(NamedTuple):
     edges: tuple[int, ...]
 
 
-FULL = _Size(features=32, patch=64, batch=4, turns=5, edges=(1024, 1536, 2048, 3072))
-QUICK = _Size(features=2, patch=16, batch=1, turns=2, edges=(64, 96))
+FULL = _StepSize(features=32, patch=64, batch=4, turns=5, edges=(1024, 1536, 2048, 3072))
+QUICK = _StepSize(features=2, patch=16, batch=1, turns=2, edges=(64, 96))
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def measure_peak_share(conditions: Conditions) -> PeakShare:
     return PeakShare(counter.get_total_flops() / 1e9, tuple(seconds), peak, edge)
 
 
-def _step(network: LesionNet, size: _Size, device: torch.device) -> Callable[[], None]:
+def _step(network: LesionNet, size: _StepSize, device: torch.device) -> Callable[[], None]:
     images = torch.randn(size.batch, 1, *(size.patch,) * 3, device=device)
     labels = (images > 2).float()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, foreach=True)

@@ -5,16 +5,13 @@ from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from scenarios.benchmark.conditions import Conditions, Measured
 from scenarios.benchmark.data_path import measure_data_path
 from scenarios.benchmark.exemplar_size import measure_handoff
-from scenarios.benchmark.flower_overhead import measure_flower_overhead
-from scenarios.benchmark.machine import Machine, this_machine
+from scenarios.benchmark.harness import Conditions, Machine, Measured, this_machine
 from scenarios.benchmark.peak_share import measure_peak_share
-from scenarios.benchmark.replay_cost import measure_replay_cost
-from scenarios.benchmark.stage_growth import measure_stage_growth
-from scenarios.benchmark.stage_time import measure_compute_share
+from scenarios.benchmark.stage_time import measure_compute_share, measure_stage_growth
 from scenarios.benchmark.targets import Figure
+from scenarios.benchmark.whole_run import measure_flower_overhead, measure_replay_cost
 from scenarios.processes.resources import peak_here
 from scenarios.run_config import Value
 

@@ -27,15 +27,15 @@ from shared.results import read_results
 SCENARIO = Path("scenarios/sixtyfour.toml")
 
 
-class Measured(BaseModel):
+class SizedRun(BaseModel):
     """What a run of so many hospitals took."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     centers: int
     stage_seconds: tuple[float, ...]
-    """Wall time of each stage but the first, which imports torch, and the last, which tests at all: training,
-    tests, all messages, the journal."""
+    """Wall time of each stage but the first, which imports torch, and the last, which tests at every hospital:
+    training, tests, all messages, the journal."""
     stage_cpu: tuple[float, ...]
     """CPU seconds of all processes in the same time."""
     tests: int
@@ -77,16 +77,16 @@ def prepare(centers: Sequence[str], settings: Settings) -> None:
         hospital.open((*hospital.training, *hospital.test))
 
 
-def measure(centers: int, output: Path, changes: Sequence[str]) -> Measured:
+def measure(centers: int, output: Path, changes: Sequence[str]) -> SizedRun:
     """Run the first `centers` of the scenario, unless that was done, and say what it took. Raises `LaunchError`."""
     known = output / f"{centers}.json"
     if known.is_file():
-        return Measured.model_validate_json(known.read_bytes())
+        return SizedRun.model_validate_json(known.read_bytes())
     settings = load_settings(SCENARIO, changes, None)
     names = settings.run.centers[:centers]
     prepare(names, settings)
     run, log = output / str(centers), output / f"{centers}.log"
-    command = [sys.executable, "-m", "scenarios.cli.main", "run", str(SCENARIO), "--output", str(run)]
+    command = [sys.executable, "-m", "scenarios.cli", "run", str(SCENARIO), "--output", str(run)]
     for change in [*changes, f"centers={','.join(names)}"]:
         command += ["-c", change]
     code, watched = watch(command, log)
@@ -95,7 +95,7 @@ def measure(centers: int, output: Path, changes: Sequence[str]) -> Measured:
     ends = [(run / JOURNAL / f"stage-{i:03d}" / "row.json").stat().st_mtime for i in range(centers)]
     cpu = [watched.cpu_at(end) for end in ends]
     stages = read_results(run).stages
-    measured = Measured(
+    measured = SizedRun(
         centers=centers,
         stage_seconds=tuple(np.diff(ends)[:-1].tolist()),
         stage_cpu=tuple(np.diff(cpu)[:-1].tolist()),
@@ -112,7 +112,7 @@ def measure(centers: int, output: Path, changes: Sequence[str]) -> Measured:
     return measured
 
 
-TOTALS: Mapping[str, Callable[[Measured], float]] = {
+TOTALS: Mapping[str, Callable[[SizedRun], float]] = {
     "seconds a stage (mean)": lambda run: float(np.mean(run.stage_seconds)),
     "CPU seconds a stage (mean)": lambda run: float(np.mean(run.stage_cpu)),
     "seconds of it beside computing, in training (median)": lambda run: float(np.median(run.beside_computing)),
@@ -126,7 +126,7 @@ TOTALS: Mapping[str, Callable[[Measured], float]] = {
 """What is tabled of each run."""
 
 
-def table(runs: Sequence[Measured]) -> str:
+def table(runs: Sequence[SizedRun]) -> str:
     """A line for each figure, a column for each run, and by which power of the number of hospitals it grows."""
     sizes = [run.centers for run in runs]
     kinds = sorted({kind for run in runs for kind in run.peak_mb})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scenarios.benchmark.targets import FIGURES, NAMES, choose
-from scenarios.cli.json_option import write_json
+from scenarios.cli.common import say, write_json
 from shared.paths import writable_folder
 
 if TYPE_CHECKING:
@@ -38,16 +38,14 @@ def bench(
     from scenarios.benchmark.runner import measure
 
     done: Benchmark | None = None
-    print(f"measuring {figures[0].name}", flush=True)
+    say(f"measuring {figures[0].name}")
     with tempfile.TemporaryDirectory(prefix="wardround-bench-") as name:
         for number, (figure, done) in enumerate(measure(figures, Path(name), quick), start=1):
-            print(
-                f"{figure.name} {done.figures[figure.name].value:.3f}: {done.figures[figure.name].detail}", flush=True
-            )
+            say(f"{figure.name} {done.figures[figure.name].value:.3f}: {done.figures[figure.name].detail}")
             if to is not None:
                 write_json(to, done.to_json())
             if number < len(figures):
-                print(f"measuring {figures[number].name}", flush=True)
+                say(f"measuring {figures[number].name}")
     if done is not None:
         _show(done)
 

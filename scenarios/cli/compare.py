@@ -3,24 +3,20 @@
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scenarios.cli.common import STOPPED, say
 from scenarios.cli.report import write_report
-from scenarios.results.published import read_published
-from scenarios.results.study import STUDY, write_study
-from scenarios.study.capacity import cores_here, cpus_of_a_hospital
-from scenarios.study.config import read_study_file
-from scenarios.study.outcome import describe_study
-from scenarios.study.plan import StudyPlan, Wish, new_plan, read_orders
-from scenarios.study.run import Share, run_study
-from scenarios.study.run_folder import CELLS, LOGS, RUNS
+from scenarios.processes.resources import cores_here
 from shared.clock import utc_now
 from shared.errors import LaunchError, ResultsError, SettingsError
 from shared.paths import LOCK, absolute, claimed, writable_folder
 
-STOPPED = 130
+# What brings in numpy and rich takes a moment, which --help and other commands need not wait for.
+if TYPE_CHECKING:
+    from scenarios.study.plan import Wish
 
 REPORT = {"report", "report.html"}
 """What the report adds to a study's folder."""
@@ -80,6 +76,13 @@ def compare(
     or only its --output, carries on with a study. A run that fails does not stop the others.
     With RAY_ADDRESS set, runs spread over the machines of that Ray cluster.
     """
+    from scenarios.results.study import STUDY
+    from scenarios.study.capacity import cpus_of_a_hospital
+    from scenarios.study.plan import StudyPlan, Wish, new_plan
+    from scenarios.study.run import Share, run_study
+    from scenarios.study.run_folder import CELLS, LOGS, RUNS
+    from scenarios.study.terminal import describe_study
+
     wish = _wish(study, methods, seeds, orders, scenario, change or [], cpus)
     folder = absolute(output or Path("runs") / f"{datetime.now():%Y-%m-%d_%H%M%S}-study", "study folder")
     if published is not None:
@@ -90,7 +93,7 @@ def compare(
     known = StudyPlan.load(folder)
     plan = known.grown(wish, folder) if known else new_plan(wish, cpus_of_a_hospital(jobs, cores_here()), utc_now)
     plan.cells()  # says what is wrong with any of them before anything is written
-    with claimed(writable_folder(folder, "study folder")):
+    with claimed(writable_folder(folder, "study folder"), "study folder"):
         if known is None:
             _check_fresh(folder, {CELLS, RUNS, LOGS, STUDY, *REPORT} if (folder / CELLS).is_dir() else set())
         plan.save(folder)
@@ -113,17 +116,16 @@ def compare(
 
 def _take(published: Path, folder: Path) -> None:
     """Make a study of the authors' matrices."""
+    from scenarios.results.published import read_published
+    from scenarios.results.study import STUDY, write_study
+    from scenarios.study.terminal import describe_study
+
     found = read_published(published, utc_now)
-    with claimed(writable_folder(folder, "study folder")):
+    with claimed(writable_folder(folder, "study folder"), "study folder"):
         _check_fresh(folder, {STUDY, *REPORT})
         write_study(folder, found)
     say(describe_study(found, folder))
     say(f"report  {write_report(folder)}")
-
-
-def say(line: str) -> None:
-    """Print one plain line at once."""
-    print(line, flush=True)
 
 
 def _wish(
@@ -134,8 +136,11 @@ def _wish(
     scenario: Path | None,
     changes: list[str],
     cpus: int | None,
-) -> Wish:
+) -> "Wish":
     """What the study file says, and the command line over it. Raises `SettingsError`."""
+    from scenarios.study.config import read_study_file
+    from scenarios.study.plan import Wish, read_orders
+
     said = read_study_file(study) if study else Wish()
     return Wish(
         methods=_words(methods) if methods is not None else said.methods,

@@ -5,13 +5,12 @@ from typing import Annotated
 
 import typer
 
+from scenarios.cli.common import STOPPED, say
 from scenarios.deployment.certificates import Files, check_server
 from scenarios.deployment.coordinator import READY, Coordinator, judge
 from scenarios.deployment.nginx import Proxy, nginx_command
 from scenarios.processes.supervisor import Service, flower_environment, keep_running
 from shared.errors import SettingsError
-
-STOPPED = 130
 
 coordinator = typer.Typer(no_args_is_help=True, help="For a coordinator: let hospitals join.")
 
@@ -43,22 +42,22 @@ def up(
     """
     ours = Coordinator(folder.absolute())
     for line in ours.prepare(port, host or [], _given(certificate, key, authority)):
-        _say(line)
+        say(line)
     told = False
 
     def hear(line: str) -> None:
         nonlocal told
         if READY in line:
-            _say(f"the SuperLink listens on {ours.address}, with TLS, and takes enrolled hospitals alone")
+            say(f"the SuperLink listens on {ours.address}, with TLS, and takes enrolled hospitals alone")
             if not told:
-                _say(_next_steps(ours))
+                say(_next_steps(ours))
             told = True
 
-    _say(f"starting the SuperLink; its log is {ours.log}")
+    say(f"starting the SuperLink; its log is {ours.log}")
     try:
-        keep_running(Service(ours.command, flower_environment(ours.home), ours.log, hear, judge, _say))
+        keep_running(Service(ours.command, flower_environment(ours.home), ours.log, hear, judge, say))
     except KeyboardInterrupt:
-        _say("stopped; nothing is left running. Who is enrolled stays so")
+        say("stopped; nothing is left running. Who is enrolled stays so")
         raise typer.Exit(STOPPED) from None
 
 
@@ -76,7 +75,7 @@ def enroll(
     from scenarios.deployment.node_keys import read_public, short
 
     node = enrollment.enroll(Coordinator(folder.absolute()), name, public_key)
-    _say(f"{name} is enrolled as node {node}, with the key {short(read_public(public_key))}")
+    say(f"{name} is enrolled as node {node}, with the key {short(read_public(public_key))}")
 
 
 @coordinator.command(name="list")
@@ -86,12 +85,12 @@ def list_(folder: Folder) -> None:
 
     everybody = enrollment.enrolled(Coordinator(folder.absolute()))
     if not everybody:
-        _say(f"nobody is enrolled: 'wardround coordinator enroll {folder} NAME PUBKEYFILE'")
+        say(f"nobody is enrolled: 'wardround coordinator enroll {folder} NAME PUBKEYFILE'")
     width = max([len(one.name) for one in everybody], default=0)
     for one in everybody:
         status = "never seen" if one.status == "registered" else one.status
         since = f" since {one.since[:19].replace('T', ' ')} UTC" if one.since else ""
-        _say(f"{one.name:<{width}}  {status}{since}  node {one.node}  {one.key}")
+        say(f"{one.name:<{width}}  {status}{since}  node {one.node}  {one.key}")
 
 
 @coordinator.command()
@@ -100,7 +99,7 @@ def remove(folder: Folder, name: Annotated[str, typer.Argument(help="The hospita
     from scenarios.deployment import enrollment
 
     enrollment.remove(Coordinator(folder.absolute()), name)
-    _say(f"{name} can no longer join; its node ends at its next message")
+    say(f"{name} can no longer join; its node ends at its next message")
 
 
 @coordinator.command()
@@ -138,7 +137,7 @@ def proxy(
     except OSError as error:
         raise SettingsError(f"{output} cannot be written ({error.strerror}): choose another place") from None
     start = nginx_command(output.absolute()) if standalone else "nginx -t && nginx -s reload"
-    _say(f"wrote {output}; start it by: {start}")
+    say(f"wrote {output}; start it by: {start}")
 
 
 def _given(certificate: Path | None, key: Path | None, authority: Path | None) -> Files | None:
@@ -158,7 +157,3 @@ next, in another terminal:
   see who is there         wardround coordinator list {ours.folder}
   run a study              wardround run SCENARIO -c centers=NAME,NAME --coordinator {ours.folder}
 """
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

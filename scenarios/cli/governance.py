@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scenarios.cli.common import say
 from scenarios.run_config import load_settings
 from shared.clock import utc_now
 from shared.errors import PolicyError, RecordError
@@ -35,9 +36,9 @@ def keys(site_file: File) -> None:
     site = _site(site_file)
     made = not site.keys.exists()
     found = make_keys(site.keys, site.center) if made else load_keys(site.keys)
-    typer.echo(f"{'made' if made else 'found'} the keys of {site.center} in {site.keys}")
-    typer.echo(f"\npublic key, one line for the [peers] of the others:\n{found.identity}")
-    typer.echo(f"\nfingerprint, to be read out:\n{found.identity.fingerprint}")
+    say(f"{'made' if made else 'found'} the keys of {site.center} in {site.keys}")
+    say(f"\npublic key, one line for the [peers] of the others:\n{found.identity}")
+    say(f"\nfingerprint, to be read out:\n{found.identity.fingerprint}")
 
 
 def audit(site_file: File) -> None:
@@ -50,13 +51,13 @@ def audit(site_file: File) -> None:
     log = AuditLog(_site(site_file).state / "audit")
     verdict = log.verify()
     for entry in verdict.entries:
-        typer.echo(_line(entry))
+        say(_line(entry))
     for note in verdict.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
     if verdict.problem is not None:
         raise RecordError(f"the audit log was changed: {verdict.problem}; what stands above it is as it was written")
     head = log.head()
-    typer.echo(f"{head.count} entries, whole; head {head.hash}: note it elsewhere too, and compare it next time")
+    say(f"{head.count} entries, whole; head {head.hash}: note it elsewhere too, and compare it next time")
 
 
 def withdraw(
@@ -69,8 +70,8 @@ def withdraw(
     from client.hospital.withdraw import withdraw as withdraw_subject
 
     new = withdraw_subject(_site(site_file), subject, utc_now)
-    typer.echo(f"{subject} is withdrawn" if new else f"{subject} was withdrawn already")
-    typer.echo(
+    say(f"{subject} is withdrawn" if new else f"{subject} was withdrawn already")
+    say(
         "the coordinator hears of it with the next message that this hospital answers; `wardround hospital audit` "
         "shows when it has dropped the exemplars"
     )
@@ -86,7 +87,7 @@ def rehearse_here(site_file: Path, output: Path, scenario: Path | None = None) -
     settings = load_settings(scenario, [], None).to_run_config() | {"steps": 1, "epochs": 0, "schedule": "constant"}
     told = rehearse(site_file, settings, output, utc_now)
     for name, line in told.items():
-        typer.echo(f"{output / name}: {line}")
+        say(f"{output / name}: {line}")
     if refused := [name for name, line in told.items() if line.startswith("refused")]:
         raise PolicyError(f"{len(refused)} of {len(told)} answers would be a refusal: see above")
 
@@ -96,12 +97,12 @@ def show_what_would_leave(site: "Site", output: Path | None) -> None:
     from client.sharing.preview import preview, views
 
     found = preview(site, load_settings(None, [], None), utc_now)
-    typer.echo(f"\n{found.text}\n(by Wardround's default settings; a run may ask for fewer, or larger, crops)")
+    say(f"\n{found.text}\n(by Wardround's default settings; a run may ask for fewer, or larger, crops)")
     if output is not None and found.released.exemplars:
         from client.qc.montage import draw_views
 
         draw_views(views(found.released.exemplars), output / CROPS)
-        typer.echo(f"see {output / CROPS} for the very crops")
+        say(f"see {output / CROPS} for the very crops")
 
 
 def _site(path: Path) -> "Site":

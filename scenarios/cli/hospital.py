@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.data.filenames import CONTRASTS
 from client.data.layouts import Layout, take_inventory
+from scenarios.cli.common import ALL_CONTRASTS, Contrasts, on_terminal, progress_bar, read_contrasts, say
 from scenarios.cli.governance import add_trust_commands, show_what_would_leave
-from shared.errors import ResultsError, SettingsError, WardroundError
+from shared.errors import ResultsError, WardroundError
 from shared.paths import private_output
 from shared.text import counted
 
@@ -37,7 +37,7 @@ def _hospital() -> None:
 def check(
     folder: Annotated[Path, typer.Argument(help="Data folder, JSON file of a Decathlon list, or hospital.toml.")],
     layout: Annotated[Layout | None, typer.Option(help="How the folder is laid out.  (default: as it shows)")] = None,
-    contrasts: Annotated[str, typer.Option(help="The contrasts to use.")] = ",".join(CONTRASTS),
+    contrasts: Contrasts = ALL_CONTRASTS,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write findings as JSON.")] = None,
     output: Annotated[
         Path | None, typer.Option(help=f"Write {PAGE}, {MONTAGE} and {RECORD} into this folder.", metavar="FOLDER")
@@ -51,7 +51,7 @@ def check(
     can be used.
     """
     try:
-        wanted = _contrasts(contrasts)
+        wanted = read_contrasts(contrasts)
         site = None
         if folder.suffix == ".toml":
             from client.hospital.config import Site
@@ -81,67 +81,47 @@ def _check(
         # Before the reading, which may take long.
         private_output(output)
     inventory = take_inventory(folder, contrasts, layout)
-    typer.echo(f"{folder}: {inventory.layout}, {counted(len(inventory.cases), 'image')} with labels")
+    say(f"{folder}: {inventory.layout}, {counted(len(inventory.cases), 'image')} with labels")
     dataset = _follow(inventory, allow_empty)
     _report(dataset)
     record = json.dumps(dataset.to_json(), indent=2) + "\n"
     if json_file is not None:
         _write(json_file, record)
     if output is None:
-        typer.echo("add --output FOLDER for a page with a picture of every case")
+        say("add --output FOLDER for a page with a picture of every case")
     else:
         _draw(dataset, output)
         _write(output / RECORD, record)
-        typer.echo(f"see {output / PAGE} and {output / MONTAGE}")
+        say(f"see {output / PAGE} and {output / MONTAGE}")
     return dataset.verdict.value
-
-
-def _contrasts(text: str) -> tuple[str, ...]:
-    wanted = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not wanted or (unknown := [part for part in wanted if part not in CONTRASTS]):
-        wrong = ", ".join(unknown) if wanted else "nothing"
-        raise SettingsError(f"contrasts = {wrong}: choose from {', '.join(CONTRASTS)}")
-    return tuple(dict.fromkeys(wanted))
 
 
 def _follow(inventory: "Inventory", allow_empty: bool) -> "DatasetCheck":
     """Check with a progress bar on a terminal, and a line a case elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from client.qc.dataset_check import check_inventory
 
-    console = Console()
-    if not console.is_terminal:
-        return check_inventory(inventory, allow_empty, _say)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("reading", total=len(inventory.cases))
-        return check_inventory(
-            inventory, allow_empty, lambda done, total, one: bar.update(task, completed=done, description=one.subject)
-        )
-
-
-def _say(done: int, total: int, one: "CaseCheck") -> None:
-    typer.echo(f"{done}/{total} {_line(one)}")
+    if not on_terminal():
+        return check_inventory(inventory, allow_empty, lambda done, total, one: say(f"{done}/{total} {_line(one)}"))
+    with progress_bar("reading", len(inventory.cases)) as show:
+        return check_inventory(inventory, allow_empty, lambda done, total, one: show(done, one.subject))
 
 
 def _report(dataset: "DatasetCheck") -> None:
     for one in dataset.checked:
         if one.findings:
-            typer.echo(f"\n{_line(one)}")
+            say(f"\n{_line(one)}")
             for finding in one.findings:
-                typer.echo(f"  {'problem' if finding.problem else 'warning'}: {finding}")
+                say(f"  {'problem' if finding.problem else 'warning'}: {finding}")
     if dataset.notes:
-        typer.echo("\npassed over")
+        say("\npassed over")
         for note in dataset.notes:
-            typer.echo(f"  {note}")
-    typer.echo("\nsummary")
+            say(f"  {note}")
+    say("\nsummary")
     rows = dataset.summary()
     width = max(len(name) for name, _ in rows)
     for name, text in rows:
-        typer.echo(f"  {name:<{width}}  {text}")
-    typer.echo(f"\nverdict: {dataset.verdict.value}: {dataset.conclusion()}")
+        say(f"  {name:<{width}}  {text}")
+    say(f"\nverdict: {dataset.verdict.value}: {dataset.conclusion()}")
 
 
 def _line(one: "CaseCheck") -> str:

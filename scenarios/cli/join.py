@@ -7,21 +7,19 @@ from typing import Annotated
 import typer
 from filelock import FileLock, Timeout
 
-from client.data.filenames import CONTRASTS
 from client.data.layouts import Layout, detect, find_cases
+from scenarios.cli.common import ALL_CONTRASTS, STOPPED, read_contrasts, say
 from scenarios.cli.governance import rehearse_here
 from scenarios.deployment.certificates import check_authority
 from scenarios.deployment.hospital_file import Answers, Membership, Role
 from scenarios.deployment.node_keys import PRIVATE, load_node_key, make_node_key, read_public, short
 from scenarios.deployment.pinned_clientapp import guarded
-from scenarios.deployment.supernode import Listener, ask_whether_enrolled, command, log_file
+from scenarios.deployment.supernode import Listener, command, log_file
 from scenarios.deployment.systemd import unit_text
 from scenarios.processes.supervisor import Service, flower_environment, keep_running
 from shared.errors import LaunchError, ResultsError, SettingsError
 from shared.paths import writable_folder
 from shared.wire.code_fingerprint import code_fingerprint
-
-STOPPED = 130
 
 HospitalFile = Annotated[
     Path, typer.Argument(metavar="HOSPITAL_TOML", help="The hospital's file, made by init.", show_default=False)
@@ -56,7 +54,7 @@ def init(
     center = ask.text(center, "Name of the hospital in the study", None)
     data = Path(ask.text(data, "Folder of images and labels", None)).expanduser().absolute()
     layout = layout or (detect(data) if data.exists() else None)
-    wanted = _contrasts(ask.text(contrasts, "Contrasts to use", ",".join(CONTRASTS)))
+    wanted = read_contrasts(ask.text(contrasts, "Contrasts to use", ALL_CONTRASTS))
     cases = find_cases(data, wanted, layout)
     role = ask.text(role, "May the model train here, or only be tested (train, evaluate, both)", "both")
     state = ask.text(state_dir, "Folder for keys and logs, for this user alone", output.parent / "state")
@@ -72,8 +70,8 @@ def init(
     _write_checked(output, answers)
     public = make_node_key(folder / "flower", center)
     subjects = len({case.subject for case in cases})
-    _say(f"wrote {output}: {answers.layout}, {len(cases)} images of {subjects} subjects; nothing has been sent")
-    _say(f"""
+    say(f"wrote {output}: {answers.layout}, {len(cases)} images of {subjects} subjects; nothing has been sent")
+    say(f"""
 next:
   read and change what may leave   {output}
   check the data                   wardround hospital check {data}
@@ -106,18 +104,18 @@ def join(
         return
     membership = _ready(hospital_toml)
     site = membership.site
-    listener = Listener(membership, _say, lambda: ask_whether_enrolled(membership))
+    listener = Listener(membership, say)
     home = writable_folder(membership.flower / "home", "folder")
-    _say(f"connecting: {site.center} to {membership.coordinator.address}; the log is {log_file(membership)}")
-    _say(f"by {membership.source} this hospital: {site.policy}")
-    _say(f"what runs is the Wardround installed here, fingerprint {code_fingerprint()[:16]}, not what is sent")
+    say(f"connecting: {site.center} to {membership.coordinator.address}; the log is {log_file(membership)}")
+    say(f"by {membership.source} this hospital: {site.policy}")
+    say(f"what runs is the Wardround installed here, fingerprint {code_fingerprint()[:16]}, not what is sent")
     service = Service(
         command=lambda: command(membership),
         environment=guarded(flower_environment(home), membership.flower / "bin"),
         log=log_file(membership),
         hear=listener.hear,
         ended=listener.ended,
-        say=_say,
+        say=say,
     )
     try:
         with FileLock(site.state / ".join.lock", timeout=0):
@@ -127,7 +125,7 @@ def join(
             f"{site.center} is joined already, by another process that uses {site.state}: end that first"
         ) from None
     except KeyboardInterrupt:
-        _say("stopped; nothing is left running")
+        say("stopped; nothing is left running")
         raise typer.Exit(STOPPED) from None
 
 
@@ -179,20 +177,9 @@ def _write_checked(output: Path, answers: Answers) -> None:
         raise
 
 
-def _contrasts(text: str) -> tuple[str, ...]:
-    wanted = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
-    if not wanted or set(wanted) - set(CONTRASTS):
-        raise SettingsError(f"contrasts = {text}: choose from {', '.join(CONTRASTS)}")
-    return wanted
-
-
 def _role(text: str) -> Role:
     roles: tuple[Role, ...] = ("train", "evaluate", "both")
     for role in roles:
         if text == role:
             return role
     raise SettingsError(f"role = {text}: choose train, evaluate or both")
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

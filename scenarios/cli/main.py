@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scenarios.cli import bench, compare, coordinator, join, model, realism, simulate
+from scenarios.cli import bench, compare, coordinator, join, model, simulate
+from scenarios.cli.common import STOPPED, say
 from scenarios.cli.hospital import hospital
 from scenarios.cli.report import report
 from scenarios.deployment.coordinator import CONNECTION, Coordinator
@@ -26,9 +27,6 @@ from shared.results import read_results
 # What brings in torch and Flower takes seconds, which --help and other commands need not wait for.
 if TYPE_CHECKING:
     from scenarios.runner.resume import Continuation
-
-STOPPED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -128,7 +126,7 @@ def extend(
     output: Annotated[Path, typer.Option(help="New or empty folder for the results of the longer run.")],
     verbose: Verbose = False,
 ) -> None:
-    """Train a finished run's model at one more hospital, and test it at all.
+    """Train a finished run's model at one more hospital, and test it at every hospital.
 
     The others do not train again. The models of earlier stages are tested at the new hospital,
     so that R grows by a whole row and column.
@@ -222,11 +220,6 @@ def _how_to_resume(folder: Path) -> str:
     return f"; go on with: wardround resume {folder}" if (folder / JOURNAL).is_dir() else ""
 
 
-def say(line: str) -> None:
-    """Print one plain line at once."""
-    print(line, flush=True)
-
-
 def _pass_on(line: str, verbose: bool) -> None:
     if line.startswith(MARK):
         say(line.removeprefix(MARK))
@@ -242,7 +235,7 @@ def _gpus() -> float:
 
 for command in (
     *(compare.compare, report, model.segment, model.export),
-    *(simulate.simulate, realism.realism, bench.bench),
+    *(simulate.simulate, model.realism, bench.bench),
 ):
     cli.command()(command)
 for own in (join.init, join.join, join.unit):
@@ -258,7 +251,3 @@ def main() -> None:
     except WardroundError as error:
         print(f"wardround: {error}", file=sys.stderr)
         sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

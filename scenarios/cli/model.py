@@ -1,4 +1,4 @@
-"""The commands that use a finished run's model: `wardround segment` and `wardround export`."""
+"""The commands that use a finished run's model: `wardround segment`, `realism` and `export`."""
 
 import re
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scenarios.cli.common import progress_bar, say, write_json
 from shared.config.groups import DEVICE
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.paths import private_output
@@ -17,12 +18,17 @@ if TYPE_CHECKING:
     from scenarios.inference.segment import Job, Segmented
     from shared.model.model_file import Model
 
+ModelPath = Annotated[
+    Path, typer.Argument(metavar="MODEL", help="A run's folder, or its model file.", show_default=False)
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA where it is there.")]
+
 SOME_FAILED = 1
 """Exit code where an image could not be segmented."""
 
 
 def segment(
-    model: Annotated[Path, typer.Argument(help="A run's folder, or its model file.", show_default=False)],
+    model: ModelPath,
     images: Annotated[
         list[Path],
         typer.Argument(
@@ -33,7 +39,7 @@ def segment(
     ],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the segmentations; made where missing.")],
     mask: Annotated[bool, typer.Option("--mask", help="Write a binary mask too: what is 0.5 or more.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA where it is there.")] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Segment MS lesions with a finished run's model. Not for clinical use.
 
@@ -52,13 +58,13 @@ def segment(
 
     # All that can be wrong with the request is said before anything is read.
     jobs = plan_jobs(images, output, mask)
-    opened, where = open_model(model), device_named(device)
+    opened, where = open_model(model), _device_named(device)
     private_output(output)
     opened.network.to(where)
     failed = _follow(opened, jobs, where)
     if len(failed) < len(jobs):
         good = counted(len(jobs) - len(failed), "image")
-        typer.echo(f"\n{good} segmented, {NOT_CLINICAL}: see {output / SUMMARY}")
+        say(f"\n{good} segmented, {NOT_CLINICAL}: see {output / SUMMARY}")
     if failed:
         typer.echo(f"wardround: {len(failed)} of {counted(len(jobs), 'image')} could not be segmented:", err=True)
         for reason in failed:
@@ -78,13 +84,47 @@ def export(
     from scenarios.inference.monai_bundle import export_bundle
 
     folder = export_bundle(run, output)
-    typer.echo(f"bundle      {folder}")
-    typer.echo(f"model card  {folder / 'docs' / 'README.md'}")
-    typer.echo(f"run it      cd {folder} && python -m monai.bundle run --config_file configs/inference.json \\")
-    typer.echo("              --bundle_root . --dataset_dir IMAGES --output_dir OUT")
+    say(f"bundle      {folder}")
+    say(f"model card  {folder / 'docs' / 'README.md'}")
+    say(f"run it      cd {folder} && python -m monai.bundle run --config_file configs/inference.json \\")
+    say("              --bundle_root . --dataset_dir IMAGES --output_dir OUT")
 
 
-def device_named(name: str) -> "torch.device":
+def realism(
+    model: ModelPath,
+    data: Annotated[
+        Path,
+        typer.Option(metavar="FOLDER", help="Labelled, skull-stripped FLAIR and T2w images: BIDS.", show_default=False),
+    ],
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the scores as JSON.")] = None,
+    device: Device = "auto",
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Let in patients without any lesion.")] = False,
+) -> None:
+    """Score a model on labelled images that it never learnt from, such as real patients.
+
+    MODEL is a run's folder or its model file. Each FLAIR and T2w image of FOLDER that has a lesion label is
+    segmented as `wardround segment` does it, and compared as in a run: Dice, and F1 of lesions. Images without
+    label, or that `wardround hospital check` would set aside, are named and skipped. Nothing in FOLDER is changed.
+    """
+    from scenarios.inference.external_validation import HEADING, line_of, means_of, notes, validate
+    from shared.model.model_file import open_model
+
+    if json_file is not None and not json_file.parent.is_dir():
+        raise ResultsError(f"{json_file} cannot be written (no such folder): make {json_file.parent} first")
+    opened, where = open_model(model), _device_named(device)
+    opened.network.to(where)
+    say(HEADING)
+    found = validate(opened, data, where, lambda one: say(line_of(one)), allow_empty)
+    say("\n".join(means_of(found)))
+    for text in notes(found.scored):
+        say(f"warning: {text}")
+    for reason in found.skipped:
+        say(f"skipped: {reason}")
+    if json_file is not None:
+        write_json(json_file, found.to_json())
+
+
+def _device_named(name: str) -> "torch.device":
     """The device that `--device` names. Raises `SettingsError` where it is not here."""
     from shared.model.device import choose_device
 
@@ -100,24 +140,17 @@ def device_named(name: str) -> "torch.device":
 
 def _follow(model: "Model", jobs: "tuple[Job, ...]", device: "torch.device") -> list[str]:
     """Segment all, with a progress bar on a terminal and a line an image; returns why some could not be."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console()
     failed: list[str] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("segmenting", total=len(jobs))
-        for job in jobs:
-            bar.update(task, description=job.image.name)
+    with progress_bar("segmenting", len(jobs)) as show:
+        for done, job in enumerate(jobs):
+            show(done, job.image.name)
             try:
-                typer.echo(_line(_one(model, job, device)))
+                say(_line(_one(model, job, device)))
             except ResultsError:
                 raise  # the disk is full for the others too
             except WardroundError as error:
                 failed.append(str(error))
-                typer.echo(f"{job.image.name}: left out: {failed[-1]}")
-            bar.advance(task)
+                say(f"{job.image.name}: left out: {failed[-1]}")
     return failed
 
 

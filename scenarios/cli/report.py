@@ -2,14 +2,17 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scenarios.results.runs import study_of_runs
-from scenarios.results.study import STUDY, Study, read_study
+from scenarios.cli.common import say
 from shared.errors import ResultsError
 from shared.paths import writable_folder
+
+# What brings in numpy takes a moment, which --help and other commands need not wait for.
+if TYPE_CHECKING:
+    from scenarios.results.study import Study
 
 
 def report(
@@ -31,7 +34,7 @@ def report(
         raise ResultsError("several runs need a folder for their report: give one by --output")
     home = folders[0] if len(folders) == 1 else Path()
     page = _write(_read(folders), home, output or home, images)
-    print(f"report {page}", flush=True)
+    say(f"report {page}")
 
 
 def write_report(folder: Path) -> Path:
@@ -39,13 +42,16 @@ def write_report(folder: Path) -> Path:
     return _write(_read([folder]), folder, folder, images=False)
 
 
-def _read(folders: list[Path]) -> Study:
+def _read(folders: list[Path]) -> "Study":
+    from scenarios.results.runs import study_of_runs
+    from scenarios.results.study import STUDY, read_study
+
     if len(folders) == 1 and (folders[0] / STUDY).is_file():
         return read_study(folders[0])
     return study_of_runs(folders, datetime.now(UTC).astimezone())
 
 
-def _write(study: Study, home: Path, output: Path, images: bool) -> Path:
+def _write(study: "Study", home: Path, output: Path, images: bool) -> Path:
     """The report of a study whose runs lie in `home`."""
     # These take seconds, which --help and a wrong folder need not wait for.
     from scenarios.report.examples import examples_of

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scenarios.cli.common import on_terminal, progress_bar, say
 from shared.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -39,30 +40,29 @@ def simulate(
     before it begins. What was interrupted goes on by the same command; a folder that simulate did not make is
     left alone. A run takes the hospitals by -c data-dir=DIR.
     """
-    from scenarios.simulation.dataset import check_space, claimed, cost_of
-    from scenarios.simulation.sheet import draw_sheet
-    from scenarios.simulation.summary import summarise, table, write_summary
+    from scenarios.simulation.dataset import check_space, cost_of, simulating
+    from scenarios.simulation.summary import draw_sheet, summarise, table, write_summary
 
     wanted = _simulation(output.absolute(), scale, spacing, seed, centers)
-    with claimed(wanted):
+    with simulating(wanted):
         cost = cost_of(wanted)
         there = wanted.all_subjects - cost.subjects
-        typer.echo(f"{wanted.all_subjects} subjects of {len(wanted.centers)} hospitals, of which {there} are there")
+        say(f"{wanted.all_subjects} subjects of {len(wanted.centers)} hospitals, of which {there} are there")
         jobs = jobs or cost.jobs
         if cost.subjects:
             seconds = cost.seconds * cost.jobs / jobs
-            typer.echo(
+            say(
                 f"making {cost.subjects}: about {_duration(seconds)} with {jobs} processes on cores of their own, "
                 f"{cost.nbytes / 1e6:.0f} MB"
             )
             check_space(wanted, cost)
-        _make(wanted, jobs)
+        _make(wanted, jobs, cost.subjects)
         for center in wanted.centers:
             draw_sheet(wanted.folder / center.name, wanted.folder / f"{center.name}.png")
         rows = summarise(wanted)
         path = write_summary(rows, wanted.folder)
-    typer.echo("\n" + "\n".join(table(rows)))
-    typer.echo(f"\nsee {path} and {wanted.folder}/*.png; run them: wardround run {_how_to_run(wanted)}")
+    say("\n" + "\n".join(table(rows)))
+    say(f"\nsee {path} and {wanted.folder}/*.png; run them: wardround run {_how_to_run(wanted)}")
 
 
 def _simulation(output: Path, scale: float | None, spacing: float, seed: int, centers: str | None) -> "Simulation":
@@ -99,22 +99,17 @@ def _named(centers: str | None) -> "tuple[CenterProfile, ...]":
     return tuple(profile(name) for name in names)
 
 
-def _make(wanted: "Simulation", jobs: int) -> None:
+def _make(wanted: "Simulation", jobs: int, missing: int) -> None:
     """Make what is missing, with a bar on a terminal and now and then a line elsewhere."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from scenarios.simulation.dataset import make_all
 
-    console = Console()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("making patients", total=None)
+    watched = on_terminal()
+    with progress_bar("making patients", missing) as show:
 
         def hear(center: "CenterProfile", done: int, total: int) -> None:
-            bar.update(task, completed=done, total=total, description=center.title)
-            if not console.is_terminal and (done % 20 == 0 or done == total):
-                typer.echo(f"made {done} of {total}")
+            show(done, center.title)
+            if not watched and (done % 20 == 0 or done == total):
+                say(f"made {done} of {total}")
 
         make_all(wanted, jobs, hear)
 

@@ -12,7 +12,6 @@ and whoever reaches it can run code at every hospital: the outside world sees th
 through a proxy (scenarios/deployment/nginx.py).
 """
 
-import json
 import re
 import shutil
 import socket
@@ -20,6 +19,8 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import tomli_w
 
 from scenarios.deployment.certificates import LOOPBACK, Files, check_server, make_trial, write_private
 from scenarios.processes.supervisor import End, flower_command
@@ -83,12 +84,10 @@ class Coordinator:
         done = self._certificates(hosts, given)
         if port is None:
             port = self.port if (self.home / "config.toml").exists() else PORT
-        (self.home / "config.toml").write_text(
-            f'# Written by "wardround coordinator up".\n[superlink]\ndefault = "{CONNECTION}"\n\n'
-            f'[superlink.{CONNECTION}]\naddress = "{HOST}:{port}"\n'
-            f"root-certificates = {json.dumps(str(self.tls.authority.resolve()))}\n",
-            encoding="utf-8",
-        )
+        connection = {"address": f"{HOST}:{port}", "root-certificates": str(self.tls.authority.resolve())}
+        text = tomli_w.dumps({"superlink": {"default": CONNECTION, CONNECTION: connection}})
+        text = f'# Written by "wardround coordinator up".\n{text}'
+        (self.home / "config.toml").write_text(text, encoding="utf-8")
         return done
 
     def _certificates(self, hosts: Sequence[str], given: Files | None) -> list[str]:

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from scenarios.deployment.coordinator import Coordinator
 from scenarios.deployment.node_keys import read_public, short
 from shared.errors import LaunchError, SettingsError
 from shared.trust.canonical_json import CENTER_PATTERN
+
+if TYPE_CHECKING:
+    from shared.flower_private import ControlApi
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,6 @@ def enroll(coordinator: Coordinator, name: str, public_key: Path) -> int:
             f"{name!r} is no center name: use 1 to 64 letters, digits, - and _, a letter or digit first"
         )
     key = read_public(public_key)
-    from flwr.proto.control_pb2 import RegisterNodeRequest
-
     with _control(coordinator) as control:
         for one in _enrolled(control):
             if one.key == short(key):
@@ -49,19 +50,17 @@ def enroll(coordinator: Coordinator, name: str, public_key: Path) -> int:
                     f"{name} is enrolled already, with another key: if the hospital made a new one, first "
                     f"'wardround coordinator remove {coordinator.folder} {name}'"
                 )
-        return int(control.RegisterNode(RegisterNodeRequest(public_key=key, name=name)).node_id)
+        return control.register(key, name)
 
 
 def remove(coordinator: Coordinator, name: str) -> None:
     """Let a hospital join no more. Raises `SettingsError` where none is enrolled by this name."""
-    from flwr.proto.control_pb2 import UnregisterNodeRequest
-
     with _control(coordinator) as control:
         nodes = [one for one in _enrolled(control) if one.name == name]
         if not nodes:
             raise SettingsError(f"no hospital is enrolled as {name}: see 'wardround coordinator list'")
         for one in nodes:
-            control.UnregisterNode(UnregisterNodeRequest(node_id=one.node))
+            control.unregister(one.node)
 
 
 def enrolled(coordinator: Coordinator) -> list[Enrolled]:
@@ -70,10 +69,8 @@ def enrolled(coordinator: Coordinator) -> list[Enrolled]:
         return _enrolled(control)
 
 
-def _enrolled(control: Any) -> list[Enrolled]:
-    from flwr.proto.control_pb2 import ListNodesRequest
-
-    nodes = [node for node in control.ListNodes(ListNodesRequest()).nodes_info if node.status != "unregistered"]
+def _enrolled(control: "ControlApi") -> list[Enrolled]:
+    nodes = [node for node in control.nodes() if node.status != "unregistered"]
     found = [
         Enrolled(
             node=node.node_id,
@@ -88,19 +85,14 @@ def _enrolled(control: Any) -> list[Enrolled]:
 
 
 @contextmanager
-def _control(coordinator: Coordinator) -> Iterator[Any]:
+def _control(coordinator: Coordinator) -> Iterator["ControlApi"]:
     """A client of the Control API, whose failures are `LaunchError`."""
-    import httpx
-    from flwr.supercore.control import ControlHttpClient
-    from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+    import httpx  # with Flower it takes seconds, which --help need not wait for
+
+    from shared.flower_private import ControlApi
 
     address = coordinator.address
-    control = ControlHttpClient.from_server_address(
-        address,
-        insecure=False,
-        root_certificates=coordinator.tls.authority.read_bytes(),
-        interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
-    )
+    control = ControlApi(address, coordinator.tls.authority.read_bytes())
     try:
         yield control
     except httpx.HTTPStatusError as error:

@@ -4,11 +4,12 @@ It is a person's to read and to change, so every key has a comment, and nothing 
 wrote there is ever overwritten.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
+
+import tomli_w
 
 from client.data.filenames import CONTRASTS
 from client.data.layouts import Layout
@@ -123,5 +124,5 @@ allow-unsealed = false
 
 
 def _text(text: str) -> str:
-    # JSON and TOML escape alike, but for DEL, which TOML wants escaped.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """A text as TOML has it."""
+    return tomli_w.dumps({"text": text}).removeprefix("text = ").rstrip()

@@ -20,7 +20,7 @@ from shared.files import private_folder
 
 RUNS = "flwr-clientapp"
 REFUSED = ("flwr-agentapp", "flwr-connector", "flwr-model", "flwr-serverapp", "flwr-simulation")
-"""What else Flower 1.41 starts by name (flwr.supercore.constant.TASK_TYPE_TO_COMMAND)."""
+"""What else a SuperNode starts by name."""
 
 
 def guarded(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
@@ -44,15 +44,14 @@ def guarded(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 def check_flower() -> None:
     """Raise `LaunchError` where this version of Flower starts or loads apps in a way that is not known here."""
-    from flwr.supercore.constant import TASK_TYPE_TO_COMMAND
-    from flwr.supernode.runtime import run_clientapp
+    from shared.flower_private import clientapp_runtime, commands_of_a_supernode
 
-    unknown = sorted({*map(str, TASK_TYPE_TO_COMMAND.values())} - {RUNS, *REFUSED})
-    unknown += [name for name in _replaced() if not hasattr(run_clientapp, name)]
+    unknown = sorted(commands_of_a_supernode() - {RUNS, *REFUSED})
+    unknown += [name for name in _replaced() if not hasattr(clientapp_runtime(), name)]
     if unknown:
         raise LaunchError(
             f"this version of Flower has other ways to run a coordinator's code ({', '.join(unknown)}): "
-            "install flwr 1.41, as .ci/constraints.txt has it"
+            "install flwr as .ci/constraints.txt has it"
         )
 
 
@@ -62,11 +61,10 @@ def main() -> None:
     sys.argv[0] = name
     if name != RUNS:
         sys.exit(f"{name} was asked for, which no hospital runs: refused")
-    from flwr.supernode.cli.flwr_clientapp import flwr_clientapp
-    from flwr.supernode.runtime import run_clientapp
+    from shared.flower_private import clientapp_runtime, flwr_clientapp
 
     for name, ours in _replaced().items():
-        setattr(run_clientapp, name, ours)
+        setattr(clientapp_runtime(), name, ours)
     flwr_clientapp()
 
 
@@ -97,10 +95,9 @@ def _loader(*_: Any, **__: Any) -> Callable[..., Any]:
 
 
 def _write(path: Path, name: str) -> None:
+    command = shlex.join([sys.executable, "-P", "-m", "scenarios.deployment.pinned_clientapp", name])
     try:
-        path.write_text(
-            f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -P -m scenarios.deployment.pinned_clientapp {name} "$@"\n'
-        )
+        path.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
         path.chmod(0o700)
     except OSError as error:
         raise LaunchError(f"{path} cannot be written ({error.strerror}): let this user write it") from None

@@ -6,17 +6,17 @@ connection of a moment ago that the SuperLink still takes for living. Others nev
 said once, with the mend.
 """
 
-import json
 import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import tomli_w
+
 from scenarios.deployment.hospital_file import Membership
 from scenarios.deployment.node_keys import PRIVATE
-from scenarios.processes.supervisor import End, flower_command
-from scenarios.runner.superlink import free_port
+from scenarios.processes.supervisor import End, flower_command, free_port
 from shared.errors import LaunchError, TrustError
 from shared.files import private_folder
 from shared.log import MARK
@@ -29,8 +29,7 @@ def command(membership: Membership) -> list[str]:
     """The command line of the SuperNode, on a port that is free now."""
     config = private_folder(membership.flower, "folder") / "node.toml"
     # A file, as on the command line Flower would take a quote in a path for the path's end.
-    pairs = [f"{key} = {json.dumps(value, ensure_ascii=False)}\n" for key, value in membership.node_config().items()]
-    config.write_text("".join(pairs), encoding="utf-8")
+    config.write_text(tomli_w.dumps(membership.node_config()), encoding="utf-8")
     options = ["--superlink", membership.coordinator.address, "--host", "127.0.0.1", "--port", str(free_port())]
     options += ["--auth-supernode-private-key", str(membership.flower / PRIVATE), "--node-config", str(config)]
     if membership.coordinator.root_certificate is not None:
@@ -44,8 +43,6 @@ class Listener:
 
     membership: Membership
     say: Callable[[str], None]
-    enrolled: Callable[[], bool | None]
-    """Asks the SuperLink whether it knows our key; None where it cannot say."""
     clock: Callable[[], float] = time.monotonic
     joined: bool = False
     lost: bool = False
@@ -95,23 +92,21 @@ class Listener:
         return f"lost: the SuperNode ended with code {end.code}" if was_joined else f"not joined: {_reason(text, end)}"
 
     def _refused(self, end: End) -> str:
-        """The SuperLink does not take this key now. It says no more to a stranger, so it is asked another way."""
-        known = self.enrolled()
+        """The SuperLink does not take this key now. It says no more: it may not know it, or count it as connected."""
         now = self.clock()
         self.refused_since = self.refused_since or now - end.seconds
-        refused = now - self.refused_since
         address, key = self.membership.coordinator.address, self.membership.flower / PRIVATE
-        if known and refused > STILL_COUNTED:
+        center = self.membership.site.center
+        if now - self.refused_since > STILL_COUNTED:
             raise TrustError(
-                f"another node is joined at {address} with this hospital's key: end it, or if it is not yours, have "
-                f"the coordinator remove {self.membership.site.center} at once, delete {key}, and run init anew"
+                f"the coordinator at {address} does not know this hospital's key, or another node is joined with it: "
+                f"send it {key}.pub, and ask it to enroll {center}; if it has done so, end the other node, or if that "
+                f"is not yours, have the coordinator remove {center} at once, delete {key}, and run init anew"
             )
-        if known is False or refused > STILL_COUNTED:
-            raise TrustError(
-                f"the coordinator at {address} does not know this hospital's key: send it {key}.pub, and ask it to "
-                f"enroll {self.membership.site.center}"
-            )
-        return "waiting: the coordinator still counts this hospital's last connection, for about a minute"
+        return (
+            "waiting: the coordinator still counts this hospital's last connection, for about a minute, or does not "
+            f"know its key: then send it {key}.pub, and ask it to enroll {center}"
+        )
 
     def _raise_certificate(self, text: str) -> None:
         address, root = self.membership.coordinator.address, self.membership.coordinator.root_certificate
@@ -158,45 +153,6 @@ def raise_for_status(text: str, address: str) -> None:
             f"{address} answers, but not as a coordinator does ({found[1]}): see whether address in hospital.toml is "
             "right, and whether the coordinator's proxy shows the Fleet API"
         )
-
-
-def ask_whether_enrolled(membership: Membership) -> bool | None:
-    """Whether the SuperLink knows this hospital's key; None where it cannot be asked.
-
-    A SuperLink refuses a stranger and a key whose last connection it still counts by the same code. But it
-    looks for the key before it looks at the heartbeat, so that a heartbeat which cannot be is refused by
-    another code where the key is known; nothing is changed by it.
-    """
-    import httpx
-    from flwr.proto.fleet_pb2 import ActivateNodeRequest
-    from flwr.supercore.error import ApiErrorCode, FlowerError
-    from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
-    from flwr.supercore.primitives.asymmetric import public_key_to_bytes
-    from flwr.supercore.protobuf.client import ProtobufClientInterceptor
-    from flwr.supernode.fleet_http_client import FleetHttpClient
-    from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
-
-    from scenarios.deployment.node_keys import load_node_key
-
-    private = load_node_key(membership.flower / PRIVATE)
-    root = membership.coordinator.root_certificate.read_bytes() if membership.coordinator.root_certificate else None
-    interceptors: list[ProtobufClientInterceptor] = [
-        RuntimeVersionHttpInterceptor(component_name="SuperNode"),
-        NodeAuthHttpInterceptor(private, private.public_key()),
-    ]
-    try:
-        with FleetHttpClient.from_server_address(membership.coordinator.address, False, root, interceptors) as client:
-            key = public_key_to_bytes(private.public_key())
-            client.ActivateNode(ActivateNodeRequest(public_key=key, heartbeat_interval=0.0))
-    except httpx.HTTPStatusError as error:
-        refused = FlowerError.from_json(error.response.text)
-        if refused is not None and refused.code == ApiErrorCode.FLEET_INVALID_HEARTBEAT_INTERVAL:
-            return True
-        if refused is not None and refused.code == ApiErrorCode.FLEET_NODE_ACTIVATION_FAILED:
-            return False
-    except (httpx.HTTPError, OSError, ValueError):
-        pass
-    return None
 
 
 def _reason(text: str, end: End | None) -> str:

@@ -1,19 +1,52 @@
-"""Exporting a finished run as a MONAI bundle: weights, configuration, model card and licence."""
+"""Exporting a finished run as a MONAI bundle: weights, configuration, model card and licence.
+
+The configuration segments as Wardround does, in MONAI's own words: preparation and inference are those of
+client/data/preprocessing.py and client/evaluation/inference.py, spelled with MONAI's transforms and, where it has
+none, short expressions: `monai.bundle run` needs no line of Wardround. What differs is rounding alone, which a test
+measures, and that MONAI's reader trusts no affine whose voxel size is not the header's `pixdim`.
+"""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from scenarios.inference.bundle_config import inference_config, metadata
+from client.data.lesions import LESION
+from client.data.preprocessing import CLIP
+from client.data.rules import AIR
+from client.evaluation.inference import WINDOWS
 from scenarios.inference.model_card import model_card
+from scenarios.inference.segment import NOT_CLINICAL, STEP
 from scenarios.run_config import app_folder
 from shared.errors import ResultsError
 from shared.files import folder_whole
-from shared.model.model_file import open_model
+from shared.model.model_file import Model, open_model
+from shared.model.network import LEVELS, TOP_CHANNELS
 from shared.paths import absolute
-from shared.results import read_results
+from shared.results import RunResults, read_results
+
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+"""Names the schema of `metadata.json` to `monai.bundle verify_metadata`, which downloads it unless it is there."""
+
+RUNNERS = {"fire": "0.7.1", "pytorch-ignite": "0.5.5"}
+"""What `monai.bundle run` needs besides, and Wardround does not; the versions that the tests pass with."""
+
+REFERENCES = [
+    "Karthik et al. 2022, Segmentation of Multiple Sclerosis Lesions across Hospitals: Learn Continually or Train "
+    "from Scratch?, arXiv:2210.15091",
+]
+
+SOFT = {
+    "sigmoid": {"_target_": "Activationsd", "keys": "pred", "sigmoid": True},
+    # SoftSeg's, over the whole volume.
+    "normalised-relu": {
+        "_target_": "Lambdad",
+        "keys": "pred",
+        "func": "$lambda x: x.relu() / x.relu().max().clamp_min(torch.finfo(x.dtype).tiny)",
+    },
+}
 
 
 def export_bundle(run: Path, output: Path) -> Path:
@@ -42,3 +75,194 @@ def export_bundle(run: Path, output: Path) -> Path:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def inference_config(model: Model) -> dict[str, Any]:
+    """`configs/inference.json`: segments every image in `dataset_dir`."""
+    settings, inference = model.network.settings, model.inference
+    return {
+        "imports": [
+            "$import collections",
+            "$import glob",
+            "$import monai",
+            "$import numpy",
+            "$from scipy import ndimage",
+            "$import torch",
+        ],
+        "bundle_root": ".",
+        "dataset_dir": "$@bundle_root + '/images'",
+        "output_dir": "$@bundle_root + '/segmentations'",
+        "datalist": "$sorted(glob.glob(@dataset_dir + '/*.nii.gz') + glob.glob(@dataset_dir + '/*.nii'))",
+        "device": "$torch.device('cuda:0' if torch.cuda.is_available() else 'cpu')",
+        "spacing": inference.spacing,
+        "unet": {
+            "_target_": "UNet",
+            "spatial_dims": 3,
+            "in_channels": 1,
+            "out_channels": TOP_CHANNELS,
+            "channels": [settings.features * 2**level for level in range(LEVELS)],
+            "strides": [2] * (LEVELS - 1),
+            "num_res_units": 2,
+            "norm": "instance",
+        },
+        "head": {"_target_": "torch.nn.Conv3d", "in_channels": TOP_CHANNELS, "out_channels": 1, "kernel_size": 1},
+        "network_def": "$torch.nn.Sequential(collections.OrderedDict(unet=@unet, head=@head))",
+        "network": "$@network_def.to(@device)",
+        **_preparation(),
+        "dataset": {
+            "_target_": "Dataset",
+            "data": "$[{'image': image} for image in @datalist]",
+            "transform": "@preprocessing",
+        },
+        "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
+        # Not SlidingWindowInferer, which fills windows beyond the image with one value for all images.
+        "inferer": (
+            "$lambda inputs, network, *args, **kwargs: monai.inferers.sliding_window_inference("
+            f"inputs, {[inference.patch_size] * 3}, {WINDOWS}, network, overlap={inference.window_overlap}, "
+            "mode='gaussian', cval=float(inputs.min()))"
+        ),
+        "postprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                SOFT[settings.activation],
+                {
+                    "_target_": "ResampleToMatchd",
+                    "keys": "pred",
+                    "key_dst": "original",
+                    "mode": "bilinear",
+                    "padding_mode": "zeros",
+                    "align_corners": True,
+                },
+                {
+                    "_target_": "Lambdad",
+                    "keys": "pred",
+                    "func": f"$lambda x: (x.clamp(0, 1) * {round(1 / STEP)}).round() / {round(1 / STEP)}",
+                },
+                {
+                    "_target_": "SaveImaged",
+                    "keys": "pred",
+                    "output_dir": "@output_dir",
+                    "output_postfix": "lesion",
+                    "output_dtype": "$numpy.float32",
+                    "separate_folder": False,
+                    "resample": False,
+                },
+            ],
+        },
+        "handlers": [
+            {
+                "_target_": "CheckpointLoader",
+                "load_path": "$@bundle_root + '/models/model.pt'",
+                "load_dict": {"model": "@network"},
+                "map_location": "@device",
+            }
+        ],
+        "evaluator": {
+            "_target_": "SupervisedEvaluator",
+            "device": "@device",
+            "val_data_loader": "@dataloader",
+            "network": "@network",
+            "inferer": "@inferer",
+            "postprocessing": "@postprocessing",
+            "val_handlers": "@handlers",
+        },
+        "run": ["$@evaluator.run()"],
+    }
+
+
+def _preparation() -> dict[str, Any]:
+    """From a file to what the network takes, with the image itself kept as `original` for the way back."""
+    return {
+        # In voxels, by which the coarser grid is wider (Cardoso et al. 2015); none where it is hardly coarser.
+        "added_sigma": (
+            "$lambda affine: (lambda sigma: sigma * (sigma.max() > 0.05))(numpy.sqrt(numpy.maximum("
+            "(@spacing / numpy.linalg.norm(affine[:3, :3], axis=0)) ** 2 - 1, 0)) / numpy.sqrt(8 * numpy.log(2)))"
+        ),
+        "smooth": (
+            "$lambda x: monai.data.MetaTensor(ndimage.gaussian_filter("
+            "x.numpy(), [0, *@added_sigma(x.affine.numpy())], mode='nearest'), meta=x.meta)"
+        ),
+        # Air ends at 1.
+        "scale_by_air": f"$lambda x: x / ({AIR} * float(numpy.percentile(x.numpy(), 99.5)))",
+        "standardise": (
+            "$lambda x: (lambda head: ((x - head.mean()) / head.std(unbiased=False).clamp_min(1e-6))"
+            f".clamp({-CLIP}, {CLIP}).half().float())(x.as_tensor()[x.as_tensor() > 1])"
+        ),
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "LoadImaged", "keys": "image", "ensure_channel_first": True, "image_only": True},
+                {"_target_": "CopyItemsd", "keys": "image", "names": "original"},
+                {"_target_": "Lambdad", "keys": "image", "func": "@smooth"},
+                {
+                    "_target_": "Orientationd",
+                    "keys": "image",
+                    "axcodes": "RAS",
+                    "labels": [["L", "R"], ["P", "A"], ["I", "S"]],
+                },
+                {
+                    "_target_": "Spacingd",
+                    "keys": "image",
+                    "pixdim": "$[@spacing] * 3",
+                    "mode": "bilinear",
+                    "padding_mode": "border",
+                    "align_corners": True,
+                },
+                {"_target_": "Lambdad", "keys": "image", "func": "@scale_by_air"},
+                {
+                    "_target_": "CropForegroundd",
+                    "keys": "image",
+                    "source_key": "image",
+                    "select_fn": "$lambda x: x > 1",
+                    "start_coord_key": None,
+                    "end_coord_key": None,
+                },
+                {"_target_": "Lambdad", "keys": "image", "func": "@standardise"},
+            ],
+        },
+    }
+
+
+def metadata(model: Model, results: RunResults) -> dict[str, Any]:
+    """`configs/metadata.json`, as MONAI's bundle specification wants it."""
+    tensor = {
+        "type": "image",
+        "num_channels": 1,
+        # Three down-samplings, and more than one voxel at the bottom for the instance norm.
+        "spatial_shape": ["8*(n+1)"] * 3,
+        "dtype": "float32",
+        "value_range": [],
+        "is_patch_data": True,
+    }
+    contrasts = " or ".join(model.inference.contrasts)
+    pred = {**tensor, "format": "segmentation", "channel_def": {"0": "score of MS lesion"}}
+    return {
+        "schema": SCHEMA,
+        "version": "1.0.0",
+        "changelog": {"1.0.0": f"exported from a Wardround run of method {results.method}"},
+        "monai_version": version("monai"),
+        "pytorch_version": version("torch").partition("+")[0],
+        "numpy_version": version("numpy"),
+        "required_packages_version": {name: version(name) for name in ("nibabel", "scipy")} | RUNNERS,
+        "name": "MS lesion segmentation",
+        "task": "Soft segmentation of multiple-sclerosis lesions in brain MRI",
+        "description": (
+            f"A residual 3D U-Net, trained by Wardround across {len(results.order)} hospitals "
+            f"(method {results.method}) on skull-stripped {contrasts} images. {NOT_CLINICAL.capitalize()}."
+        ),
+        "authors": "Made with Wardround; whose data it learnt from stands in docs/README.md",
+        "copyright": "See LICENSE for the configuration; docs/README.md for the weights",
+        "data_source": "See docs/README.md",
+        "data_type": "nibabel",
+        "image_classes": f"one channel, skull-stripped {contrasts}; mean 0 and standard deviation 1 over the head",
+        "pred_classes": f"one channel, MS lesion: a score, and after post-processing 0 to 1, where {LESION} is lesion",
+        "eval_metrics": results.model_dump(include={"acc", "bwt"}, exclude_none=True),
+        "intended_use": f"Research; {NOT_CLINICAL}",
+        "references": REFERENCES,
+        "network_data_format": {
+            "inputs": {
+                "image": {**tensor, "format": "magnitude", "modality": "MR", "channel_def": {"0": contrasts}},
+            },
+            "outputs": {"pred": pred},
+        },
+    }

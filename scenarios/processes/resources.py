@@ -1,23 +1,21 @@
-"""What the processes of a run take: peak memory of each kind of process, and CPU time as it grows.
-
-Linux keeps the most memory that a process ever held; it is read here as long as the process
-lives. Pages that several processes share (Ray's store of messages) count in each of them.
-"""
+"""What the processes of a run take (peak memory of each kind, CPU time as it grows), and what this machine has left."""
 
 import os
 import subprocess
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from scenarios.processes.tree import descendants, parents_of_all
 
 _PROC = Path("/proc")
-_TICKS = os.sysconf("SC_CLK_TCK")
+_CGROUP = Path("/sys/fs/cgroup")
 
 KINDS = (
     ("ClientAppActor", "hospital"),
@@ -56,7 +54,8 @@ class Watched:
 def watched(pid: int, seconds: float = SECONDS) -> Iterator[Watched]:
     """What a process and all below it take while the block lasts; it grows as they are looked at.
 
-    Linux alone tells it: elsewhere nothing is seen.
+    Pages that several processes share (Ray's store of messages) count in each of them. Linux alone tells
+    the peaks: elsewhere nothing is seen.
     """
     seen, over = Watched(), threading.Event()
     watcher = threading.Thread(target=_look_on, args=(pid, seen, over, seconds), daemon=True)
@@ -88,12 +87,43 @@ def peak_here() -> float | None:
 
 
 def peak_of(pid: int | str, proc: Path = _PROC) -> float | None:
-    """Peak resident memory of a process, in units of 1e6 bytes; None where it is gone or nobody says."""
-    with suppress(OSError, ValueError):
-        for line in (proc / str(pid) / "status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024 / 1e6
-    return None
+    """Peak resident memory of a process, in units of 1e6 bytes; None where it is gone or nobody says.
+
+    The most that it ever held, which Linux keeps as long as it lives, and psutil does not read.
+    """
+    kilobytes = _field(proc / str(pid) / "status", "VmHWM:")
+    return None if kilobytes is None else kilobytes * 1024 / 1e6
+
+
+def used_mb(roots: Iterable[int]) -> float | None:
+    """The memory of the processes `roots` and their descendants, in units of 1e6 bytes; None where nobody says.
+
+    The sum of proportional set sizes: a page that several of them share counts once. Linux alone knows them.
+    """
+    roots, sizes = set(roots), list[int]()
+    for pid in roots | descendants(roots, parents_of_all()):
+        with suppress(psutil.Error, AttributeError):
+            sizes.append(psutil.Process(pid).memory_full_info().pss)
+    return sum(sizes) / 1e6 if sizes else None
+
+
+def _available() -> int:
+    return int(psutil.virtual_memory().available)
+
+
+def free_mb(cgroup: Path = _CGROUP, available: Callable[[], int] = _available) -> float:
+    """The memory that new processes may take, in units of 1e6 bytes: the machine's or a container's share of it."""
+    free = available()
+    with suppress(OSError, ValueError):  # without a limit it says "max", at the root of all there is no file
+        limit = int((cgroup / "memory.max").read_text())
+        used = int((cgroup / "memory.current").read_text()) - (_field(cgroup / "memory.stat", "inactive_file") or 0)
+        free = min(free, max(0, limit - used))
+    return free / 1e6
+
+
+def cores_here() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def kind_of(command: str) -> str:
@@ -106,20 +136,25 @@ def _look_on(root: int, seen: Watched, over: threading.Event, seconds: float) ->
     while True:
         # Remembered: the children of a process that ends lose their link to it.
         for pid in {root, *spent} | descendants({root, *spent}, parents_of_all()):
-            with suppress(OSError, ValueError, LookupError):
-                command = (_PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-                peak = peak_of(pid)
+            with suppress(psutil.Error):
+                process = psutil.Process(pid)
+                command, peak = " ".join(process.cmdline()), peak_of(pid)
                 if command and peak is not None:
                     kind = kind_of(command)
                     seen.peak_mb[kind] = max(seen.peak_mb.get(kind, 0.0), peak)
-                    spent[pid] = _cpu_seconds(pid)
+                    times = process.cpu_times()
+                    spent[pid] = times.user + times.system
         seen.times.append(time.time())
         seen.cpu.append(sum(spent.values()))
         if over.wait(seconds):
             return
 
 
-def _cpu_seconds(pid: int) -> float:
-    # The name, in brackets, may hold blanks.
-    fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+def _field(path: Path, name: str) -> int | None:
+    """The number behind `name` in one of the kernel's tables; None where the process or the table is gone."""
+    with suppress(OSError, ValueError):
+        for line in path.read_text().splitlines():
+            words = line.split()
+            if words and words[0] == name:
+                return int(words[1])
+    return None

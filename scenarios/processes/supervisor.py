@@ -7,6 +7,7 @@ this process is killed: scenarios/processes/reaper.py waits for that.
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -21,8 +22,8 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import NoReturn
 
+from scenarios.processes.output import plain
 from scenarios.processes.tree import MARK, sessions_of, signals_raise, signals_wait, stop_all
-from scenarios.runner.superlink import plain
 from shared.errors import LaunchError
 
 LOG_BYTES, LOG_FILES = 5_000_000, 5
@@ -116,7 +117,7 @@ def _run_once(service: Service, mark: str, log: logging.Logger) -> End:
 def marked() -> Iterator[str]:
     """A mark for our processes, and somebody who ends those that carry it should we be killed."""
     mark = tempfile.mkdtemp(prefix="wardround-")
-    undertaker = subprocess.Popen(
+    reaper = subprocess.Popen(
         [sys.executable, "-P", "-m", "scenarios.processes.reaper", mark],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
@@ -126,10 +127,10 @@ def marked() -> Iterator[str]:
         yield mark
     finally:
         with signals_wait():
-            assert undertaker.stdin is not None
+            assert reaper.stdin is not None
             with suppress(BrokenPipeError):
-                undertaker.stdin.close()
-            undertaker.wait()
+                reaper.stdin.close()
+            reaper.wait()
 
 
 @contextmanager
@@ -148,6 +149,14 @@ def _rotated(path: Path) -> Iterator[logging.Logger]:
         yield log
     finally:
         handler.close()
+
+
+def free_port() -> int:
+    """A loopback TCP port that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def flower_command(name: str) -> str:

@@ -7,18 +7,16 @@ mark in the environment, a parent, a session.
 
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from pathlib import Path
 from types import FrameType
+
+import psutil
 
 MARK = "WARDROUND_LAUNCH"
 """The environment variable whose value names the run that a process belongs to."""
-
-_PROC = Path("/proc")
 
 
 def stop_all(roots: set[int], mark: str, sessions: Iterable[int] = (), grace: float = 3.0) -> None:
@@ -77,24 +75,14 @@ def _send(number: signal.Signals, pids: Iterable[int]) -> None:
 
 def parents_of_all() -> dict[int, int]:
     """Each living process and its parent; one that only waits to be reaped counts as gone."""
-    rows: list[list[str]] = []
-    if _PROC.is_dir():
-        for entry in _PROC.iterdir():
-            if entry.name.isdigit():
-                with suppress(OSError):
-                    # pid (name) state parent ...: the name may hold spaces and parentheses.
-                    fields = (entry / "stat").read_text("utf-8", "replace").rsplit(") ")[-1].split()
-                    rows.append([entry.name, fields[1], fields[0]])
-    else:
-        command = ["ps", "-A", "-o", "pid=,ppid=,stat="]
-        listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        rows = [line.split() for line in listing.splitlines()]
-    return {int(pid): int(parent) for pid, parent, state in rows if state[0] not in "ZX"}
+    gone = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    living = (process.info for process in psutil.process_iter(["pid", "ppid", "status"]))
+    return {info["pid"]: info["ppid"] for info in living if info["status"] not in gone}
 
 
 def _carries(pid: int, mark: str) -> bool:
-    with suppress(OSError):
-        return f"{MARK}={mark}".encode() in (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    with suppress(psutil.Error):
+        return bool(psutil.Process(pid).environ().get(MARK) == mark)
     return False
 
 

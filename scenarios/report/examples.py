@@ -21,8 +21,8 @@ from scenarios.report.overlays import Example, Examples
 from scenarios.report.style import in_order
 from scenarios.results.study import RunEntry, Study
 from scenarios.run_config import default_run_config
-from scenarios.simulation.hospital_folder import hospital_folder
-from scenarios.simulation.sites import phantom_settings, simulated_site
+from scenarios.simulation.hospitals import hospital_folder, phantom_settings
+from scenarios.simulation.sites import simulated_site
 from shared.config.settings import RunConfig, Settings
 from shared.errors import DataError, WardroundError
 from shared.model.device import choose_device

@@ -9,7 +9,6 @@ ClientApp prints goes there too, by way of Ray, at most about a second late.
 """
 
 import json
-import math
 import re
 import subprocess
 import sys
@@ -19,10 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from scenarios.runner.superlink import CONNECTION, plain, superlink, tail
+from scenarios.processes.output import own_words, plain, tail
+from scenarios.run_config import Value, toml_lines
+from scenarios.runner.superlink import CONNECTION, superlink
 from shared.errors import LaunchError
-
-Value = str | int | float | bool
 
 # The Flower command line, imported while the SuperLink starts: that saves two seconds, and as
 # much again for the second command. A line on its standard input is the sign to run the app;
@@ -30,11 +29,12 @@ Value = str | int | float | bool
 _SPEAKER = """
 import sys
 import click
-from flwr.cli.app import app
+from shared.flower_private import command_line
 
 mark, connection, *run = sys.argv[1:]
 if not sys.stdin.readline():
     sys.exit("the launcher ended")
+app = command_line()
 try:
     app(["run", *run], standalone_mode=False)
     print(mark, flush=True)
@@ -46,8 +46,6 @@ _MARK = "\x1e"
 
 # What Flower says in place of the reason.
 _WRAPPINGS = {"An error was encountered. Ending simulation.", "Simulation Runtime crashed."}
-
-_ACTOR = re.compile(r"^\((?:\w+ )?pid=\d+(?:, ip=[^)]*)?\) ?")
 
 
 @dataclass(frozen=True)
@@ -138,11 +136,6 @@ def _errors(log: Path) -> list[str]:
     return [line for line in lines if line.startswith("ERROR")]
 
 
-def own_words(line: str) -> str:
-    """A log line as its author wrote it: without colours and the name that Ray gives a client's line."""
-    return _ACTOR.sub("", plain(line))
-
-
 def completed(listing: str, heard: Iterable[str]) -> str:
     """The final status in the answer of `flwr list --format json`.
 
@@ -176,26 +169,3 @@ def federation_config(launch: Launch) -> str:
         f"client-resources-num-gpus={float(launch.gpus)}"
     )
     return config if launch.cores is None else f"{config} init-args-num-cpus={launch.cores}"
-
-
-def toml_lines(values: Mapping[str, Value]) -> str:
-    """A flat TOML document: `--run-config` takes its file, and no shell or pattern sees its quotes."""
-    return "".join(f"{_toml_string(key)} = {_toml_value(value)}\n" for key, value in values.items())
-
-
-def _toml_value(value: Value) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-        text = repr(value)
-        return text if "." in text or "e" in text else text + ".0"
-    return _toml_string(value)
-
-
-def _toml_string(text: str) -> str:
-    # JSON and TOML escape alike, but for DEL, which TOML wants escaped.
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -2,15 +2,15 @@
 
 import os
 import re
-import shutil
 import subprocess
-import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from scenarios.runner.local import Value, completed, own_words, toml_lines
+from scenarios.processes.output import own_words
+from scenarios.processes.supervisor import flower_command
+from scenarios.run_config import Value, toml_lines
+from scenarios.runner.local import completed
 from shared.errors import LaunchError
 
 _STARTED = re.compile(r"Successfully started run (\d+)")
@@ -30,9 +30,7 @@ def run_on(
     Returns the final status, `finished:completed`; raises `LaunchError` with the reason where
     the run did not complete. On KeyboardInterrupt the run goes on without being followed.
     """
-    flwr = shutil.which("flwr", path=sysconfig.get_path("scripts"))
-    if flwr is None:
-        raise LaunchError(f"flwr is not installed beside {sys.executable}: install wardround with its dependencies")
+    flwr = flower_command("flwr")
     environment = {**os.environ, "FLWR_DISABLE_UPDATE_CHECK": "1", "PYTHONUNBUFFERED": "1"}
     if home is not None:
         environment["FLWR_HOME"] = str(home)

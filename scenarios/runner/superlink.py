@@ -12,10 +12,8 @@ scenarios/processes/tree.py finds and stops it.
 import http.client
 import json
 import os
-import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -26,6 +24,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+import tomli_w
+
+from scenarios.processes.output import tail
+from scenarios.processes.supervisor import flower_command, free_port
 from scenarios.processes.tree import (
     MARK,
     descendants,
@@ -42,8 +44,6 @@ CONNECTION = "wardround"
 # Unix socket paths end at 103 bytes on macOS and 107 on Linux, and Ray adds 68 to its folder.
 _LONGEST_RAY_FOLDER = 103 - 68
 
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-
 
 @contextmanager
 def superlink(app: Path, ready_seconds: float = 60.0) -> Iterator["Superlink"]:
@@ -53,12 +53,7 @@ def superlink(app: Path, ready_seconds: float = 60.0) -> Iterator["Superlink"]:
     leaving, by whatever exception or signal, every process is stopped and every file deleted.
     Raises `LaunchError` when Flower's commands are not installed beside this Python.
     """
-    command = shutil.which("flower-superlink", path=sysconfig.get_path("scripts"))
-    if command is None:
-        raise LaunchError(
-            f"flower-superlink is not installed beside {sys.executable}: "
-            "install wardround with its dependencies (flwr[simulation])"
-        )
+    command = flower_command("flower-superlink")
     with signals_raise():
         ours = Superlink(command, app, Path(tempfile.mkdtemp(prefix="wardround-")), ready_seconds)
         try:
@@ -83,13 +78,12 @@ class Superlink:
     def start(self) -> None:
         """Start the SuperLink on a free port, and who clears up should this process be killed."""
         if not self._children:
-            undertaker = [sys.executable, "-P", "-m", "scenarios.processes.reaper", str(self.folder)]
-            self.child(undertaker, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+            reaper = [sys.executable, "-P", "-m", "scenarios.processes.reaper", str(self.folder)]
+            self.child(reaper, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
         self.port = free_port()
-        (self.folder / "config.toml").write_text(
-            f'[superlink]\ndefault = "{CONNECTION}"\n\n[superlink.{CONNECTION}]\n'
-            f'address = "127.0.0.1:{self.port}"\ninsecure = true\n'
-        )
+        connection = {"address": f"127.0.0.1:{self.port}", "insecure": True}
+        config = {"superlink": {"default": CONNECTION, CONNECTION: connection}}
+        (self.folder / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
         options = ["--insecure", "--simulation", "--host", "127.0.0.1", "--port", str(self.port)]
         with self.log.open("wb") as log:
             self.process = self.child([self._command, *options], stdin=subprocess.DEVNULL, stdout=log)
@@ -178,14 +172,6 @@ def run_environment(base: Mapping[str, str], folder: Path) -> dict[str, str]:
     return environment
 
 
-def free_port() -> int:
-    """A loopback TCP port that nobody listens on at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def wait_for_health(process: subprocess.Popen[bytes], port: int, log: Path, seconds: float) -> None:
     """Return when `process` answers on `/health` of its port.
 
@@ -212,16 +198,3 @@ def _answers(port: int) -> bool:
         return False
     finally:
         connection.close()
-
-
-def tail(log: Path, lines: int = 15) -> str:
-    """The last lines of a log file, or a remark that it holds none."""
-    with suppress(OSError):
-        if text := plain(log.read_text("utf-8", "replace")).strip():
-            return "\n".join(text.splitlines()[-lines:])
-    return "(its log is empty)"
-
-
-def plain(text: str) -> str:
-    """Text without terminal colours, which Flower writes into files and pipes as well."""
-    return _ANSI.sub("", text)

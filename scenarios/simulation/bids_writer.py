@@ -1,9 +1,15 @@
-"""Writing simulated patients as a BIDS data set, with soft lesion labels under derivatives."""
+"""Writing a simulated hospital as a BIDS data set, with soft lesion labels under derivatives.
+
+A hospital is a hidden folder until it is whole; a subject in it is done when its note is there, so that nothing is
+made twice.
+"""
 
 import errno
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import DataError
+from shared.files import write_whole
 from shared.phantoms.centers import CenterProfile
 from shared.phantoms.settings import VERSION, PhantomSettings
-from shared.phantoms.subject import Patient
+from shared.phantoms.subject import Patient, make_patient
 
 nib: Any = nibabel  # its functions carry no types
 
@@ -29,6 +36,11 @@ COLUMNS = {
     "brain_ml": "Volume of the simulated brain in ml",
     "atrophy": "How much wider the sulci are than in the MNI152 template, as a fraction",
 }
+LESIONS = "lesions.tsv"
+"""In `derivatives/labels`, where it is asked for: every lesion, with its place and volume."""
+LESION_COLUMNS = ("participant_id", "contrast", "place", "ml")
+NOTES = ".made"
+"""In a hospital that is being made: a note for each subject that is whole."""
 SYNTHETIC = (
     "Synthetic data: digital phantoms, no patient's images. Anatomy is deformed from the MNI152 tissue maps; "
     "lesions, contrast, noise and resolution are simulated. It says nothing about any real hospital."
@@ -46,6 +58,67 @@ def writing(folder: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             advice = "free some space, choose a folder on another disk, or make fewer or coarser images"
         raise DataError(f"cannot write the simulated hospital {folder}: {reason}; {advice}") from error
+
+
+@dataclass(frozen=True)
+class HospitalDraft:
+    """A simulated hospital on its way to the disk, which may be gone on with by another process."""
+
+    folder: Path
+    """Where it will be once it is whole."""
+    center: CenterProfile
+    settings: PhantomSettings
+
+    @property
+    def hidden(self) -> Path:
+        """Where it is until then."""
+        return self.folder.with_name(f".{self.center.name}.partial")
+
+    @property
+    def subjects(self) -> range:
+        """The numbers of all its subjects."""
+        return range(1, self.settings.subjects(self.center.subjects) + 1)
+
+    def missing(self) -> list[int]:
+        """The subjects that are not there yet."""
+        if self.folder.is_dir():
+            return []
+        return [subject for subject in self.subjects if not self._note(subject).is_file()]
+
+    def write(self, subject: int) -> None:
+        """Make a subject, write it, and last the note that says so. Raises `DataError`."""
+        hidden, name = self.hidden, _name(subject)
+        patient = make_patient(self.center, subject, self.settings.spacing, self.settings.seed)
+        with writing(self.folder):
+            for half in (hidden / name, hidden / "derivatives" / "labels" / name):
+                shutil.rmtree(half, ignore_errors=True)  # left by a process that was killed
+            (hidden / NOTES).mkdir(parents=True, exist_ok=True)
+            row = write_patient(hidden, name, patient, self.center.orientation)
+            lesions = [[name, patient.contrast, one.place, f"{one.ml:.4f}"] for one in patient.lesions]
+            write_whole(self._note(subject), json.dumps({"row": row, "lesions": lesions}).encode())
+
+    def finish(self, *, list_lesions: bool = False) -> None:
+        """Write what belongs to the whole hospital, and give its folder its name. Raises `DataError`."""
+        with writing(self.folder):
+            notes = [json.loads(self._note(subject).read_text()) for subject in self.subjects]
+            write_descriptions(self.hidden, self.center, self.settings, [note["row"] for note in notes])
+            if list_lesions:
+                rows = [LESION_COLUMNS, *(lesion for note in notes for lesion in note["lesions"])]
+                text = "".join("\t".join(row) + "\n" for row in rows)
+                (self.hidden / "derivatives" / "labels" / LESIONS).write_text(text)
+            shutil.rmtree(self.hidden / NOTES)
+            self.hidden.rename(self.folder)
+
+    def discard(self) -> None:
+        """Delete what there is of it."""
+        shutil.rmtree(self.hidden, ignore_errors=True)
+
+    def _note(self, subject: int) -> Path:
+        return self.hidden / NOTES / f"{_name(subject)}.json"
+
+
+def _name(subject: int) -> str:
+    return f"sub-{subject:03d}"
 
 
 def write_patient(folder: Path, name: str, patient: Patient, orientation: str) -> dict[str, str]:

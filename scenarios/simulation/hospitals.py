@@ -1,4 +1,7 @@
-"""Making sure, before anything starts, that every hospital of a scenario has its data."""
+"""The simulated hospitals of a run: each a folder in the cache that is written once, whole or not at all.
+
+Before anything starts, `prepare_hospitals` makes sure that every hospital of a scenario has its data.
+"""
 
 import multiprocessing
 import os
@@ -7,13 +10,73 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
+from filelock import FileLock
+
 from client.data.layouts import find_cases
-from scenarios.simulation.hospital_folder import hospital_folder, make_hospital, subject_count
-from scenarios.simulation.sites import phantom_settings
+from scenarios.simulation.bids_writer import HospitalDraft, writing
+from shared.config.groups import DataSettings
 from shared.config.settings import Settings
 from shared.errors import DataError
 from shared.paths import cache_folder, writable_folder
+from shared.phantoms.centers import profile
 from shared.phantoms.settings import PhantomSettings
+
+
+def phantom_settings(data: DataSettings) -> PhantomSettings:
+    """How the simulated hospitals of a run are made."""
+    return PhantomSettings(
+        spacing=data.spacing, scale=data.phantom_scale, minimum_subjects=data.phantom_minimum, seed=data.phantom_seed
+    )
+
+
+def subject_count(center: str, settings: PhantomSettings) -> int:
+    """Return how many subjects a simulated center has. Raises `SettingsError` for an unknown center."""
+    return settings.subjects(profile(center).subjects)
+
+
+def hospital_folder(center: str, settings: PhantomSettings, root: Path) -> Path:
+    """Return where a center is, or would be, below `root`. Raises `SettingsError` for an unknown one."""
+    return root / settings.digest() / profile(center).name
+
+
+def make_hospital(
+    center: str,
+    settings: PhantomSettings,
+    root: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Return a simulated center's BIDS folder, writing it if it is not there.
+
+    The folder appears whole or not at all; of two processes that want it at once, one writes and the other
+    waits. `progress(done, total)` is called after each subject written, and not at all when the folder is
+    there. Raises `SettingsError` for an unknown center and `DataError` when the folder cannot be written.
+    """
+    draft = HospitalDraft(hospital_folder(center, settings, root), profile(center), settings)
+    folder = draft.folder
+    with writing(folder):
+        if folder.is_dir():
+            return folder
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_name(f".{folder.name}.lock"), mode=0o666)  # others may share the cache
+        lock.acquire()
+    try:
+        if not folder.is_dir():  # else written while this process waited
+            _write(draft, progress)
+    finally:
+        lock.release()
+    return folder
+
+
+def _write(draft: HospitalDraft, progress: Callable[[int, int], None] | None) -> None:
+    draft.discard()  # left by a run that was killed
+    try:
+        for subject in draft.subjects:
+            draft.write(subject)
+            if progress is not None:
+                progress(subject, len(draft.subjects))
+        draft.finish()
+    finally:
+        draft.discard()
 
 
 def prepare_hospitals(settings: Settings, say: Callable[[str], None]) -> None:

@@ -7,23 +7,14 @@ from flwr.app import Context
 from client.governance.policy import Policy
 from client.hospital.config import Data, Site
 from client.hospital.node import NO_PINS, is_simulated, site_of
-from scenarios.simulation.hospital_folder import make_hospital
-from shared.config.groups import DataSettings
+from scenarios.simulation.hospitals import make_hospital, phantom_settings
 from shared.config.settings import Settings
 from shared.paths import cache_folder, writable_folder
-from shared.phantoms.settings import PhantomSettings
 
 
 def find_site(center: str, context: Context, settings: Settings) -> Site:
     """The hospital that `center` is at a node, simulated or deployed. Raises `SettingsError` or `TrustError`."""
     return simulated_site(center, settings) if is_simulated(context) else site_of(center, context, settings)
-
-
-def phantom_settings(data: DataSettings) -> PhantomSettings:
-    """How the simulated hospitals of a run are made."""
-    return PhantomSettings(
-        spacing=data.spacing, scale=data.phantom_scale, minimum_subjects=data.phantom_minimum, seed=data.phantom_seed
-    )
 
 
 def simulated_site(center: str, settings: Settings) -> Site:

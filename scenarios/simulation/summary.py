@@ -1,4 +1,4 @@
-"""What was simulated in numbers, beside what is published of patients.
+"""What was simulated in pictures and numbers, beside what is published of patients.
 
 Published: the lesions of 330 patients with early MS by region (Pongratz et al., NeuroImage: Clinical 37:103311,
 2023), and of 30 patients by the consensus of three raters (Lesjak et al., Neuroinformatics 16:51-63, 2018: 3316
@@ -13,12 +13,22 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import get_args
 
-from scenarios.simulation.dataset import LESIONS, Simulation
+from client.data.filenames import CONTRASTS
+from client.data.layouts import find_cases
+from client.data.lesions import lesion_count, lesion_ml
+from client.data.reading import read_case
+from client.qc.montage import draw_views
+from client.qc.slices import slices_of
+from scenarios.simulation.bids_writer import LESIONS
+from scenarios.simulation.dataset import Simulation
 from shared.errors import ResultsError
 from shared.phantoms.atlas import Place
+from shared.text import counted
 
 PLACES: tuple[Place, ...] = get_args(Place)
 SUMMARY = "summary.csv"
+SHOWN = 12
+"""Subjects on a contact sheet at most."""
 
 
 @dataclass(frozen=True)
@@ -125,3 +135,17 @@ def _cell(value: str | float | None) -> str:
     if value is None:
         return ""
     return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def draw_sheet(center: Path, picture: Path) -> None:
+    """Write the contact sheet of a center's folder: slices of its first subjects, with the lesions' outline.
+
+    Raises `DataError` or `ResultsError`.
+    """
+    views = []
+    for case in find_cases(center, CONTRASTS)[:SHOWN]:
+        image, label = read_case(case, allow_empty=True).usable_pair()
+        lesions = counted(lesion_count(label.array), "lesion")
+        title = f"{case.subject}  ·  {case.contrast}  ·  {lesion_ml(label.array, image.affine):.1f} ml in {lesions}"
+        views.append((slices_of(image.array, image.affine, label.array), title, True))
+    draw_views(views, picture)

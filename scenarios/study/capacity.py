@@ -1,6 +1,5 @@
 """How many runs of a study at once: as many as the machine's cores, memory and GPUs allow."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,12 +11,12 @@ RUNTIME_MB, ACTOR_MB = 1700.0, 400.0
 
 
 @dataclass(frozen=True)
-class Machine:
+class Capacity:
     """What runs share."""
 
     cores: int
-    memory_mb: float | None
-    """Free memory; None where the system does not say."""
+    memory_mb: float
+    """Free memory."""
     gpus: int = 0
 
 
@@ -30,11 +29,6 @@ class Jobs:
     """Of each run."""
     note: str = ""
     """Says where there are fewer than could be."""
-
-
-def cores_here() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpus_of_a_hospital(asked: int | None, cores: int) -> int:
@@ -61,7 +55,7 @@ def expected_mb(settings: Settings, actors: int, records: Sequence[CellRecord]) 
     return RUNTIME_MB + ACTOR_MB * actors + step
 
 
-def choose_jobs(asked: int | None, cpus: int, machine: Machine, cell_mb: Callable[[int], float]) -> Jobs:
+def choose_jobs(asked: int | None, cpus: int, machine: Capacity, cell_mb: Callable[[int], float]) -> Jobs:
     """The runs at once: as asked for, or as many as there are cores (GPUs, where it has some).
 
     In either case no more than fit in memory, but always one. `cell_mb` says what a run takes
@@ -69,8 +63,6 @@ def choose_jobs(asked: int | None, cpus: int, machine: Machine, cell_mb: Callabl
     """
     wanted = asked or max(1, min(machine.cores // cpus, machine.gpus or machine.cores))
     cores = max(cpus, machine.cores // wanted)
-    if machine.memory_mb is None:
-        return Jobs(wanted, cores)
     each = cell_mb(cores // cpus)
     slots = min(wanted, max(1, int(machine.memory_mb // each)))
     if slots == wanted:

@@ -16,7 +16,7 @@ INTERRUPTED = "interrupted"
 
 
 @dataclass
-class Progress:
+class StudyProgress:
     """How far a study has come; whoever shows it reads it at any time."""
 
     cells: tuple[Cell, ...]
@@ -54,7 +54,7 @@ class Watch(Protocol):
 class StudyWork:
     """A study's runs and who does them."""
 
-    progress: Progress
+    progress: StudyProgress
     workers: Workers
     task: Callable[[Cell], Task]
     watch: Watch
@@ -142,7 +142,7 @@ def seconds_of_methods(records: Sequence[tuple[Cell, CellRecord]]) -> dict[str, 
     return seconds
 
 
-def seconds_left(progress: Progress, now: float) -> float | None:
+def seconds_left(progress: StudyProgress, now: float) -> float | None:
     """How long the rest takes, judged by finished runs; None as long as there is none.
 
     All methods train the same number of steps (shared by the runs' settings), so that the mean

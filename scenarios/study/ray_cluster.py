@@ -57,7 +57,7 @@ class ClusterRun:
         ray.cancel(self._reference, force=False)
 
     def kill(self) -> None:
-        """End its task at once; what that started is ended by its undertaker."""
+        """End its task at once; what that started is ended by its reaper."""
         import ray
 
         with suppress(ValueError):

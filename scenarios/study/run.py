@@ -8,17 +8,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from scenarios.processes.memory_use import free_mb
+from scenarios.processes.resources import cores_here, free_mb
 from scenarios.processes.tree import signals_raise
 from scenarios.results.study import Study, write_study
-from scenarios.study.capacity import Machine, choose_jobs, cores_here, expected_mb
+from scenarios.study.capacity import Capacity, choose_jobs, expected_mb
 from scenarios.study.collect import collect, finished_results
-from scenarios.study.executor import Progress, StudyWork, seconds_of_methods
-from scenarios.study.outcome import describe_run
+from scenarios.study.executor import StudyProgress, StudyWork, seconds_of_methods
 from scenarios.study.plan import Cell, StudyPlan
 from scenarios.study.ray_cluster import Need, cluster_address, cluster_workers
 from scenarios.study.run_folder import CellFolder
-from scenarios.study.terminal import watching
+from scenarios.study.terminal import describe_run, watching
 from scenarios.study.worker import Task, Workers, local_workers
 from server.tracking import check_tracking
 from shared.errors import ResultsError
@@ -53,7 +52,7 @@ def run_study(folder: Path, plan: StudyPlan, share: Share, say: Callable[[str], 
     with signals_raise(), _workers(folder, plan, share, places, say) as (workers, cores):
         say(f"{len(waiting)} of {len(cells)} runs to do, {workers.slots} at once, in {folder}")
         records = [(cell, places[cell.name].read_record()) for cell in cells if cell not in waiting]
-        progress = Progress(cells, workers.slots, waiting, seconds=seconds_of_methods(records))
+        progress = StudyProgress(cells, workers.slots, waiting, seconds=seconds_of_methods(records))
 
         def keep() -> Study:
             found = collect(folder, plan, progress.failed)
@@ -91,7 +90,7 @@ def _workers(
             yield workers, plan.cpus
         return
     gpus = _gpus() if share.gpus != 0 and settings.training.device != "cpu" else ()
-    machine = Machine(cores_here(), free_mb(), len(gpus))
+    machine = Capacity(cores_here(), free_mb(), len(gpus))
     jobs = choose_jobs(share.jobs, plan.cpus, machine, lambda actors: expected_mb(settings, actors, records))
     if jobs.note:
         say(jobs.note)

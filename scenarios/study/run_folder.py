@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from scenarios.runner.local import toml_lines
+from scenarios.run_config import toml_lines
 from scenarios.study.plan import Cell
 from shared.errors import DamagedError, ResultsError
 from shared.files import read_document, write_document, write_whole
@@ -94,7 +94,7 @@ class CellFolder:
 
     def command(self, cpus: int, cores: int, gpus: float | None) -> list[str]:
         """The command that begins the run, or goes on with it."""
-        wardround = [sys.executable, "-P", "-m", "scenarios.cli.main"]
+        wardround = [sys.executable, "-P", "-m", "scenarios.cli"]
         if self.state == "begun":
             return [*wardround, "resume", str(self.run)]
         options = ["--output", str(self.run), "--cpus", str(cpus), "--cores", str(cores)]

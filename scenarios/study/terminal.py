@@ -1,4 +1,4 @@
-"""Showing how a study goes: one display at a terminal, plain lines elsewhere."""
+"""A study as a person reads it: how it goes, one display at a terminal and plain lines elsewhere, and what it found."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,21 +8,23 @@ from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from rich.text import Text
 
-from scenarios.study.executor import Progress, Watch, seconds_left
+from scenarios.results.study import STUDY, MeanSd, Study, run_entry
+from scenarios.study.executor import StudyProgress, Watch, seconds_left
 from scenarios.study.plan import Cell
 from scenarios.study.run_folder import CellFolder
 from scenarios.study.worker import Ending, last_line
+from shared.results import RunResults
 
 Result = Callable[[Cell], str]
 """What a finished run reached, in a few words."""
 
 
 @contextmanager
-def watching(progress: Progress, folder: Path, result: Result, console: Console) -> Iterator[Watch]:
+def watching(progress: StudyProgress, folder: Path, result: Result, console: Console) -> Iterator[Watch]:
     """Whoever watches a study, as long as the block lasts."""
     if not console.is_terminal:
         yield PlainWatch(progress, result, console)
@@ -34,7 +36,7 @@ def watching(progress: Progress, folder: Path, result: Result, console: Console)
 class PlainWatch:
     """A line for each run that begins or ends."""
 
-    def __init__(self, progress: Progress, result: Result, console: Console) -> None:
+    def __init__(self, progress: StudyProgress, result: Result, console: Console) -> None:
         self._progress, self._result, self._console = progress, result, console
 
     def started(self, cell: Cell, going_on: bool) -> None:
@@ -57,7 +59,7 @@ class PlainWatch:
 class LiveWatch:
     """A display that is drawn anew as time passes; lines of finished runs stay above it."""
 
-    def __init__(self, progress: Progress, folder: Path, result: Result, live: Live) -> None:
+    def __init__(self, progress: StudyProgress, folder: Path, result: Result, live: Live) -> None:
         self._progress, self._folder, self._result, self._live = progress, folder, result, live
 
     def started(self, cell: Cell, going_on: bool) -> None:
@@ -75,24 +77,25 @@ class LiveWatch:
         self._live.update(display(self._progress, self._folder, time.monotonic()))
 
 
-def display(progress: Progress, folder: Path, now: float) -> RenderableType:
+def display(progress: StudyProgress, folder: Path, now: float) -> RenderableType:
     """How far a study is, what runs and what each run says, and how long it will take."""
-    total = len(progress.cells)
-    counts = f"{progress.done}/{total} done, {len(progress.running)} running"
+    # What a run says alone gives way where the terminal is narrow.
+    narrow = Column(no_wrap=True, overflow="ellipsis", ratio=1)
+    says = TextColumn("{task.fields[says]}", style="dim", markup=False, table_column=narrow)
+    name = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+    runs = Progress(name, TimeElapsedColumn(), says, expand=True, get_time=lambda: now)
+    for run, (_, begun) in progress.running.items():
+        task = runs.add_task(run, says=last_line(CellFolder(folder, run).log) or "starting")
+        runs.tasks[task].start_time = begun
+    counts = f"{progress.done}/{len(progress.cells)} done, {len(progress.running)} running"
     if progress.failed:
         counts += f", {len(progress.failed)} failed"
-    head = Table.grid(padding=(0, 2))
-    bar = ProgressBar(total=total, completed=progress.done + len(progress.failed), width=30)
-    head.add_row(bar, counts, f"{_clock(now - progress.begun)} elapsed", time_left(progress, now))
-    runs = Table.grid(padding=(0, 2), expand=True)
-    runs.add_column(no_wrap=True)
-    runs.add_column(justify="right", no_wrap=True)
-    # Alone gives way where the terminal is narrow.
-    runs.add_column(no_wrap=True, overflow="ellipsis", style="dim", ratio=1)
-    for name, (_, begun) in progress.running.items():
-        line = last_line(CellFolder(folder, name).log) or "starting"
-        runs.add_row(Text(name), _clock(now - begun), Text(line))
-    return Group(runs, head)
+    columns = BarColumn(30), TextColumn("{task.description}"), TimeElapsedColumn(), TextColumn("{task.fields[left]}")
+    whole = Progress(*columns, get_time=lambda: now)
+    ended, left = progress.done + len(progress.failed), f"elapsed  {time_left(progress, now)}"
+    task = whole.add_task(counts, total=len(progress.cells), completed=ended, left=left)
+    whole.tasks[task].start_time = progress.begun
+    return Group(runs, whole)
 
 
 def how_it_ended(cell: Cell, ending: Ending, result: Result) -> str:
@@ -102,7 +105,7 @@ def how_it_ended(cell: Cell, ending: Ending, result: Result) -> str:
     return f"{cell.name}: {result(cell)}, {_clock(ending.seconds)}"
 
 
-def time_left(progress: Progress, now: float | None = None) -> str:
+def time_left(progress: StudyProgress, now: float | None = None) -> str:
     """The time left, in words."""
     if not progress.waiting and not progress.running:
         return "all ended"
@@ -114,3 +117,38 @@ def time_left(progress: Progress, now: float | None = None) -> str:
 
 def _clock(seconds: float) -> str:
     return str(timedelta(seconds=round(seconds)))
+
+
+def describe_run(cell: Cell, results: RunResults) -> str:
+    """ACC and BWT of one run, in a few words. Raises `ResultsError` where its scores are missing."""
+    run = run_entry(cell.method, cell.seed, cell.order_name, results.order, results.R)
+    return f"ACC {run.acc:.3f}" if run.bwt is None else f"ACC {run.acc:.3f}, BWT {run.bwt:+.3f}"
+
+
+def describe_study(study: Study, folder: Path) -> str:
+    """ACC and BWT of each method, mean and standard deviation over its runs, and what is missing."""
+    rows = [("method", "runs", "ACC", "BWT", "learning accuracy")]
+    for method, summary in study.summary.items():
+        cells = _spread(summary.acc, ""), _spread(summary.bwt, "+"), _spread(summary.learning_accuracy, "")
+        rows.append((method, str(summary.runs), *cells))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["Mean and standard deviation over the runs of each method:", ""]
+    lines += ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += [
+        "",
+        "ACC  mean test Dice over all centers of the last model; for single, of each center's own",
+        "BWT  backward transfer; below zero, the model forgot",
+    ]
+    lines += [f"NOTE {run.name} is missing: {run.reason}" for run in study.missing]
+    gaps = [run.name for run in study.runs if run.method != "single" and run.gaps]
+    if gaps:
+        lines.append(f"NOTE the means leave out cells without a score, in {', '.join(gaps)}")
+    lines += ["", f"study   {folder / STUDY}"]
+    return "\n".join(lines)
+
+
+def _spread(spread: MeanSd | None, sign: str) -> str:
+    if spread is None:
+        return "-"
+    mean = f"{spread.mean:{sign}.3f}"
+    return mean if spread.sd is None else f"{mean} ± {spread.sd:.3f}"

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
-from scenarios.processes.memory_use import used_mb
+from scenarios.processes.output import plain
+from scenarios.processes.resources import used_mb
 from scenarios.processes.supervisor import marked
 from scenarios.processes.tree import MARK, sessions_of, stop_all
-from scenarios.runner.superlink import plain
 from scenarios.study.run_folder import CellFolder
 
 NAP = 0.3

@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from client.governance.keys import make_keys
+from scenarios.processes.supervisor import free_port
 from scenarios.run_config import load_settings
-from scenarios.runner.superlink import free_port, wait_for_health
-from scenarios.simulation.hospital_folder import hospital_folder
-from scenarios.simulation.sites import phantom_settings
+from scenarios.runner.superlink import wait_for_health
+from scenarios.simulation.hospitals import hospital_folder, phantom_settings
 from shared.results import RunResults, read_results
 from tests.support.watched import SCRIPTS, SMOKE, WARDROUND, Watched, left_after, send
 

@@ -15,9 +15,8 @@ from pathlib import Path
 import pytest
 
 from scenarios.deployment.certificates import Files, make_trial
-from scenarios.processes.supervisor import flower_environment
+from scenarios.processes.supervisor import flower_environment, free_port
 from scenarios.processes.tree import parents_of_all
-from scenarios.runner.superlink import free_port
 from shared.wire.code_fingerprint import code_fingerprint
 from tests.conftest import ROOT
 from tests.support.deployment import Deployment, Joining, simulated_data, status_of, three_joined, wait_until
@@ -86,7 +85,9 @@ def test_the_proxy_passes_the_fleet_api_on_and_the_superlink_asks_for_a_signatur
 
 
 def test_a_hospital_that_nobody_enrolled_is_refused(deployment: Deployment, stranger: Joining) -> None:
-    said = refusal(deployment.join(stranger))
+    node = deployment.join(stranger)
+    node.hear_of("does not know its key", 60)
+    said = refusal(node, 240)
     assert "does not know this hospital's key" in said and str(stranger.public_key) in said
 
 
@@ -95,7 +96,7 @@ def test_a_hospital_that_was_removed_is_refused(deployment: Deployment, stranger
     node = deployment.join(stranger)
     node.hear_of("joined as", 60)
     deployment.command("coordinator", "remove", deployment.coordinator, stranger.center)
-    assert "does not know this hospital's key" in refusal(node, 180)
+    assert "does not know this hospital's key" in refusal(node, 300)
 
 
 def test_a_coordinator_that_another_authority_vouches_for_is_refused(

@@ -16,10 +16,9 @@ from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 
 from scenarios.deployment.nginx import Proxy
+from scenarios.processes.supervisor import free_port
 from scenarios.run_config import load_settings
-from scenarios.runner.superlink import free_port
-from scenarios.simulation.hospital_folder import make_hospital
-from scenarios.simulation.sites import phantom_settings
+from scenarios.simulation.hospitals import make_hospital, phantom_settings
 from tests.conftest import OUTSIDE
 from tests.support.watched import SMOKE, WARDROUND, Watched
 

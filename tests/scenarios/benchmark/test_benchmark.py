@@ -14,21 +14,15 @@ import torch
 from typer.testing import CliRunner
 
 from client.data.preprocessing import Volume
-from scenarios.benchmark.conditions import Conditions, Measured
-from scenarios.benchmark.data_path import DataPath, measure_data_path
+from scenarios.benchmark.data_path import DataPath, measure_data_path, paper_loader
 from scenarios.benchmark.exemplar_size import Handoff, measure_handoff
-from scenarios.benchmark.fixtures import Bedside
-from scenarios.benchmark.flower_overhead import FlowerOverhead
-from scenarios.benchmark.harness import Turns, by_turns, timed
-from scenarios.benchmark.paper_data import paper_loader
+from scenarios.benchmark.fixtures import Bedside, StageTime, made_up_memory
+from scenarios.benchmark.harness import Conditions, Measured, Turns, by_turns, timed
 from scenarios.benchmark.peak_share import PeakShare, measure_peak_share
-from scenarios.benchmark.replay_cost import ReplayCost
 from scenarios.benchmark.runner import MEASURES, measure
-from scenarios.benchmark.stage import StageTime, made_up_memory
-from scenarios.benchmark.stage_growth import StageGrowth, measure_stage_growth
-from scenarios.benchmark.stage_time import ComputeShare, measure_compute_share
+from scenarios.benchmark.stage_time import ComputeShare, StageGrowth, measure_compute_share, measure_stage_growth
 from scenarios.benchmark.targets import FIGURES, choose
-from scenarios.benchmark.whole_run import run_whole
+from scenarios.benchmark.whole_run import FlowerOverhead, ReplayCost, run_whole
 from scenarios.cli.main import cli
 from shared.errors import LaunchError, SettingsError
 from shared.replay.memory import center_budget

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.benchmark.scaling import SCENARIO, Measured, line_ratio, measure, power, table
+from scenarios.benchmark.scaling import SCENARIO, SizedRun, line_ratio, measure, power, table
 from scenarios.run_config import load_settings
 from shared.phantoms.centers import profile
 from tests.conftest import ROOT
 
 
-def measured(centers: int) -> Measured:
-    return Measured(
+def measured(centers: int) -> SizedRun:
+    return SizedRun(
         centers=centers,
         stage_seconds=(4.0,) * (centers - 2),
         stage_cpu=(2.5,) * (centers - 2),

@@ -153,7 +153,7 @@ def test_a_real_study_is_cut_off_and_goes_on_to_the_results_of_lone_runs(undistu
     log = CellFolder(folder, "replay-descending-seed0").log
     study.until(lambda: log.is_file() and "milan: step 60/" in log.read_text(), "a run is in the middle")
     family = study.family("")
-    assert sum("scenarios.cli.main" in command_of(pid) for pid in family) == 2
+    assert sum("scenarios.cli" in command_of(pid) for pid in family) == 2
     os.kill(study.process.pid, signal.SIGINT)
     assert study.end() == 130, study.tail()
     hint = f"wardround: stopped; nothing is left running; go on with: wardround compare --output {folder}"

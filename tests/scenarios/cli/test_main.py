@@ -99,7 +99,7 @@ def test_results_are_never_overwritten(
 def test_a_command_brings_in_no_library_that_it_does_not_need() -> None:
     """`enroll`, `join` and `--help` start at once, and what stays joined for months takes little memory."""
     heavy = {"torch", "monai", "flwr", "ray", "matplotlib", "nilearn", "pandas", "scipy"}
-    code = f"import sys, scenarios.cli; print(sorted({heavy!r} & set(sys.modules)))"
+    code = f"import sys, scenarios.cli.main; print(sorted({heavy!r} & set(sys.modules)))"
     told = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout
     assert told.strip() == "[]"
 

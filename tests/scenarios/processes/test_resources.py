@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.processes.resources import Watched, kind_of, peak_here, peak_of, watch, watched
+from scenarios.processes.resources import Watched, free_mb, kind_of, peak_here, peak_of, used_mb, watch, watched
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="Linux alone keeps the peak")
 
@@ -77,3 +77,23 @@ def test_a_process_is_watched_until_it_ends() -> None:
     looks = len(seen.times)
     time.sleep(0.05)
     assert len(seen.times) == looks
+
+
+def test_a_container_s_limit_counts(tmp_path: Path) -> None:
+    def free() -> float:
+        return free_mb(tmp_path, lambda: 4_096_000_000)
+
+    assert free() == 4096.0
+    (tmp_path / "memory.current").write_text("1500000000\n")
+    (tmp_path / "memory.stat").write_text("anon 5\ninactive_file 500000000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free() == 4096.0
+    (tmp_path / "memory.max").write_text("2000000000\n")
+    assert free() == 1000.0, "2000 MB less 1000 in use: cached files give way"
+    assert 0 < free_mb(tmp_path / "nowhere") < 1e9, "the machine's own"
+
+
+def test_memory_that_processes_share_counts_once() -> None:
+    used = used_mb({os.getpid()})
+    assert used is not None and 10 < used < 10_000
+    assert used_mb({2**22 + 1}) is None, "there is no such process"

@@ -10,8 +10,8 @@ from client.hospital.center import open_hospital
 from scenarios.report.examples import examples_of, spread_over
 from scenarios.report.overlays import Examples
 from scenarios.results.study import RunEntry, Study
-from scenarios.simulation.hospital_folder import hospital_folder
-from scenarios.simulation.sites import phantom_settings, simulated_site
+from scenarios.simulation.hospitals import hospital_folder, phantom_settings
+from scenarios.simulation.sites import simulated_site
 from shared.config.settings import Settings
 from shared.model.network import initial_weights, save_model
 from tests.support.datasets import write_dataset

@@ -16,16 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scenarios.processes.output import own_words, tail
+from scenarios.processes.supervisor import free_port
 from scenarios.processes.tree import MARK, descendants, stop_all
-from scenarios.runner.local import Launch, completed, federation_config, last_error, launch, own_words, toml_lines
-from scenarios.runner.superlink import (
-    LaunchError,
-    free_port,
-    run_environment,
-    superlink,
-    tail,
-    wait_for_health,
-)
+from scenarios.run_config import toml_lines
+from scenarios.runner.local import Launch, completed, federation_config, last_error, launch
+from scenarios.runner.superlink import run_environment, superlink, wait_for_health
+from shared.errors import LaunchError
 
 # TOML text is Unicode without surrogates; Flower carries integers of 64 bits.
 texts = st.text(st.characters(exclude_categories=["Cs"]))

@@ -9,19 +9,16 @@ import nibabel
 import pytest
 
 from scenarios.simulation import dataset as module
+from scenarios.simulation.bids_writer import LESIONS
 from scenarios.simulation.dataset import (
-    LESIONS,
     MANIFEST,
     Simulation,
     check_space,
-    claimed,
     cost_of,
-    finish,
-    make_subject,
+    simulating,
 )
-from scenarios.simulation.hospital_folder import make_hospital
-from scenarios.simulation.sheet import draw_sheet
-from scenarios.simulation.summary import PUBLISHED, row_of, summarise, table, write_summary
+from scenarios.simulation.hospitals import make_hospital
+from scenarios.simulation.summary import PUBLISHED, draw_sheet, row_of, summarise, table, write_summary
 from shared.errors import DataError, ResultsError
 from shared.phantoms.centers import CENTERS
 from shared.phantoms.settings import PhantomSettings
@@ -42,11 +39,11 @@ def simulation(folder: Path, **changes: object) -> Simulation:
 
 def make(wanted: Simulation) -> None:
     """All of it, in this process."""
-    with claimed(wanted):
+    with simulating(wanted):
         for center in wanted.centers:
             for subject in range(1, wanted.subjects(center) + 1):
-                make_subject(wanted, center, subject)
-            finish(wanted, center)
+                wanted.draft(center).write(subject)
+            wanted.draft(center).finish(list_lesions=True)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +72,7 @@ def test_every_lesion_is_listed(made: Simulation) -> None:
 
 def test_the_same_again_makes_nothing(made: Simulation) -> None:
     before = files(made.folder)
-    with claimed(made):
+    with simulating(made):
         assert cost_of(made).subjects == 0
         module.make_all(made, 1, lambda *said: pytest.fail("made something"))
     assert files(made.folder) == before
@@ -83,13 +80,13 @@ def test_the_same_again_makes_nothing(made: Simulation) -> None:
 
 def test_what_was_interrupted_goes_on(made: Simulation, tmp_path: Path) -> None:
     wanted = simulation(tmp_path / "again")
-    with claimed(wanted):
-        make_subject(wanted, AMU, 1)
+    with simulating(wanted):
+        wanted.draft(AMU).write(1)
     killed = tmp_path / "again" / ".amu.partial" / "sub-002" / "anat"
     killed.mkdir(parents=True)
     (killed / "sub-002_FLAIR.nii.gz").write_bytes(b"half")
     told: list[tuple[str, int, int]] = []
-    with claimed(wanted):
+    with simulating(wanted):
         assert cost_of(wanted).subjects == 1
         module.make_all(wanted, 1, lambda center, done, total: told.append((center.name, done, total)))
     assert told == [("amu", 1, 1)]
@@ -101,7 +98,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").write_text("precious")
     with (
         pytest.raises(ResultsError, match=r"holds thesis.doc, which wardround simulate did not make"),
-        claimed(simulation(tmp_path)),
+        simulating(simulation(tmp_path)),
     ):
         pytest.fail("claimed")
     assert {path.name for path in tmp_path.iterdir()} == {"thesis.doc"}
@@ -116,18 +113,18 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     ],
 )
 def test_another_simulation_is_not_mixed_in(made: Simulation, changes: dict[str, object], said: str) -> None:
-    with pytest.raises(ResultsError, match=said), claimed(replace(made, **changes)):  # type: ignore[arg-type]
+    with pytest.raises(ResultsError, match=said), simulating(replace(made, **changes)):  # type: ignore[arg-type]
         pytest.fail("claimed")
 
 
 def test_two_at_once_do_not_write_one_folder(made: Simulation) -> None:
-    with claimed(made), pytest.raises(ResultsError, match="is being written by another simulation"), claimed(made):
+    with simulating(made), pytest.raises(ResultsError, match="is in use by another simulation"), simulating(made):
         pytest.fail("claimed twice")
 
 
 def test_a_damaged_record_is_said(tmp_path: Path) -> None:
     (tmp_path / MANIFEST).write_text("[1]")
-    with pytest.raises(ResultsError, match=r"simulation.json cannot be read"), claimed(simulation(tmp_path)):
+    with pytest.raises(ResultsError, match=r"simulation.json cannot be read"), simulating(simulation(tmp_path)):
         pytest.fail("claimed")
 
 
@@ -142,10 +139,10 @@ def test_costs_grow_with_voxels_and_a_full_disk_is_said_before_it_begins(made: S
 
 def test_a_disk_that_refuses_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(ResultsError, match="cannot be written"), claimed(simulation(tmp_path / "file" / "below")):
+    with pytest.raises(ResultsError, match="cannot be written"), simulating(simulation(tmp_path / "file" / "below")):
         pytest.fail("claimed")
     with pytest.raises(DataError, match="Not a directory"):
-        make_subject(simulation(tmp_path / "file" / "below"), AMU, 1)
+        simulation(tmp_path / "file" / "below").draft(AMU).write(1)
 
 
 # The table

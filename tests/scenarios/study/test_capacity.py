@@ -1,12 +1,10 @@
 """How many runs at once: what cores, memory and GPUs allow, and it is said where that is less than asked for."""
 
-from pathlib import Path
-
 import pytest
 
-from scenarios.processes.memory_use import free_mb
+from scenarios.processes.resources import cores_here
 from scenarios.run_config import load_settings
-from scenarios.study.capacity import Jobs, Machine, choose_jobs, cores_here, cpus_of_a_hospital, expected_mb
+from scenarios.study.capacity import Capacity, Jobs, choose_jobs, cpus_of_a_hospital, expected_mb
 from scenarios.study.run_folder import Attempt, CellRecord
 from tests.conftest import ROOT
 
@@ -14,17 +12,17 @@ from tests.conftest import ROOT
 @pytest.mark.parametrize(
     ("asked", "cpus", "machine", "slots", "cores"),
     [
-        (None, 1, Machine(2, 16_000), 2, 1),
-        (None, 1, Machine(8, None), 8, 1),
-        (None, 2, Machine(8, 64_000), 4, 2),
-        (None, 4, Machine(2, 64_000), 1, 4),
-        (None, 1, Machine(16, 64_000, gpus=1), 1, 16),
-        (3, 1, Machine(16, 64_000, gpus=1), 3, 5),
-        (1, 1, Machine(2, 16_000), 1, 2),
-        (4, 1, Machine(2, 16_000), 4, 1),
+        (None, 1, Capacity(2, 16_000), 2, 1),
+        (None, 1, Capacity(8, 64_000), 8, 1),
+        (None, 2, Capacity(8, 64_000), 4, 2),
+        (None, 4, Capacity(2, 64_000), 1, 4),
+        (None, 1, Capacity(16, 64_000, gpus=1), 1, 16),
+        (3, 1, Capacity(16, 64_000, gpus=1), 3, 5),
+        (1, 1, Capacity(2, 16_000), 1, 2),
+        (4, 1, Capacity(2, 16_000), 4, 1),
     ],
 )
-def test_as_many_as_the_machine_allows(asked: int | None, cpus: int, machine: Machine, slots: int, cores: int) -> None:
+def test_as_many_as_the_machine_allows(asked: int | None, cpus: int, machine: Capacity, slots: int, cores: int) -> None:
     assert choose_jobs(asked, cpus, machine, lambda actors: 2000) == Jobs(slots, cores)
 
 
@@ -32,13 +30,13 @@ def test_memory_allows_fewer_and_that_is_said() -> None:
     def each(actors: int) -> float:
         return 1000.0 + 1000.0 * actors
 
-    jobs = choose_jobs(None, 1, Machine(8, 5_000), each)
+    jobs = choose_jobs(None, 1, Capacity(8, 5_000), each)
     assert (jobs.slots, jobs.cores) == (2, 1)
     assert jobs.note == "2 runs at once instead of 8: a run takes about 2.0 GB of memory, and 5.0 GB are free"
-    assert choose_jobs(6, 1, Machine(6, 5_000), each).slots == 2, "also where more were asked for"
-    assert choose_jobs(2, 1, Machine(8, 10_000), each).slots == 2, "each with four hospitals at once"
-    assert choose_jobs(2, 1, Machine(8, 9_999), each).slots == 1
-    assert choose_jobs(None, 1, Machine(8, 500), each).slots == 1, "but always one"
+    assert choose_jobs(6, 1, Capacity(6, 5_000), each).slots == 2, "also where more were asked for"
+    assert choose_jobs(2, 1, Capacity(8, 10_000), each).slots == 2, "each with four hospitals at once"
+    assert choose_jobs(2, 1, Capacity(8, 9_999), each).slots == 1
+    assert choose_jobs(None, 1, Capacity(8, 500), each).slots == 1, "but always one"
 
 
 def test_fewer_runs_at_once_have_more_cpus_each() -> None:
@@ -55,17 +53,3 @@ def test_memory_is_reckoned_until_a_run_has_been_measured() -> None:
     assert expected_mb(paper, 1, []) == pytest.approx(2100 + 6442.45, abs=1)
     runs = [CellRecord(attempts=(Attempt(started="", peak_mb=mb),)) for mb in (900.0, 1500.0)]
     assert expected_mb(paper, 1, [*runs, CellRecord()]) == 1500.0
-
-
-def test_a_container_s_limit_counts(tmp_path: Path) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal: 8000000 kB\nMemAvailable:    4000000 kB\n")
-    cgroup = tmp_path / "cgroup"
-    cgroup.mkdir()
-    assert free_mb(tmp_path, cgroup) == 4096.0
-    (cgroup / "memory.current").write_text("1500000000\n")
-    (cgroup / "memory.stat").write_text("anon 5\ninactive_file 500000000\n")
-    (cgroup / "memory.max").write_text("max\n")
-    assert free_mb(tmp_path, cgroup) == 4096.0
-    (cgroup / "memory.max").write_text("2000000000\n")
-    assert free_mb(tmp_path, cgroup) == 1000.0, "2000 MB less 1000 in use: cached files give way"
-    assert free_mb(tmp_path / "nowhere", cgroup) is None

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scenarios.study.collect import NOT_YET, collect
-from scenarios.study.executor import Progress, StudyWork, seconds_left, seconds_of_methods
+from scenarios.study.executor import StudyProgress, StudyWork, seconds_left, seconds_of_methods
 from scenarios.study.plan import Cell, StudyPlan, Wish, new_plan
 from scenarios.study.run_folder import Attempt, CellFolder, CellRecord
 from scenarios.study.worker import Ending, Task
@@ -113,7 +113,7 @@ def plan() -> StudyPlan:
 
 def work(
     folder: Path, plan: StudyPlan, workers: FakeWorkers | None = None, heard: Heard | None = None
-) -> tuple[Progress, FakeWorkers, Heard]:
+) -> tuple[StudyProgress, FakeWorkers, Heard]:
     """Everything that a study in `folder` lacks, as `run_study` puts it together."""
     cells = plan.cells()
     workers = workers or FakeWorkers({cell.name: cell for cell in cells})
@@ -121,7 +121,7 @@ def work(
     waiting = [cell for cell in cells if CellFolder(folder, cell.name).state != "finished"]
     for cell in waiting:
         CellFolder(folder, cell.name).prepare(cell)
-    progress = Progress(cells, workers.slots, waiting)
+    progress = StudyProgress(cells, workers.slots, waiting)
 
     def task(cell: Cell) -> Task:
         return Task(CellFolder(folder, cell.name), 1, 1)
@@ -275,11 +275,11 @@ def test_versions_that_differ_are_both_named(tmp_path: Path, plan: StudyPlan) ->
 
 def progress_of(
     plan: StudyPlan, running: dict[str, float], waiting: int, slots: int, **seconds: list[float]
-) -> Progress:
+) -> StudyProgress:
     cells = plan.cells()
     by_name = {cell.name: cell for cell in cells}
     rest = [cell for cell in cells if cell.name not in running][:waiting]
-    progress = Progress(cells, slots, rest, seconds=seconds)
+    progress = StudyProgress(cells, slots, rest, seconds=seconds)
     progress.running = {name: (by_name[name], begun) for name, begun in running.items()}
     return progress
 

@@ -1,14 +1,15 @@
-"""What a person sees of a study while it runs."""
+"""What a person sees of a study while it runs, and at its end."""
 
 import io
 from pathlib import Path
 
 from rich.console import Console
 
-from scenarios.study.executor import Progress
+from scenarios.results.study import Costs, Missing, Study, run_entry
+from scenarios.study.executor import StudyProgress
 from scenarios.study.plan import Cell, Wish, new_plan
 from scenarios.study.run_folder import CellFolder
-from scenarios.study.terminal import display, watching
+from scenarios.study.terminal import describe_study, display, watching
 from scenarios.study.worker import Ending
 from shared.clock import utc_now
 from tests.conftest import ROOT
@@ -22,7 +23,7 @@ def result(cell: Cell) -> str:
 
 
 def test_the_display_shows_what_runs_and_what_it_says(tmp_path: Path) -> None:
-    progress = Progress(CELLS, 2, [REPLAY], begun=0.0)
+    progress = StudyProgress(CELLS, 2, [REPLAY], begun=0.0)
     progress.running = {FINETUNE.name: (FINETUNE, 60.0)}
     progress.failed = {POOLED.name: "the disk is full"}
     progress.seconds = {"single": [100.0]}
@@ -33,7 +34,7 @@ def test_the_display_shows_what_runs_and_what_it_says(tmp_path: Path) -> None:
     console.print(display(progress, tmp_path, now=90.0))
     shown = console.export_text()
     first, second = shown.splitlines()
-    assert first.split("  ")[0] == FINETUNE.name and "0:00:30" in first
+    assert first.split()[0] == FINETUNE.name and "0:00:30" in first
     assert "milan: step 5/8, loss 0.9 [s]" in first, "brackets are no markup"
     assert "1/4 done, 1 running, 1 failed" in second
     assert "0:01:30 elapsed" in second
@@ -41,19 +42,19 @@ def test_the_display_shows_what_runs_and_what_it_says(tmp_path: Path) -> None:
 
 
 def test_a_long_line_gives_way_to_name_and_time(tmp_path: Path) -> None:
-    progress = Progress(CELLS, 2, [], running={FINETUNE.name: (FINETUNE, 60.0), REPLAY.name: (REPLAY, 0.0)})
+    progress = StudyProgress(CELLS, 2, [], running={FINETUNE.name: (FINETUNE, 60.0), REPLAY.name: (REPLAY, 0.0)})
     log = CellFolder(tmp_path, FINETUNE.name).log
     log.parent.mkdir()
     log.write_text("word " * 50)
     console = Console(file=io.StringIO(), width=70, record=True)
     console.print(display(progress, tmp_path, now=90.0))
     first, second, *_ = console.export_text().splitlines()
-    assert first.startswith(f"{FINETUNE.name}  0:00:30  word word") and first.rstrip().endswith("…")
+    assert first.startswith(f"{FINETUNE.name} 0:00:30 word word") and first.rstrip().endswith("…")
     assert second.split() == [REPLAY.name, "0:01:30", "starting"]
 
 
 def test_without_a_terminal_there_are_plain_lines(tmp_path: Path) -> None:
-    progress = Progress(CELLS, 1, [REPLAY], begun=0.0)
+    progress = StudyProgress(CELLS, 1, [REPLAY], begun=0.0)
     output = io.StringIO()
     with watching(progress, tmp_path, result, Console(file=output, width=40)) as watch:
         watch.started(SINGLE, going_on=False)
@@ -72,7 +73,7 @@ def test_without_a_terminal_there_are_plain_lines(tmp_path: Path) -> None:
 
 
 def test_at_a_terminal_ended_runs_stay_above_the_display(tmp_path: Path) -> None:
-    progress = Progress(CELLS, 1, [REPLAY], begun=0.0)
+    progress = StudyProgress(CELLS, 1, [REPLAY], begun=0.0)
     output = io.StringIO()
     console = Console(file=output, width=100, force_terminal=True, color_system=None)
     with watching(progress, tmp_path, result, console) as watch:
@@ -80,3 +81,45 @@ def test_at_a_terminal_ended_runs_stay_above_the_display(tmp_path: Path) -> None
         watch.ended(SINGLE, Ending(0, 61.2))
     assert "single-seed0: ACC 0.612, 0:01:01" in output.getvalue()
     assert "3/4 done" in output.getvalue()
+
+
+ORDER = ("milan", "ucsf")
+
+
+def study() -> Study:
+    return Study(
+        title="",
+        created="",
+        methods=("single", "finetune", "replay", "pooled"),
+        seeds=(0, 1),
+        orders=("descending",),
+        centers=ORDER,
+        settings={},
+        versions={},
+        runs=(
+            run_entry("single", 0, "any", ORDER, [[0.6, None], [None, 0.7]]),
+            run_entry("finetune", 0, "descending", ORDER, [[0.6, 0.2], [0.3, 0.7]]),
+            run_entry("finetune", 1, "descending", ORDER, [[0.6, None], [0.5, 0.7]]),
+            run_entry("replay", 1, "descending", ORDER, [[0.6, None], [0.5, 0.7]], Costs(not_asked=1)),
+        ),
+        missing=(Missing(method="replay", seed=0, order_name="descending", reason="the disk is full"),),
+    )
+
+
+def test_each_method_has_a_line_with_mean_and_spread(tmp_path: Path) -> None:
+    rows = [line.split("  ") for line in describe_study(study(), tmp_path).splitlines()[2:6]]
+    cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
+    assert cells == [
+        ["method", "runs", "ACC", "BWT", "learning accuracy"],
+        ["single", "1", "0.650", "-", "0.650"],
+        # ACC 0.5 and 0.6, BWT -0.3 and -0.1: the standard deviations are 0.1 and 0.2 over the root of 2
+        ["finetune", "2", "0.550 ± 0.071", "-0.200 ± 0.141", "0.650 ± 0.000"],
+        ["replay", "1", "0.600", "-0.100", "0.650"],
+    ]
+
+
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
+    text = describe_study(study(), tmp_path)
+    assert "NOTE replay-descending-seed0 is missing: the disk is full" in text
+    assert "NOTE the means leave out cells without a score, in finetune-descending-seed1\n" in text
+    assert str(tmp_path / "study.json") in text

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scenarios.simulation.hospital_folder import hospital_folder, subject_count
+from scenarios.simulation.hospitals import hospital_folder, subject_count
 from shared.errors import SettingsError
 from shared.phantoms.anatomy import Anatomy
 from shared.phantoms.atlas import load_atlas

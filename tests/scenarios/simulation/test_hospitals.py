@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 
-from scenarios.simulation.hospital_folder import hospital_folder, make_hospital, subject_count
+from scenarios.simulation.hospitals import hospital_folder, make_hospital, subject_count
 from shared.errors import DataError, SettingsError
 from shared.phantoms.centers import CENTERS
 from shared.phantoms.settings import PhantomSettings
