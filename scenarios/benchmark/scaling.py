@@ -1,6 +1,6 @@
 """What grows with the number of hospitals, and how: one run each with the first 4, 8, ... of a scenario's.
 
-    python -m scenarios.scaling 4 8 16 32 64 --output scaling
+    python -m scenarios.benchmark.scaling 4 8 16 32 64 --output scaling
 
 runs them one after another, keeps each run with its log under `scaling/`, and prints the tables
 of scenarios/benchmark/SCALING.md. Runs that are there already are not done again.
