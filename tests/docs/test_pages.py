@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from client.governance.policy import Policy
 from tests.conftest import ROOT
-from tests.support.pages import PAGES, ROOMS, anchors, links, name_of, prose
+from tests.support.pages import COMING, PAGES, ROOMS, anchors, blocks, links, name_of, prose
 
 DOCS = ROOT / "docs"
 
@@ -22,9 +23,6 @@ TOYS = {
     "tests/scenarios/cli/test_show.py",
 }
 """Files that extending.md has its reader make."""
-
-COMING = {"shared/methods.py", "client/training/methods/registry.py"}
-"""Files that extending.md describes before they are there."""
 
 FILE = re.compile(rf"\b(?:{'|'.join(ROOMS)}|tests|docs)/[\w/.-]+\.(?:py|toml|md|svg|png)\b")
 
@@ -47,6 +45,12 @@ def test_files_that_are_named_exist(page: Path) -> None:
     named = set(FILE.findall(prose(page))) - (TOYS | COMING if page.name == "extending.md" else set())
     # A link's path starts at its page, and is looked at above.
     assert not [name for name in named if not (ROOT / name).exists() and not (page.parent / name).exists()]
+
+
+def test_what_a_page_shows_as_toml_is_toml_and_a_policy_a_policy() -> None:
+    shown = [tomllib.loads(block.text) for page in PAGES for block in blocks(page) if block.language == "toml"]
+    policies = [Policy.of(table["policy"], "the page") for table in shown if "policy" in table]
+    assert policies and all(policy.share_exemplars for policy in policies)
 
 
 def test_every_page_is_listed() -> None:
