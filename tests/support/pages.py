@@ -83,8 +83,10 @@ def blocks(page: Path) -> list[Block]:
         if fence:
             start, indent = number, len(fence["indent"])
             number += 1
-            while lines[number].strip() != "```":
+            while number < len(lines) and lines[number].strip() != "```":
                 number += 1
+            if number == len(lines):
+                raise ValueError(f"{name_of(page)}:{start + 1}: a block of code begins, and none of its lines ends it")
             marker = _MARKER.match(lines[start - 1]) if start else None
             text = "".join(f"{line[indent:]}\n" for line in lines[start + 1 : number])
             kind, what = (marker["kind"], marker["what"]) if marker else ("", "")
