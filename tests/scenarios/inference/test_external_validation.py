@@ -14,13 +14,14 @@ from shared.metrics.scores import Scores
 from tests.scenarios.cli.test_main import call
 from tests.scenarios.inference.test_segment import bright
 from tests.support.datasets import grid, patient, write_dataset, write_image
+from tests.support.scored import SCORES, SHARES
 
 CPU = torch.device("cpu")
 
 
 def scored(dice: float, f1: float) -> Scores:
-    other = ("soft_dice", "precision", "recall", "lesion_sensitivity", "lesion_precision")
-    return Scores(dice=dice, lesion_f1=f1, volume_difference_ml=0, hd95_mm=0, **dict.fromkeys(other, 0.5))
+    others = dict.fromkeys(SCORES, 0.0) | dict.fromkeys(SHARES, 0.5)
+    return Scores(**(others | {"dice": dice, "lesion_f1": f1}))
 
 
 def validated_by(model: Any, folder: Path) -> ExternalValidation:
