@@ -19,7 +19,7 @@ from scenarios.results.study import write_study
 from shared.config.settings import Settings
 from tests.conftest import ROOT
 from tests.support.datasets import grid, patient, write_dataset, write_image
-from tests.support.pages import COMING, PAGES, SHELL, STARTS, Block, blocks, mentions, name_of, present
+from tests.support.pages import PAGES, SHELL, STARTS, Block, blocks, mentions, name_of
 from tests.support.studies import make_run, make_study, write_run
 
 Names = dict[str, Any]
@@ -109,8 +109,6 @@ def test_what_python_imports_is_there(block: Block) -> None:
             for alias in node.names:
                 importlib.import_module(alias.name)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            if f"{node.module.replace('.', '/')}.py" in COMING - present():
-                pytest.skip(f"{node.module} is yet to come")
             module = importlib.import_module(node.module)
             assert not [alias.name for alias in node.names if not hasattr(module, alias.name)]
 

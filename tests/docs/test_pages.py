@@ -9,7 +9,7 @@ import pytest
 
 from client.governance.policy import Policy
 from tests.conftest import ROOT
-from tests.support.pages import COMING, PAGES, ROOMS, anchors, blocks, links, name_of, prose
+from tests.support.pages import PAGES, ROOMS, anchors, blocks, links, name_of, prose
 
 DOCS = ROOT / "docs"
 
@@ -42,7 +42,7 @@ def test_links_lead_to_what_is_there(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_files_that_are_named_exist(page: Path) -> None:
-    named = set(FILE.findall(prose(page))) - (TOYS | COMING if page.name == "extending.md" else set())
+    named = set(FILE.findall(prose(page))) - (TOYS if page.name == "extending.md" else set())
     # A link's path starts at its page, and is looked at above.
     assert not [name for name in named if not (ROOT / name).exists() and not (page.parent / name).exists()]
 

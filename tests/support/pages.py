@@ -17,14 +17,6 @@ PAGES = (
     ROOT / "scenarios" / "benchmark" / "SCALING.md",
 )
 
-COMING = {
-    "shared/methods.py",
-    "client/training/methods/base.py",
-    "client/training/methods/registry.py",
-    "tests/client/training/methods/test_registry.py",
-}
-"""Files that extending.md describes, and that may be yet to come."""
-
 SHELL = ("sh", "bash", "shell", "console")
 
 STARTS = re.compile(r"\s*\$?\s*(wardround|flwr|python3?|pip|bash|pytest|curl|git|nginx|export|\.venv/bin)\b")
@@ -61,11 +53,6 @@ class Block:
             for part in re.split(r"\s&&\s", line)
             if shlex.split(part, comments=True)
         ]
-
-
-def present() -> set[str]:
-    """Of the files to come, those that are there."""
-    return {name for name in COMING if (ROOT / name).is_file()}
 
 
 def name_of(page: Path) -> str:
