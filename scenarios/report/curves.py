@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from scenarios.report.comparisons import is_sequential, methods_of, runs_of, sequential_methods
 from scenarios.report.figures import Picture, crowded, grid
-from scenarios.report.statistics import Spread, spread
+from scenarios.report.statistics import Summary, summarize
 from scenarios.report.style import Theme, look_of
 from scenarios.report.table import Number, Sheet, score
 from scenarios.results.study import RunEntry, Study
@@ -47,23 +47,23 @@ def draw_curves(study: Study) -> Picture | None:
     )
 
 
-def _curve(runs: Sequence[RunEntry]) -> list[Spread]:
-    """Mean and spread over the runs, after each stage. Stages without any score are left out."""
+def _curve(runs: Sequence[RunEntry]) -> list[Summary]:
+    """Mean and standard deviation over the runs, after each stage. Stages without any score are left out."""
     stages = [
         [fmean(there) for row in rows if (there := [c for c in row if c is not None])] for rows in _by_stage(runs)
     ]
-    return [found for values in stages if (found := spread(values)) is not None]
+    return [found for values in stages if (found := summarize(values)) is not None]
 
 
 def _by_stage(runs: Sequence[RunEntry]) -> list[tuple[tuple[float | None, ...], ...]]:
     return list(zip(*(tuple(map(tuple, run.R)) for run in runs if is_sequential(run)), strict=True))
 
 
-def _level(runs: Sequence[RunEntry]) -> Spread | None:
-    return spread([run.acc for run in runs])
+def _level(runs: Sequence[RunEntry]) -> Summary | None:
+    return summarize([run.acc for run in runs])
 
 
-def _draw(study: Study, curves: dict[str, list[Spread]], levels: dict[str, Spread], theme: Theme) -> Figure:
+def _draw(study: Study, curves: dict[str, list[Summary]], levels: dict[str, Summary], theme: Theme) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
     axes = figure.subplots()
     grid(axes, "y")
@@ -126,12 +126,12 @@ def _named(method: str, n: int) -> str:
     return f"{look_of(method).name} (n = {n})"
 
 
-def _caption(study: Study, curves: dict[str, list[Spread]], levels: dict[str, Spread]) -> str:
+def _caption(study: Study, curves: dict[str, list[Summary]], levels: dict[str, Summary]) -> str:
     parts = ["Each point is the mean over all centers, visited or not yet, of the test Dice after that many visits."]
     if any(point.deviation for curve in curves.values() for point in curve):
         parts.append("Bands are one standard deviation over the runs (orders and seeds; n in the legend).")
     else:
-        parts.append("One run a method: no spread is known.")
+        parts.append("Each method has one run, so the spread between runs is unknown.")
     if any(run.not_asked for run in study.runs if is_sequential(run)):
         parts.append(
             "Before the last visit a model was tested at its own center and at a sample of the others alone, and its "
@@ -145,7 +145,7 @@ def _caption(study: Study, curves: dict[str, list[Spread]], levels: dict[str, Sp
     return " ".join(parts)
 
 
-def _sheet(curves: dict[str, list[Spread]], levels: dict[str, Spread]) -> Sheet:
+def _sheet(curves: dict[str, list[Summary]], levels: dict[str, Summary]) -> Sheet:
     rows: list[tuple[Number, ...]] = [
         (method, stage, point.n, point.mean, point.deviation, point.least, point.most)
         for method, curve in curves.items()

@@ -1,4 +1,4 @@
-"""The paper's Figure 5: the matrix R of each sequential method, its mean and its spread."""
+"""The paper's Figure 5: the matrix R of each sequential method, its mean and its standard deviation."""
 
 from dataclasses import dataclass
 

@@ -169,7 +169,7 @@ def test_a_study_whose_runs_lie_nowhere_has_a_page_too(tmp_path: Path) -> None:
     report = make_report(study, tmp_path, Examples((), "", "There are no images."))
     text = text_of(write_page(report, tmp_path).read_text())
     assert "There are no images." in text
-    assert "The runs say nothing on their cost." in text
+    assert "The runs have no record of their cost." in text
     assert "Patient by patient" not in text
 
 
