@@ -48,8 +48,8 @@ from tests.client.data import test_preprocessing
 from tests.conftest import ROOT
 from tests.scenarios.cli import test_main
 from tests.scenarios.cli.test_main import call
-from tests.server.test_results import ORDER, journal_of
 from tests.support.fakes import FakeGrid
+from tests.support.journals import ORDER, journal_of
 from tests.support.scored import case_score
 
 LEAST = 40

@@ -39,7 +39,7 @@ from tests.integration.test_malformed import (
 )
 from tests.scenarios.runner import test_resume
 from tests.scenarios.runner.test_resume import extension
-from tests.server.test_results import ORDER
+from tests.support.journals import ORDER
 
 folder, settings = test_resume.folder, test_resume.settings
 

@@ -23,7 +23,7 @@ from shared.wire.headers import EvaluateTask, Retention, TrainTask
 from shared.wire.messages import TrainReply, TrainRequest
 from tests.client.training.test_trainer import CPU, same, sources, weights
 from tests.conftest import ROOT, Configured
-from tests.server.test_results import crop, figures_of
+from tests.support.journals import crop, figures_of
 
 RUN, OTHER_RUN = "0" * 32, "1" * 32
 STEPS = 5

@@ -12,7 +12,7 @@ from scenarios.runner.resume import HowLaunched
 from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.metrics.scores import Scores, mean_scores
 from shared.model.model_file import open_model
-from tests.server.test_results import DICE, ORDER, of_method, written
+from tests.support.journals import DICE, ORDER, of_method, written
 from tests.support.scored import case_score
 
 
