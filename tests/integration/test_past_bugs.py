@@ -23,23 +23,11 @@ from shared.paths import check_fresh
 from shared.replay.exemplar import PACKED, Exemplar
 from shared.results import read_results
 from shared.wire.messages import unpack_train_reply
-from tests.integration.test_malformed import (
-    BIAS,
-    CARD,
-    SETTINGS,
-    SMOKE,
-    TASK,
-    WEIGHTS,
-    at_the_coordinator,
-    crop,
-    npy,
-    one_line,
-    raw,
-    reply,
-)
 from tests.scenarios.runner import test_resume
 from tests.scenarios.runner.test_resume import extension
+from tests.support.commands import SMOKE, one_line
 from tests.support.journals import ORDER
+from tests.support.strange import BIAS, CARD, SETTINGS, TASK, WEIGHTS, at_the_coordinator, crop, npy, raw, reply
 
 folder, settings = test_resume.folder, test_resume.settings
 
