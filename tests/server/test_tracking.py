@@ -21,10 +21,9 @@ from shared.errors import CenterError, SettingsError
 from shared.results import read_results
 from tests.conftest import ROOT, Configured
 from tests.integration.test_whole_runs import CutGrid, config, start
-from tests.server.strategy.test_fedavg import rounds
-from tests.server.strategy.test_sequential import CENTERS, DICE, NODES, Journey, Setup, journey
+from tests.support.journeys import CENTERS, DICE, NODES, Journey, Setup
 
-__all__ = ["config", "journey", "rounds"]
+__all__ = ["config"]
 
 Points = dict[str, list[tuple[int, float]]]
 """By name, the points as (step, value)."""
