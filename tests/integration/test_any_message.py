@@ -27,8 +27,6 @@ from tests.support.strange import (
     with_header,
 )
 
-# Any message at all
-
 words = st.text(max_size=8)
 keys = st.one_of(st.sampled_from(["header", "model", "manifest", "memory", "refusal", "question", "json"]), words)
 scalars = st.one_of(st.integers(-(2**63), 2**63 - 1), st.floats(), st.text(max_size=20), st.binary(max_size=20))

@@ -8,8 +8,6 @@ from pathlib import Path
 
 from tests.conftest import ROOT
 
-# Two at once
-
 
 @contextmanager
 def other_run(folder: Path) -> Iterator[subprocess.Popen[str]]:

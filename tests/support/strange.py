@@ -28,8 +28,6 @@ from shared.wire.records import Refused, unpack_header
 from tests.support.commands import SMOKE
 from tests.support.fakes import FakeGrid
 
-# Messages
-
 TINY = {"features": 2, "steps": 1, "batch-size": 1, "device": "cpu", "centers": "grace"}
 RUN_NAME = "0" * 32
 

@@ -111,9 +111,6 @@ def gone_on(folder: Path, settings: Settings, plan: Plan) -> tuple[Trained, list
     return trained, heard
 
 
-# A checkpoint that cannot be used
-
-
 def flip(path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[len(raw) // 2] ^= 1
@@ -123,9 +120,6 @@ def flip(path: Path) -> None:
 def only(folder: Path, pattern: str) -> Path:
     (path,) = folder.rglob(pattern)
     return path
-
-
-# A reply that was kept
 
 
 def reply_of(settings: Settings) -> TrainReply:

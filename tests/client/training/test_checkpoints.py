@@ -120,6 +120,8 @@ def test_one_checkpoint_is_kept_and_none_is_due_at_once(tmp_path: Path, configur
         assert state.due()
 
 
+# A checkpoint that cannot be used
+
 DAMAGES: dict[str, Callable[[Path], Any]] = {
     "a bit of the state": lambda folder: flip(only(folder, "step-*.pt")),
     "a truncated state": lambda folder: os.truncate(only(folder, "step-*.pt"), 100),

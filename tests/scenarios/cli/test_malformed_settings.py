@@ -11,8 +11,6 @@ from scenarios.run_config import load_settings
 from shared.errors import WardroundError
 from tests.support.commands import SMOKE, one_line
 
-# Configuration
-
 CHANGES = {
     "method=": "method = ''",
     "=replay": "is not key=value",

@@ -14,8 +14,6 @@ from shared.files import read_document, write_document
 from tests.support.commands import one_line
 from tests.support.journals import ORDER, journal_of
 
-# Results folders
-
 
 @pytest.fixture
 def settings(run_config: dict[str, Any], tmp_path: Path) -> Settings:

@@ -16,8 +16,6 @@ from shared.files import NEW, read_document, write_document
 from shared.stage_archive import NO_TRANSIT
 from tests.support.journals import ORDER, content, files_in, flip, journal_of, untested, visit_of
 
-# What is damaged is noticed, named and kept
-
 STAGE_FILES = ["visit.json", "model.safetensors", "exemplars.safetensors"]
 
 
