@@ -132,8 +132,7 @@ def test_checkpoint_of_another_version(tmp_path, run_config):
     from client.training.checkpoints import visit_state
     from client.training.trainer import train
     from shared.config.settings import Settings
-    from tests.client.training.test_checkpoints import CPU
-    from tests.support.training import plan_of, request_of
+    from tests.support.training import CPU, plan_of, request_of
 
     s = Settings.from_run_config(run_config | {"features": 2, "batch-size": 2, "steps": 3})
     with visit_state(tmp_path, request_of(s), 0.0) as state:
