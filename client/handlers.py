@@ -90,11 +90,11 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     places = [_place(center, context, settings, desk) for center in _asked(task, context, settings)]
     custody = places[0].custody
     with custody.asked("train", task):
+        memory = receive_training(custody, request, settings)
+        outlook = look_ahead(custody, task)
         hospitals = [place.open(settings) for place in places]
         first = hospitals[0]
-        memory = receive_training(custody, request, settings)
         custody.hear_dropped(task, first.withdrawn)
-        outlook = look_ahead(custody, task)
         forget_visit(first.state, task, first.center)
         with visit_state(first.state, request, settings.training.checkpoint_seconds) as state:
             reply = state.finished()
@@ -117,8 +117,8 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     place = _place(center, context, settings, desk)
     custody = place.custody
     with custody.asked("evaluate", request.task):
-        hospital = place.open(settings)
         receive_test(request, settings)
+        hospital = place.open(settings)
         custody.hear_dropped(request.task, hospital.withdrawn)
         forget_visit(hospital.state, request.task, hospital.center)
         good, problems = hospital.open(hospital.test)

@@ -26,7 +26,7 @@ LOCK = ".lock"
 
 
 JOURNAL = "journal"
-"""In a results folder: what a run needs to go on (server/journal/journal.py)."""
+"""In a results folder: what a run needs to go on (server/journal/)."""
 
 
 def absolute(folder: str | Path, what: str) -> Path:

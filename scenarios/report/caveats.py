@@ -6,7 +6,7 @@ from scenarios.report.case_scores import Details
 from scenarios.results.study import Study
 
 SMALL = 5
-"""Test images below which a center's score hangs on single patients."""
+"""Test images below which a center's score depends on single patients."""
 
 
 def caveats(study: Study, details: Details) -> tuple[str, ...]:
@@ -18,7 +18,7 @@ def _caveats(study: Study, details: Details) -> Iterator[str]:
     if details.simulated:
         yield (
             "All images are simulated: made from one atlas, with made-up lesions and scanners. That is good for "
-            "comparing methods, and no statement on any real hospital."
+            "comparing methods, but it says nothing about any real hospital."
         )
     sizes = _test_sizes(details)
     if sizes:
@@ -50,7 +50,7 @@ def _caveats(study: Study, details: Details) -> Iterator[str]:
     if study.missing:
         yield f"{len(study.missing)} of {len(study.missing) + len(study.runs)} planned runs are missing (named below)."
     if len(study.runs) == 1:
-        yield "This is one run. How much of it would come out anew with another seed or order is unknown."
+        yield "This is one run. How much the results vary with another seed or order is unknown."
 
 
 def _range(sizes: Collection[int]) -> str:

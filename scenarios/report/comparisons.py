@@ -1,4 +1,4 @@
-"""What the runs of a study say of its methods: final scores, transfer per center, and paired comparisons.
+"""What the runs of a study tell about its methods: final scores, transfer per center, and paired comparisons.
 
 Two methods are compared over what both were run with: the same seed and order. Where one of them knows
 no order (a pooled model learns all centers at once), the other's runs are first averaged over orders, and
@@ -75,7 +75,7 @@ class Comparison:
 
     @property
     def too_few(self) -> bool:
-        """Whether no p below alpha could come out."""
+        """Whether p < alpha is impossible with so few pairs."""
         return smallest_p(self.paired.n) >= ALPHA
 
     @property

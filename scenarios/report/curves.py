@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from scenarios.report.comparisons import is_sequential, methods_of, runs_of, sequential_methods
-from scenarios.report.figures import Picture, crowded, grid, style
-from scenarios.report.statistics import Spread, spread
-from scenarios.report.style import look_of
+from scenarios.report.figures import Picture, crowded, grid
+from scenarios.report.statistics import Summary, summarize
+from scenarios.report.style import Theme, look_of
 from scenarios.report.table import Number, Sheet, score
 from scenarios.results.study import RunEntry, Study
 
@@ -34,8 +34,6 @@ def draw_curves(study: Study) -> Picture | None:
         for method in methods_of(study)
         if method not in sequential and (level := _level(runs_of(study, method))) is not None
     }
-    with style():
-        figure = _draw(study, curves, levels)
     ends = [f"{look_of(m).name} {score(curve[0].mean)} to {score(curve[-1].mean)}" for m, curve in curves.items()]
     ends += [f"{look_of(m).name} level at {score(level.mean)}" for m, level in levels.items()]
     return Picture(
@@ -44,49 +42,49 @@ def draw_curves(study: Study) -> Picture | None:
         caption=_caption(study, curves, levels),
         alternative=f"Line chart of the mean test Dice over all centers against the number of centers visited: "
         f"{'; '.join(ends)}.",
-        figure=figure,
+        draw=lambda theme: _draw(study, curves, levels, theme),
         sheet=_sheet(curves, levels),
     )
 
 
-def _curve(runs: Sequence[RunEntry]) -> list[Spread]:
-    """Mean and spread over the runs, after each stage. Stages without any score are left out."""
+def _curve(runs: Sequence[RunEntry]) -> list[Summary]:
+    """Mean and standard deviation over the runs, after each stage. Stages without any score are left out."""
     stages = [
         [fmean(there) for row in rows if (there := [c for c in row if c is not None])] for rows in _by_stage(runs)
     ]
-    return [found for values in stages if (found := spread(values)) is not None]
+    return [found for values in stages if (found := summarize(values)) is not None]
 
 
 def _by_stage(runs: Sequence[RunEntry]) -> list[tuple[tuple[float | None, ...], ...]]:
     return list(zip(*(tuple(map(tuple, run.R)) for run in runs if is_sequential(run)), strict=True))
 
 
-def _level(runs: Sequence[RunEntry]) -> Spread | None:
-    return spread([run.acc for run in runs])
+def _level(runs: Sequence[RunEntry]) -> Summary | None:
+    return summarize([run.acc for run in runs])
 
 
-def _draw(study: Study, curves: dict[str, list[Spread]], levels: dict[str, Spread]) -> Figure:
+def _draw(study: Study, curves: dict[str, list[Summary]], levels: dict[str, Summary], theme: Theme) -> Figure:
     figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
     axes = figure.subplots()
     grid(axes, "y")
     last = max(map(len, curves.values()))
     for method, level in levels.items():
-        look = look_of(method)
+        look, color = look_of(method), theme.color(method)
         if level.deviation:
-            axes.axhspan(level.mean - level.deviation, level.mean + level.deviation, color=look.color, alpha=0.09, lw=0)
-        axes.axhline(level.mean, color=look.color, linestyle=look.dashes, linewidth=1.3, label=_named(method, level.n))
+            axes.axhspan(level.mean - level.deviation, level.mean + level.deviation, color=color, alpha=0.09, lw=0)
+        axes.axhline(level.mean, color=color, linestyle=look.dashes, linewidth=1.3, label=_named(method, level.n))
     # The method in question is drawn last, on top.
     for method in reversed(curves):
-        look, curve = look_of(method), curves[method]
+        look, color, curve = look_of(method), theme.color(method), curves[method]
         x = list(range(1, len(curve) + 1))
         if any(point.deviation for point in curve):
             low = [point.mean - (point.deviation or 0) for point in curve]
             high = [point.mean + (point.deviation or 0) for point in curve]
-            axes.fill_between(x, low, high, color=look.color, alpha=BAND, linewidth=0)
+            axes.fill_between(x, low, high, color=color, alpha=BAND, linewidth=0)
         axes.plot(
             x,
             [point.mean for point in curve],
-            color=look.color,
+            color=color,
             linestyle=look.dashes,
             linewidth=2,
             marker=look.marker,
@@ -128,12 +126,12 @@ def _named(method: str, n: int) -> str:
     return f"{look_of(method).name} (n = {n})"
 
 
-def _caption(study: Study, curves: dict[str, list[Spread]], levels: dict[str, Spread]) -> str:
+def _caption(study: Study, curves: dict[str, list[Summary]], levels: dict[str, Summary]) -> str:
     parts = ["Each point is the mean over all centers, visited or not yet, of the test Dice after that many visits."]
     if any(point.deviation for curve in curves.values() for point in curve):
         parts.append("Bands are one standard deviation over the runs (orders and seeds; n in the legend).")
     else:
-        parts.append("One run a method: no spread is known.")
+        parts.append("Each method has one run, so the spread between runs is unknown.")
     if any(run.not_asked for run in study.runs if is_sequential(run)):
         parts.append(
             "Before the last visit a model was tested at its own center and at a sample of the others alone, and its "
@@ -147,7 +145,7 @@ def _caption(study: Study, curves: dict[str, list[Spread]], levels: dict[str, Sp
     return " ".join(parts)
 
 
-def _sheet(curves: dict[str, list[Spread]], levels: dict[str, Spread]) -> Sheet:
+def _sheet(curves: dict[str, list[Summary]], levels: dict[str, Summary]) -> Sheet:
     rows: list[tuple[Number, ...]] = [
         (method, stage, point.n, point.mean, point.deviation, point.least, point.most)
         for method, curve in curves.items()

@@ -1,10 +1,10 @@
-"""From matplotlib to files and to a page that may be light or dark."""
+"""From matplotlib to files, and to a page that may be light or dark."""
 
 import io
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import matplotlib
@@ -14,7 +14,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from scenarios.report.style import INK, PAPER, QUIET, RULE
+from scenarios.report.style import DARK, LIGHT, Theme
 from scenarios.report.table import Sheet
 
 DOTS = 200
@@ -29,33 +29,28 @@ STYLE = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.labelsize": 9,
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "axes.titlecolor": INK,
     "axes.linewidth": 0.8,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
-    "text.color": INK,
     "text.parse_math": False,  # a $ in a center's or method's name is one
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
     "xtick.labelsize": 8.5,
     "ytick.labelsize": 8.5,
     "legend.frameon": False,
     "legend.fontsize": 9,
-    "grid.color": RULE,
     "grid.linewidth": 0.6,
-    "hatch.color": QUIET,
     "hatch.linewidth": 0.5,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
 }
 
-VARIABLES = {INK: "--text", QUIET: "--quiet", RULE: "--line", PAPER: "--paper"}
+COLORS = {
+    "ink": ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.labelcolor", "ytick.labelcolor"),
+    "quiet": ("axes.edgecolor", "xtick.color", "ytick.color", "hatch.color"),
+    "rule": ("grid.color",),
+}
+"""The keys of matplotlib that each colour of a theme is for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,15 +63,28 @@ class Picture:
     caption: str
     alternative: str
     """For those who cannot see it: what it shows and what it says."""
-    figure: Figure
+    draw: Callable[[Theme], Figure]
     sheet: Sheet
     """The numbers behind it."""
 
+    @cached_property
+    def figure(self) -> Figure:
+        """As on paper."""
+        with style(LIGHT):
+            return self.draw(LIGHT)
+
+    @cached_property
+    def dark_figure(self) -> Figure:
+        """For a dark page."""
+        with style(DARK):
+            return self.draw(DARK)
+
 
 @contextmanager
-def style() -> Iterator[None]:
+def style(theme: Theme = LIGHT) -> Iterator[None]:
     """The report's look of figures, inside the block."""
-    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
+    colors = {key: getattr(theme, name) for name, keys in COLORS.items() for key in keys}
+    with matplotlib.rc_context(STYLE | colors):  # type: ignore[arg-type]
         yield
 
 
@@ -87,38 +95,18 @@ def to_png(figure: Figure) -> bytes:
     with style():
         canvas: Any = FigureCanvasAgg(figure)
         figure.set_dpi(DOTS)
-        canvas.print_figure(stream, facecolor=ground if to_rgba(ground)[3] else PAPER, dpi=DOTS)
+        canvas.print_figure(stream, facecolor=ground if to_rgba(ground)[3] else LIGHT.paper, dpi=DOTS)
     return stream.getvalue()
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """On nothing, with the colours of paper; the same figure gives the same text."""
+    """On nothing; the same figure gives the same text."""
     stream = io.StringIO()
     with style(), matplotlib.rc_context({"svg.hashsalt": name}):
         figure.set_dpi(72)
         canvas: Any = FigureCanvasSVG(figure)
         canvas.print_svg(stream, metadata={"Date": None, "Creator": None})
     return stream.getvalue()
-
-
-def inline(svg: str, name: str, colors: Mapping[str, str]) -> str:
-    """An SVG file as part of a page: its ids its own, and its colours those of the page.
-
-    `colors` maps a colour, such as #0072b2, to the CSS custom property that stands for it.
-    """
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'\bid="', f'id="{name}-', body)
-    body = re.sub(r'href="#', f'href="#{name}-', body)
-    body = re.sub(r"url\(#", f"url(#{name}-", body)
-    properties = VARIABLES | dict(colors)
-    body = re.sub(
-        r"#[0-9a-f]{6}\b",
-        lambda found: f"var({properties[found[0]]})" if found[0] in properties else found[0],
-        body,
-    )
-    # Its size is the page's to say; the view box keeps the shape.
-    return re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1))
 
 
 def crowded(names: Sequence[str], inches: float) -> bool:

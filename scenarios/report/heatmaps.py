@@ -1,4 +1,4 @@
-"""The paper's Figure 5: the matrix R of each sequential method, its mean and its spread."""
+"""The paper's Figure 5: the matrix R of each sequential method, its mean and its standard deviation."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from scenarios.report.comparisons import is_sequential, methods_of, runs_of
-from scenarios.report.figures import Picture, crowded, style
+from scenarios.report.figures import Picture, crowded
 from scenarios.report.style import look_of
 from scenarios.report.table import Number, Sheet
 from scenarios.results.study import RunEntry, Study
@@ -60,8 +60,6 @@ def draw_heatmaps(study: Study) -> Picture | None:
     }
     if not averaged:
         return None
-    with style():
-        figure = _draw(averaged)
     spreads = any(np.isfinite(one.deviation).any() for one in averaged.values())
     by_place = any(one.names and one.names[0] == _ordinal(1) for one in averaged.values())
     top = _top([one.mean for one in averaged.values()])
@@ -82,7 +80,7 @@ def draw_heatmaps(study: Study) -> Picture | None:
         title="Test Dice at each center after each visit",
         caption=" ".join(parts),
         alternative="Heat maps of R, one a method. " + " ".join(_in_words(m, one) for m, one in averaged.items()),
-        figure=figure,
+        draw=lambda theme: _draw(averaged),
         sheet=_sheet(averaged),
     )
 
@@ -134,10 +132,9 @@ def _panel(axes: Axes, names: tuple[str, ...], values: FloatArray, title: str, t
                 continue
             red, green, blue, _ = colors(min(1.0, values[i, j] / top))
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.46
-            # Not quite black and white, which the page may turn into its own.
-            ink = "#fefefe" if dark else "#010101"
+            ink = "#ffffff" if dark else "#000000"
             axes.text(j + 0.5, i + 0.52, _short(values[i, j], k), ha="center", va="center", color=ink, fontsize=size)
-        axes.add_patch(Rectangle((i, i), 1, 1, facecolor="none", edgecolor="#fefefe", lw=1.2))
+        axes.add_patch(Rectangle((i, i), 1, 1, facecolor="none", edgecolor="#ffffff", lw=1.2))
     axes.set_title(title, loc="left", fontweight="bold")
     axes.set_aspect("equal")
     axes.invert_yaxis()

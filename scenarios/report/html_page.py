@@ -1,5 +1,6 @@
 """The report as one HTML page that needs no other file, no script and no network, and its parts as files."""
 
+import base64
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -9,15 +10,15 @@ from markupsafe import Markup
 
 from scenarios.report.case_scores import Details, read_details
 from scenarios.report.caveats import caveats
-from scenarios.report.comparisons import comparisons, methods_of
+from scenarios.report.comparisons import comparisons
 from scenarios.report.conclusion import QUESTION, Answer, answer
 from scenarios.report.curves import draw_curves
-from scenarios.report.figures import Picture, inline, to_png, to_svg
+from scenarios.report.figures import Picture, to_png, to_svg
 from scenarios.report.forest_plot import draw_forest
 from scenarios.report.heatmaps import draw_heatmaps
-from scenarios.report.overlays import Examples, draw_overlays, to_data_uri
+from scenarios.report.overlays import Examples, draw_overlays
 from scenarios.report.result_tables import comparison_table, cost_table, final_table, scores_table, transfer_table
-from scenarios.report.style import look_of, variable
+from scenarios.report.style import DARK, LIGHT
 from scenarios.report.subject_scores import draw_subjects
 from scenarios.report.table import Table
 from scenarios.results.study import ANY_ORDER, Study
@@ -127,7 +128,7 @@ def write_page(report: Report, folder: Path) -> Path:
             write_whole(parts / f"{picture.name}.svg", svg.encode())
             write_whole(parts / f"{picture.name}.png", png)
             write_whole(parts / f"{picture.name}.csv", picture.sheet.to_csv().encode())
-            drawn[picture.name] = _embedded(picture, svg, png, report.study)
+            drawn[picture.name] = _embedded(picture, svg, png)
         for table in report.tables:
             write_whole(parts / f"{table.name}.csv", table.sheet.to_csv().encode())
         page = folder / PAGE
@@ -149,21 +150,26 @@ def _clear(parts: Path) -> None:
 def render(report: Report, drawn: dict[str, Markup]) -> str:
     """The page's text, with each picture as it was drawn."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.globals |= {"look": look_of, "variable": variable, "width": _width}
+    environment.globals |= {"light": LIGHT, "dark": DARK, "width": _width}
     template = environment.from_string(files("scenarios.report").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.render(
-        report=report, study=report.study, drawn=drawn, question=QUESTION, methods=methods_of(report.study)
+    return template.render(report=report, study=report.study, drawn=drawn, question=QUESTION)
+
+
+def _embedded(picture: Picture, svg: str, png: bytes) -> Markup:
+    """An image of the page; of a drawing, a light and a dark one, of which the browser shows the one that fits."""
+    image = Markup('<img src="{}" alt="{}">')
+    if picture.name in RASTER:
+        return image.format(_data_uri("image/png", png), picture.alternative)
+    dark = to_svg(picture.dark_figure, picture.name)
+    return Markup('<picture><source media="{}" srcset="{}">{}</picture>').format(
+        "screen and (prefers-color-scheme: dark)",
+        _data_uri("image/svg+xml", dark.encode()),
+        image.format(_data_uri("image/svg+xml", svg.encode()), picture.alternative),
     )
 
 
-def _embedded(picture: Picture, svg: str, png: bytes, study: Study) -> Markup:
-    if picture.name in RASTER:
-        image = Markup('<img src="{}" alt="{}" style="max-width: {}">')
-        return image.format(to_data_uri(png), picture.alternative, _width(picture))
-    colors = {look_of(method).color: variable(method) for method in methods_of(study)}
-    # The SVG is our own drawing; only the sentence beside it holds others' words.
-    label = Markup('<svg role="img" aria-label="{}" ').format(picture.alternative)
-    return Markup(inline(svg, picture.name, colors).replace("<svg ", label, 1))
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def _width(picture: Picture) -> str:

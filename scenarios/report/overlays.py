@@ -1,6 +1,5 @@
 """The paper's Figure 3: slices with the truth, and each method's soft segmentation as an overlay."""
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from scenarios.report.figures import Picture, style
+from scenarios.report.figures import Picture
 from scenarios.report.style import in_order, look_of
 from scenarios.report.table import Sheet
 
@@ -69,8 +68,6 @@ def draw_overlays(examples: Examples) -> Picture | None:
     methods = in_order(method for one in examples.shown for method in one.segmentations)
     # Fine-tuning first, as in the paper: what was lost, then what was kept.
     methods = tuple(sorted(methods, key=lambda method: method != "finetune"))
-    with style():
-        figure = _draw(examples.shown, methods)
     said = "; ".join(
         f"{one.center}: " + ", ".join(f"{look_of(m).name} {d:.2f}" for m, d in one.dice.items())
         for one in examples.shown
@@ -81,7 +78,7 @@ def draw_overlays(examples: Examples) -> Picture | None:
         caption=f"Blue line: the true lesions, at {THRESHOLD}. Amber: the soft segmentation, brighter where it is "
         f"surer. The number is the Dice of the whole volume. {examples.rule}",
         alternative=f"Axial slices with overlays. Dice of the whole volumes: {said}.",
-        figure=figure,
+        draw=lambda theme: _draw(examples.shown, methods),
         sheet=Sheet(
             ("center", "subject", "contrast", "method", "dice"),
             tuple((one.center, one.subject, one.contrast, m, d) for one in examples.shown for m, d in one.dice.items()),
@@ -136,8 +133,3 @@ def _say(axes: Axes, x: float, y: float, text: str, side: str) -> None:
         x, y, text, color=PALE, fontsize=8, ha=side, va="top" if y > 0.5 else "center", transform=axes.transAxes
     )
     words.set_path_effects([patheffects.withStroke(linewidth=2, foreground=GROUND)])
-
-
-def to_data_uri(png: bytes) -> str:
-    """A PNG inside a page."""
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"

@@ -14,7 +14,7 @@ from scenarios.report.comparisons import (
     runs_of,
     sequential_methods,
 )
-from scenarios.report.statistics import CONFIDENCE, Spread, spread
+from scenarios.report.statistics import CONFIDENCE, Summary, summarize
 from scenarios.report.style import in_order, look_of
 from scenarios.report.table import MISSING, Number, Sheet, Table, p_value, score, signed
 from scenarios.results.study import RunEntry, Study
@@ -34,7 +34,7 @@ def transfer_table(study: Study) -> Table:
     numbers: list[tuple[Number, ...]] = []
 
     def add(name: str, form: Format, of: Callable[[RunEntry], float | None], among: Sequence[str]) -> None:
-        found = {m: _spread_over(runs_of(study, m), of) if m in among else None for m in methods}
+        found = {m: _summary_over(runs_of(study, m), of) if m in among else None for m in methods}
         rows.append((name, *(cell(one, form) for one in found.values())))
         numbers.extend((name, m, *_numbers(one)) for m, one in found.items() if one is not None)
 
@@ -63,7 +63,7 @@ def final_table(study: Study) -> Table:
     """Table 2: test Dice at each center in the end."""
     methods = methods_of(study)
     found = {
-        (center, method): spread(
+        (center, method): summarize(
             [value for run in runs_of(study, method) if (value := final_scores(run).get(center)) is not None]
         )
         for center in study.centers
@@ -152,7 +152,7 @@ def scores_table(details: Details) -> Table | None:
             for case in details.cases:
                 if case.method == method and name in case.scores:
                     runs.setdefault((case.order_name, case.seed), []).append(case.scores[name])
-            one = spread([fmean(values) for values in runs.values()])
+            one = summarize([fmean(values) for values in runs.values()])
             row.append(cell(one, score if not name.endswith(("_ml", "_mm")) else _coarse))
             if one is not None:
                 numbers.append((method, name, *_numbers(one)))
@@ -178,7 +178,7 @@ def cost_table(study: Study) -> Table | None:
     )
     rows, numbers = [], []
     for method in methods_of(study):
-        found = [(name, _spread_over(runs_of(study, method), of), form) for _, name, of, form in kinds]
+        found = [(name, _summary_over(runs_of(study, method), of), form) for _, name, of, form in kinds]
         rows.append((look_of(method).name, *(cell(one, form) for _, one, form in found)))
         numbers += [(method, name, *_numbers(one)) for name, one, _ in found if one is not None]
     if not numbers:
@@ -195,18 +195,18 @@ def cost_table(study: Study) -> Table | None:
     )
 
 
-def cell(one: Spread | None, form: Format) -> str:
+def cell(one: Summary | None, form: Format) -> str:
     """A mean with its standard deviation, where there is one."""
     if one is None:
         return MISSING
     return form(one.mean) + ("" if one.deviation is None else f" ± {form(one.deviation).lstrip('+')}")
 
 
-def _spread_over(runs: Sequence[RunEntry], of: Callable[[RunEntry], float | None]) -> Spread | None:
-    return spread([value for run in runs if (value := of(run)) is not None])
+def _summary_over(runs: Sequence[RunEntry], of: Callable[[RunEntry], float | None]) -> Summary | None:
+    return summarize([value for run in runs if (value := of(run)) is not None])
 
 
-def _numbers(one: Spread) -> tuple[Number, ...]:
+def _numbers(one: Summary) -> tuple[Number, ...]:
     return one.n, one.mean, one.deviation, one.least, one.most
 
 

@@ -34,7 +34,7 @@ EVEN = 1e-12
 
 @dataclass(frozen=True)
 class Paired:
-    """What n paired differences say; what they cannot say is None."""
+    """Statistics of n paired differences; None where n is too small for one."""
 
     differences: tuple[float, ...]
     mean: float
@@ -111,7 +111,7 @@ def smallest_p(n: int) -> float:
 
 
 def least_pairs(alpha: float = ALPHA) -> int:
-    """How many pairs can at all give a p below alpha."""
+    """The fewest pairs for which p < alpha is possible."""
     return next(n for n in range(1, 64) if smallest_p(n) < alpha)
 
 
@@ -130,8 +130,8 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Mean and spread of some values."""
+class Summary:
+    """Mean, standard deviation and range of some values."""
 
     n: int
     mean: float
@@ -141,10 +141,10 @@ class Spread:
     most: float
 
 
-def spread(values: Sequence[float]) -> Spread | None:
-    """Mean and spread; None of no values."""
+def summarize(values: Sequence[float]) -> Summary | None:
+    """The summary of some values; None where there is none."""
     if not len(values):
         return None
     array = np.asarray(values, dtype=np.float64)
     deviation = float(array.std(ddof=1)) if len(array) > 1 else None
-    return Spread(len(array), float(array.mean()), deviation, float(array.min()), float(array.max()))
+    return Summary(len(array), float(array.mean()), deviation, float(array.min()), float(array.max()))

@@ -1,4 +1,4 @@
-"""How methods look: a colour, a line and a marker each, and none of them needed without the others.
+"""How methods and pages look: a colour, a line and a marker for each method, a light and a dark theme of the page.
 
 Colours are those of Okabe & Ito (2008), which people with any common colour blindness tell apart,
 darkened where they would be faint on white. On a dark page each has a lighter form; without any
@@ -8,9 +8,6 @@ colour the line's dashes and the marker's shape still name the method.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-
-INK, QUIET, RULE, PAPER = "#1b1f24", "#59636e", "#d1d9e0", "#ffffff"
-"""Text and axes, secondary text, grid lines, background, as on paper."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +26,33 @@ class Look:
     """A line style of matplotlib."""
     marker: str
 
+
+@dataclass(frozen=True)
+class Theme:
+    """The colours of a page and its figures."""
+
+    ink: str
+    """Text."""
+    quiet: str
+    """Secondary text and axes."""
+    rule: str
+    """Grid lines."""
+    paper: str
+    """Background."""
+    card: str
+    """Background of a box."""
+    mark: str
+    """Links, and the edge of a box."""
+    dark: bool = False
+
+    def color(self, method: str) -> str:
+        """A method's colour."""
+        look = look_of(method)
+        return look.dark if self.dark else look.color
+
+
+LIGHT = Theme("#1b1f24", "#59636e", "#d1d9e0", "#ffffff", "#f6f8fa", "#0b5cad")
+DARK = Theme("#e6e9ec", "#9aa4ae", "#363c42", "#14171a", "#1d2125", "#8ec5ff", dark=True)
 
 LOOKS = {
     look.method: look
@@ -61,8 +85,3 @@ def in_order(methods: Iterable[str]) -> tuple[str, ...]:
     """Methods as they stand in every legend and table: as in `LOOKS`, then others by name."""
     known = list(LOOKS)
     return tuple(sorted(set(methods), key=lambda m: (known.index(m) if m in known else len(known), m)))
-
-
-def variable(method: str) -> str:
-    """The CSS custom property that holds a method's colour on the page."""
-    return f"--method-{''.join(c if c.isalnum() else '-' for c in method)}"

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from scenarios.report.case_scores import CaseScores, Details
-from scenarios.report.figures import LETTER, Picture, grid, style
-from scenarios.report.style import INK, in_order, look_of
+from scenarios.report.figures import LETTER, Picture, grid
+from scenarios.report.style import Theme, in_order, look_of
 from scenarios.report.table import Number, Sheet
 from scenarios.results.study import Study
 
@@ -31,8 +31,6 @@ def draw_subjects(study: Study, details: Details) -> Picture | None:
         return None
     methods = in_order(case.method for case in cases)
     centers = [center for center in study.centers if any(case.center == center for case in cases)]
-    with style():
-        figure = _draw(cases, methods, centers)
     silent = [center for center in study.centers if center not in centers]
     medians = (f"{look_of(m).name} {median(c.scores['dice'] for c in cases if c.method == m):.2f}" for m in methods)
     return Picture(
@@ -45,12 +43,12 @@ def draw_subjects(study: Study, details: Details) -> Picture | None:
         + (f" No scores of single patients came from {', '.join(silent)}." if silent else ""),
         alternative=f"Strip and box plots of test Dice by center and method. Medians over all cases: "
         f"{', '.join(medians)}.",
-        figure=figure,
+        draw=lambda theme: _draw(cases, methods, centers, theme),
         sheet=_sheet(details.cases),
     )
 
 
-def _draw(cases: Sequence[CaseScores], methods: Sequence[str], centers: Sequence[str]) -> Figure:
+def _draw(cases: Sequence[CaseScores], methods: Sequence[str], centers: Sequence[str], theme: Theme) -> Figure:
     panel = max(ROOM / ACROSS, LETTER * (max(map(len, centers)) + len("  (n = 999)")))
     columns = max(1, min(len(centers), int(ROOM / panel)))
     rows = -(-len(centers) // columns)
@@ -58,7 +56,7 @@ def _draw(cases: Sequence[CaseScores], methods: Sequence[str], centers: Sequence
     figure = Figure(figsize=(max(4.2, panel * columns + 1.2), height), layout="constrained")
     panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
     for axes, center in zip(panels, centers, strict=False):
-        _panel(axes, center, [case for case in cases if case.center == center], methods)
+        _panel(axes, center, [case for case in cases if case.center == center], methods, theme)
     for axes in panels[len(centers) :]:
         axes.set_axis_off()
     for place, axes in enumerate(panels[: len(centers)]):
@@ -72,7 +70,7 @@ def _draw(cases: Sequence[CaseScores], methods: Sequence[str], centers: Sequence
     return figure
 
 
-def _panel(axes: Axes, center: str, cases: Sequence[CaseScores], methods: Sequence[str]) -> None:
+def _panel(axes: Axes, center: str, cases: Sequence[CaseScores], methods: Sequence[str], theme: Theme) -> None:
     grid(axes, "x")
     images = len({(case.seed, case.subject, case.contrast) for case in cases})
     axes.set_title(f"{center}  (n = {images})", loc="left", fontsize=8.5)
@@ -80,14 +78,13 @@ def _panel(axes: Axes, center: str, cases: Sequence[CaseScores], methods: Sequen
         values = [case.scores["dice"] for case in cases if case.method == method]
         if not values:
             continue
-        look = look_of(method)
         axes.plot(
             values,
             row + swarm(values),
             linestyle="none",
-            marker=look.marker,
+            marker=look_of(method).marker,
             markersize=3.6,
-            color=look.color,
+            color=theme.color(method),
             alpha=0.6,
             markeredgewidth=0,
         )
@@ -100,9 +97,9 @@ def _panel(axes: Axes, center: str, cases: Sequence[CaseScores], methods: Sequen
                 showfliers=False,
                 showcaps=False,
                 manage_ticks=False,
-                boxprops={"color": INK, "linewidth": 0.8},
-                whiskerprops={"color": INK, "linewidth": 0.8},
-                medianprops={"color": INK, "linewidth": 1.6},
+                boxprops={"color": theme.ink, "linewidth": 0.8},
+                whiskerprops={"color": theme.ink, "linewidth": 0.8},
+                medianprops={"color": theme.ink, "linewidth": 1.6},
             )
 
 

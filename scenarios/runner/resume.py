@@ -10,12 +10,12 @@ from pathlib import Path
 from scenarios.run_config import changed_settings
 from scenarios.runner.launch_record import HowLaunched
 from server.course import plan_course
-from server.journal.journal import FOLDER, Journal
+from server.journal.journal import Journal
 from server.journal.records import Parent
 from shared.config.settings import Settings
 from shared.errors import ResultsError, SettingsError
 from shared.methods import METHODS
-from shared.paths import RESULTS, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
+from shared.paths import JOURNAL, RESULTS, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
 from shared.results import is_outdated
 
 NOTHING = "writing the results"
@@ -117,8 +117,8 @@ def _copy(journal: Journal, output: Path, settings: Settings, order: tuple[str, 
             journal.begin_extended(new, settings, order, parent)
             for index in range(journal.trained):
                 stage = journal.stage_folder(index)
-                shutil.copytree(stage, new / FOLDER / stage.name, copy_function=_link)
-            (new / FOLDER).rename(output / FOLDER)
+                shutil.copytree(stage, new / JOURNAL / stage.name, copy_function=_link)
+            (new / JOURNAL).rename(output / JOURNAL)
     except OSError as error:
         raise ResultsError(
             f"the run cannot be copied to {output} ({error.strerror or error}): free or choose another disk"

@@ -1,56 +1,45 @@
-"""The journal: what a run has reached, on disk before its next step begins.
-
-    journal/run.json              settings, order, what the centers said of themselves
-    journal/attempts.json         when the run was started, interrupted and resumed
-    journal/withdrawn.json        the subjects (pseudonyms) whose exemplars their hospitals withdrew
-    journal/stage-000/            a finished training: model, exemplars, state, figures (shared/stage_archive.py)
-    journal/stage-000/row.json    the test scores that have come so far, and what is missing for good
-    journal/round-000-ucsf/       a center's part of a round of federated averaging (server/journal/partial_round.py)
+"""The journal: what a run has reached, on disk before its next step begins (layout.py says where).
 
 Nothing random is in it: every random choice of a run follows from its seed and from what the
 choice is for (shared/seeds.py), so that a run which goes on goes on as if it had never stopped.
 """
 
-import shutil
 import uuid
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import ValidationError
-
 from server.course import Stage
+from server.journal.layout import ATTEMPTS, ROW, RUN, WITHDRAWN, journal_folder, stage_folder, unwritable
 from server.journal.partial_round import Parts
-from server.journal.records import FORMAT, Attempt, Parent, Row, RunFacts, StageRecord
+from server.journal.reading import JournalContent, read_journal
+from server.journal.records import Attempt, Parent, Row, RunFacts, StageRecord
 from shared.config.settings import Settings
-from shared.errors import CenterError, DamagedError, ResultsError, SettingsError
-from shared.files import NEW, read_document, write_document
+from shared.errors import CenterError, ResultsError, SettingsError
+from shared.files import write_document
 from shared.model.weights import State, Weights
-from shared.paths import JOURNAL
 from shared.replay.contribution import Contribution
-from shared.stage_archive import KeptVisit, Moved, Transit, keep_visit, open_visit
+from shared.stage_archive import KeptVisit, Moved, Transit, keep_visit
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures
 from shared.wire.messages import TrainReply, TrainRequest
-
-FOLDER, RUN, ATTEMPTS, ROW, WITHDRAWN = JOURNAL, "run.json", "attempts.json", "row.json", "withdrawn.json"
 
 
 class Journal:
     """A run's journal, open for reading and writing. One process at a time may have it open."""
 
-    def __init__(self, results: Path, facts: RunFacts) -> None:
+    def __init__(self, results: Path, content: JournalContent) -> None:
         self.results = results
-        self.facts = facts
-        self.damaged: list[str] = []
+        self.facts = content.facts
+        self.damaged = list(content.damaged)
         """What was found damaged on opening, and is not used."""
-        self.attempts: list[Attempt] = []
-        self.withdrawn: dict[str, list[str]] = {}
+        self.attempts = list(content.attempts)
+        self.withdrawn = dict(content.withdrawn)
         """Pseudonyms by the center that withdrew them."""
-        self._folder = results / FOLDER
-        self._visits: list[KeptVisit] = []
-        self._rows: list[Row] = []
-        self._parts = Parts(self._folder)
+        self._folder = journal_folder(results)
+        self._visits = list(content.visits)
+        self._rows = list(content.rows)
+        self._parts = Parts(self._folder, content.parts)
 
     @classmethod
     def create(cls, results: Path, settings: Settings, order: tuple[str, ...], cards: Mapping[str, CenterCard]) -> Self:
@@ -68,19 +57,19 @@ class Journal:
         changed = {"run": uuid.uuid4().hex, "settings": settings.to_run_config(), "order": order, "parent": parent}
         longer = self.begin(results, self.facts.model_copy(update=changed))
         if self.withdrawn:
-            longer._write(results / FOLDER / WITHDRAWN, self.withdrawn)
+            longer._write(longer._folder / WITHDRAWN, self.withdrawn)
 
     @classmethod
     def begin(cls, results: Path, facts: RunFacts) -> Self:
         """Write a journal's first page. Raises `ResultsError` where there is one already."""
-        journal = cls(results, facts)
-        if (results / FOLDER / RUN).exists():
+        journal = cls(results, JournalContent(facts))
+        if (journal._folder / RUN).exists():
             raise ResultsError(f"{results} holds the journal of another run: choose a new folder")
         try:
-            (results / FOLDER).mkdir(exist_ok=True)
-            write_document(results / FOLDER / RUN, facts.model_dump(mode="json"))
+            journal._folder.mkdir(exist_ok=True)
         except OSError as error:
-            raise journal._unwritable(error) from None
+            raise unwritable(journal._folder, error) from None
+        journal._write(journal._folder / RUN, facts.model_dump(mode="json"))
         return journal
 
     @classmethod
@@ -90,91 +79,9 @@ class Journal:
         What is damaged is listed in `damaged` and set aside, and so is what built on it. Raises
         `ResultsError` where there is no journal, or its first page cannot be used.
         """
-        folder = results / FOLDER
-        try:
-            page = read_document(folder / RUN)
-            # Told before the rest is read, which another format may have otherwise.
-            if isinstance(page, dict) and page.get("format", FORMAT) != FORMAT:
-                raise ResultsError(
-                    f"the journal of {results} has format {page['format']}, but this version of Wardround reads "
-                    f"{FORMAT}: use the version that wrote it"
-                )
-            facts = RunFacts.model_validate(page)
-        except FileNotFoundError:
-            raise ResultsError(
-                f"{results} holds no journal of a run ({folder / RUN} is missing): give a run's results folder"
-            ) from None
-        except (DamagedError, ValidationError) as error:
-            reason = str(error).splitlines()[0]
-            raise ResultsError(f"the journal of {results} cannot be used ({reason}): restore {folder / RUN}") from None
-        journal = cls(results, facts)
-        journal._read()
+        journal = cls(results, read_journal(results))
+        journal._forget_withdrawn()
         return journal
-
-    def _read(self) -> None:
-        for unfinished in [*self.results.glob(f"{NEW}*"), *self._folder.rglob(f"{NEW}*")]:
-            if unfinished.is_dir():
-                shutil.rmtree(unfinished, ignore_errors=True)
-            else:
-                unfinished.unlink(missing_ok=True)
-        self.attempts = self._read_attempts()
-        self.withdrawn = self._read_withdrawn()
-        kept = sorted(self._folder.glob("stage-*"))
-        for index, folder in enumerate(kept):
-            try:
-                if folder != self.stage_folder(index):
-                    raise DamagedError(f"{self.stage_folder(index)} is missing")
-                visit = open_visit(folder)
-                if visit.visit.stage != index:
-                    raise DamagedError(f"{folder} holds stage {visit.visit.stage + 1}")
-            except DamagedError as error:
-                self._set_aside(kept[index:], f"{error}: stage {index + 1} is trained again, and what came after it")
-                break
-            self._visits.append(visit)
-            self._rows.append(self._read_row(folder))
-        self._parts.read(self.trained, self._set_aside)
-        self._forget_withdrawn()
-
-    def _read_attempts(self) -> list[Attempt]:
-        try:
-            return [Attempt.model_validate(entry) for entry in read_document(self._folder / ATTEMPTS)]
-        except FileNotFoundError:
-            return []
-        except (DamagedError, ValidationError, TypeError) as error:
-            self.damaged.append(f"{str(error).splitlines()[0]}: earlier attempts are forgotten")
-            return []
-
-    def _read_withdrawn(self) -> dict[str, list[str]]:
-        """Raises `ResultsError` where the list is damaged: without it, a withdrawn subject would be handed on."""
-        path = self._folder / WITHDRAWN
-        try:
-            return {str(center): [str(one) for one in subjects] for center, subjects in read_document(path).items()}
-        except FileNotFoundError:
-            return {}
-        except (DamagedError, TypeError, AttributeError) as error:
-            raise ResultsError(
-                f"{str(error).splitlines()[0]}: it says whose exemplars may no longer be handed on; restore {path}, or "
-                "delete it and the hospitals tell it anew at the roll call"
-            ) from None
-
-    def _read_row(self, folder: Path) -> Row:
-        try:
-            return Row.model_validate(read_document(folder / ROW))
-        except FileNotFoundError:
-            return Row()
-        except (DamagedError, ValidationError) as error:
-            self.damaged.append(f"{str(error).splitlines()[0]}: its model is tested again")
-            return Row()
-
-    def _set_aside(self, stages: list[Path], reason: str) -> None:
-        """Move a damaged stage, and those that built on it, out of the way; nothing is deleted."""
-        self.damaged.append(reason)
-        mark = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-        try:
-            for folder in stages:
-                folder.rename(folder.with_name(f"damaged-{mark}-{folder.name}"))
-        except OSError as error:
-            raise self._unwritable(error) from None
 
     # What is known
 
@@ -202,7 +109,7 @@ class Journal:
 
     def stage_folder(self, index: int) -> Path:
         """Where all of a stage lies."""
-        return self._folder / f"stage-{index:03d}"
+        return stage_folder(self._folder, index)
 
     def model_file(self, index: int) -> Path:
         """The model after a stage, as a file."""
@@ -317,7 +224,7 @@ class Journal:
         try:
             self._visits.append(keep_visit(folder, request, reply, settings.network, transit, parts))
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise unwritable(self._folder, error) from None
         self._rows.append(Row())
         self._parts.forget()
 
@@ -330,7 +237,7 @@ class Journal:
         try:
             return self._parts.add(request, reply, settings.network)
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise unwritable(self._folder, error) from None
 
     def add_withdrawn(self, center: str, subjects: Collection[str]) -> tuple[str, ...]:
         """Note that a center withdrew subjects, and delete what they contributed; returns those that are new.
@@ -351,7 +258,7 @@ class Journal:
         try:
             self._visits = [kept.without(self.withdrawn.get(kept.visit.center, ())) for kept in self._visits]
         except OSError as error:
-            raise self._unwritable(error) from None
+            raise unwritable(self._folder, error) from None
 
     def add_tests(self, index: int, figures: TestFigures) -> None:
         """Keep a center's scores. Raises `ResultsError` where the disk refuses."""
@@ -388,13 +295,7 @@ class Journal:
         try:
             write_document(path, body)
         except OSError as error:
-            raise self._unwritable(error) from None
-
-    def _unwritable(self, error: OSError) -> ResultsError:
-        return ResultsError(
-            f"the journal in {self._folder} cannot be written ({error.strerror or error}): "
-            "free the disk or mend its rights; what was finished before is safe"
-        )
+            raise unwritable(self._folder, error) from None
 
 
 def _now() -> str:

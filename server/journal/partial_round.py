@@ -4,7 +4,7 @@ A run that is interrupted within a round goes on with the centers that have not 
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from shared.config.groups import NetworkSettings
@@ -14,27 +14,30 @@ from shared.wire.headers import TrainTask
 from shared.wire.messages import TrainReply, TrainRequest
 
 
+def read_parts(journal: Path, round_: int, set_aside: Callable[[list[Path], str], None]) -> dict[Path, KeptVisit]:
+    """The parts of `round_` in a journal's folder; `set_aside` gets what is damaged, or built on what was."""
+    parts = {}
+    for folder in sorted(journal.glob("round-*")):
+        try:
+            kept = open_visit(folder)
+            if kept.visit.stage > round_:
+                raise DamagedError(f"{folder} goes on from a round that is not there")
+        except DamagedError as error:
+            set_aside([folder], f"{error}: its center trains this round again")
+            continue
+        if kept.visit.stage < round_:  # its average was kept, and then the coordinator ended
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            parts[folder] = kept
+    return parts
+
+
 class Parts:
     """The parts that are there of the round under way, in the journal's folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kept: Mapping[Path, KeptVisit]) -> None:
         self._folder = folder
-        self._kept: dict[Path, KeptVisit] = {}
-
-    def read(self, round_: int, set_aside: Callable[[list[Path], str], None]) -> None:
-        """Find the parts of `round_` on disk; `set_aside` gets what is damaged, or was built on what was."""
-        for folder in sorted(self._folder.glob("round-*")):
-            try:
-                kept = open_visit(folder)
-                if kept.visit.stage > round_:
-                    raise DamagedError(f"{folder} goes on from a round that is not there")
-            except DamagedError as error:
-                set_aside([folder], f"{error}: its center trains this round again")
-                continue
-            if kept.visit.stage < round_:  # its average was kept, and then the coordinator ended
-                shutil.rmtree(folder, ignore_errors=True)
-            else:
-                self._kept[folder] = kept
+        self._kept = dict(kept)
 
     def find(self, request: TrainRequest) -> KeptVisit | None:
         """What a center answered to this very request, or nothing."""

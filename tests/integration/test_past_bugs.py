@@ -23,23 +23,11 @@ from shared.paths import check_fresh
 from shared.replay.exemplar import PACKED, Exemplar
 from shared.results import read_results
 from shared.wire.messages import unpack_train_reply
-from tests.integration.test_malformed import (
-    BIAS,
-    CARD,
-    SETTINGS,
-    SMOKE,
-    TASK,
-    WEIGHTS,
-    at_the_coordinator,
-    crop,
-    npy,
-    one_line,
-    raw,
-    reply,
-)
 from tests.scenarios.runner import test_resume
 from tests.scenarios.runner.test_resume import extension
-from tests.server.test_results import ORDER
+from tests.support.commands import SMOKE, one_line
+from tests.support.journals import ORDER
+from tests.support.strange import BIAS, CARD, SETTINGS, TASK, WEIGHTS, at_the_coordinator, crop, npy, raw, reply
 
 folder, settings = test_resume.folder, test_resume.settings
 
@@ -144,7 +132,7 @@ def test_checkpoint_of_another_version(tmp_path, run_config):
     from client.training.checkpoints import visit_state
     from client.training.trainer import train
     from shared.config.settings import Settings
-    from tests.client.training.test_checkpoints import CPU, plan_of, request_of
+    from tests.support.training import CPU, plan_of, request_of
 
     s = Settings.from_run_config(run_config | {"features": 2, "batch-size": 2, "steps": 3})
     with visit_state(tmp_path, request_of(s), 0.0) as state:

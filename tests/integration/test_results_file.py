@@ -8,13 +8,8 @@ import pytest
 
 from shared.metrics.scores import Scores
 from shared.results import read_results
-from tests.integration.test_whole_runs import config, start
-
-__all__ = ["config"]
-
-
-def no_constant(name: str) -> None:
-    raise AssertionError(f"{name} is not JSON")
+from tests.support.cut_runs import start
+from tests.support.journals import no_constant
 
 
 @pytest.mark.parametrize("method", ["replay", "fedavg"])

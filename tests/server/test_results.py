@@ -10,76 +10,18 @@ import pytest
 import torch
 
 from server.course import plan_course
-from server.journal.journal import Journal
 from server.results import history, summarise, versions, write_results
 from shared.config.settings import Settings
 from shared.errors import ResultsError
 from shared.model.network import initial_weights, load_model
-from shared.replay.contribution import PlainContribution
-from shared.replay.exemplar import Exemplar
-from shared.results import MissingTest, RunResults, read_results
-from shared.stage_archive import Moved, Transit
-from shared.wire.headers import CenterCard, TestFigures, TrainFigures, TrainTask
-from shared.wire.messages import TrainReply, TrainRequest
-from tests.support.scored import SCORES, case_score
-
-ORDER = ("ucsf", "amu", "milan")
-TRANSIT = Transit(seconds=0.25, sent_bytes=400, received_bytes=200)
-DICE = [[0.6, 0.2, 0.1], [0.5, 0.7, 0.3], [0.4, 0.65, 0.8]]
+from shared.results import MissingTest, read_results
+from tests.support.journals import DICE, ORDER, crop, journal_of, of_method, written
+from tests.support.scored import SCORES
 
 
 @pytest.fixture
 def settings(run_config: dict[str, Any]) -> Settings:
     return Settings.from_run_config(run_config | {"features": 2, "seed": 7})
-
-
-def of_method(settings: Settings, method: str) -> Settings:
-    return settings.model_copy(update={"run": settings.run.model_copy(update={"method": method})})
-
-
-def figures_of() -> TrainFigures:
-    return TrainFigures(
-        steps=8,
-        subjects=2,
-        final_loss=0.25,
-        seconds=3.0,
-        compute_seconds=2.0,
-        set_aside={"0123456789abcdef": "cannot be read"},
-    )
-
-
-def crop(center: str) -> Exemplar:
-    image = np.full((4, 4, 4), ORDER.index(center), dtype=np.float32)
-    return Exemplar.encode(image, image.clip(0, 1), center=center, subject="s", contrast="FLAIR", spacing=4.0)
-
-
-def journal_of(folder: Path, settings: Settings, without: tuple[int, str] | None = None) -> Journal:
-    """The journal of a finished run: two test cases a center that was asked, one exemplar a stage."""
-    cards = {
-        c: CenterCard(center=c, training_subjects=2, test_subjects=2, contrasts=("T2w",), fingerprint="f")
-        for c in ORDER
-    }
-    journal = Journal.create(folder, settings, ORDER, cards)
-    course = plan_course(ORDER, settings.run)
-    journal.add_attempt(5, journal.where(course), versions())
-    for stage in course:
-        weights = initial_weights(settings.network, stage.index)
-        task = TrainTask(run=journal.facts.run, stage=stage.index, center=stage.center, contribute=True)
-        reply = TrainReply(weights, PlainContribution((crop(stage.center),)), figures_of())
-        journal.add_visit(TrainRequest(task, weights, ()), reply, settings, TRANSIT)
-        for center, dice in zip(ORDER, DICE[stage.index], strict=True):
-            if center in stage.tests and (stage.index, center) != without:
-                cases = tuple(case_score(f"t{k}", "T2w", dice=dice + part) for k, part in enumerate((-0.1, 0.1)))
-                journal.add_tests(stage.index, TestFigures(center=center, cases=cases, seconds=0.5))
-        missing = {without[1]: "was switched off"} if without and without[0] == stage.index else {}
-        journal.end_tests(stage.index, missing, 1.5, Moved(sent_bytes=900, received_bytes=30))
-    journal.end_attempt()
-    return journal
-
-
-def written(folder: Path, settings: Settings, **how: Any) -> RunResults:
-    write_results(folder, settings, plan_course(ORDER, settings.run), journal_of(folder, settings, **how))
-    return read_results(folder)
 
 
 def test_results_say_what_was_run_and_what_came_out(tmp_path: Path, settings: Settings) -> None:

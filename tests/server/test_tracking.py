@@ -20,18 +20,21 @@ from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.errors import CenterError, SettingsError
 from shared.results import read_results
 from tests.conftest import ROOT, Configured
-from tests.integration.test_whole_runs import CutGrid, config, start
-from tests.server.strategy.test_fedavg import rounds
-from tests.server.strategy.test_sequential import CENTERS, DICE, NODES, Journey, Setup, journey
+from tests.support.cut_runs import CutGrid, smaller, start
+from tests.support.journeys import CENTERS, DICE, NODES, Journey, Setup
 from tests.support.results import make_history, make_results
-
-__all__ = ["config", "journey", "rounds"]
 
 Points = dict[str, list[tuple[int, float]]]
 """By name, the points as (step, value)."""
 
 SEEN = [0.6, (0.5 + 0.7) / 2, (0.4 + 0.65 + 0.8) / 3]
 """Of `DICE`: the mean over the centers that the model was trained at by then."""
+
+
+@pytest.fixture
+def config(run_config: dict[str, Any]) -> dict[str, Any]:
+    """The smoke scenario, smaller still."""
+    return smaller(run_config)
 
 
 def accumulated(folder: Path) -> EventAccumulator:

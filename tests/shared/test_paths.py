@@ -1,5 +1,6 @@
 """Where things are kept: the cache that was asked for, results in a folder of their own."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import pytest
 from shared.config.groups import RunSettings
 from shared.config.settings import Settings
 from shared.errors import ResultsError
-from shared.paths import cache_folder, results_folder, writable_folder
+from shared.paths import cache_folder, claimed, results_folder, writable_folder
+from tests.support.processes import other_run
 
 
 @pytest.fixture
@@ -99,3 +101,15 @@ def test_two_runs_within_a_second_do_not_share_their_results(
     monkeypatch.chdir(tmp_path)
     folders = [results_folder(run) for _ in range(4)]
     assert len(set(folders)) == len(folders)
+
+
+def test_a_results_folder_is_one_process_s_until_it_ends_however(tmp_path: Path) -> None:
+    with other_run(tmp_path) as other:
+        with pytest.raises(ResultsError, match="is in use by another run"), claimed(tmp_path):
+            pass
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        with claimed(tmp_path):
+            pass
+    with claimed(tmp_path), pytest.raises(ResultsError, match="is in use by another run"), claimed(tmp_path):
+        pass

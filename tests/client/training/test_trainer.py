@@ -12,41 +12,14 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as budget
 from hypothesis import strategies as st
 
-from client.data.preprocessing import Volume
 from client.training.sampler import PatchSampler, Source
 from client.training.trainer import Plan, Progress, Trained, _scheduler, plan_stage, train
 from shared.config.settings import Settings
 from shared.errors import TrainingError
 from shared.model.device import choose_device
-from shared.model.network import LesionNet, initial_weights
-from shared.model.weights import Weights
+from shared.model.network import LesionNet
 from tests.conftest import Configured
-
-CPU = torch.device("cpu")
-
-
-def ball(seed: int = 0) -> Source:
-    """A bright ball in noise: the easiest lesion."""
-    random = np.random.default_rng(seed)
-    away = np.linalg.norm(np.indices((16, 16, 16)) - random.uniform(6, 10, (3, 1, 1, 1)), axis=0)
-    lesion = away < 4
-    image = random.normal(size=away.shape) * 0.3 + 4 * lesion
-    label = np.where(lesion, 255, 0).astype(np.uint8)
-    volume = Volume(image.astype(np.float16), label, np.eye(4), label, np.eye(4), -5.0)
-    return Source.of_volume(volume, 16, CPU)
-
-
-def sources(n: int) -> list[Source]:
-    return [ball(seed) for seed in range(n)]
-
-
-def weights(settings: Settings) -> Weights:
-    return initial_weights(settings.network, 0)
-
-
-def same(one: Weights, other: Weights) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
+from tests.support.training import CPU, same, sources, weights
 
 # The plan
 

@@ -9,19 +9,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from scenarios.cli.main import cli, main
+from scenarios.cli.main import cli
 from shared.methods import METHODS
 from tests.conftest import ROOT
+from tests.support.commands import call
 
 WARDROUND = Path(sysconfig.get_path("scripts")) / "wardround"
-
-
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    """Exit code and standard error of `wardround WORDS`, in this process."""
-    monkeypatch.setattr(sys, "argv", ["wardround", *words])
-    with pytest.raises(SystemExit) as end:
-        main()
-    return int(end.value.code or 0), capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -46,16 +46,16 @@ def test_a_run_has_a_report_of_its_own(
     assert call(monkeypatch, replay) == 0
     assert capsys.readouterr().out == f"report {replay / 'report.html'}\n"
     text = (replay / "report.html").read_text()
-    assert "Replay alone: the question needs training on pooled data" in text
-    assert "How much of it would come out anew with another seed or order is unknown." in text
+    assert "Not decided: there is no training on pooled data to compare replay with." in text
+    assert "How much the results vary with another seed or order is unknown." in text
 
 
 def test_several_runs_have_one_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = write_runs(tmp_path)
     assert call(monkeypatch, *folders, "--output", tmp_path / "all") == 0
     text = (tmp_path / "all" / "report.html").read_text()
-    assert "0.020 below training on pooled data" in text
-    assert "0.090 above fine-tuning" in text
+    assert "Difference to training on pooled data: −0.020" in text
+    assert "Difference to fine-tuning: +0.090" in text
     assert not (folders[0] / "report.html").exists()
 
 

@@ -11,8 +11,8 @@ import torch
 from scenarios.inference.external_validation import ExternalValidation, ScoredCase, line_of, means_of, validate
 from shared.errors import DataError
 from shared.metrics.scores import Scores
-from tests.scenarios.cli.test_main import call
 from tests.scenarios.inference.test_segment import bright
+from tests.support.commands import call
 from tests.support.datasets import grid, patient, write_dataset, write_image
 from tests.support.scored import SCORES, SHARES
 

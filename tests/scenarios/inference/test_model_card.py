@@ -13,7 +13,7 @@ from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.metrics.scores import Scores, mean_scores
 from shared.model.model_file import open_model
 from shared.results import CenterScores, MissingTest
-from tests.server.test_results import DICE, ORDER, of_method, written
+from tests.support.journals import DICE, ORDER, of_method, written
 from tests.support.scored import case_score
 
 

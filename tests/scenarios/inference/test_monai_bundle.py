@@ -21,9 +21,9 @@ from shared.model.model_file import model_bytes, open_model
 from shared.model.network import initial_weights
 from shared.model.weights import Weights
 from shared.paths import MODEL
-from tests.scenarios.cli.test_main import call
-from tests.server.test_results import written
+from tests.support.commands import call
 from tests.support.datasets import grid, patient
+from tests.support.journals import written
 
 ALONE = """
 import runpy, sys

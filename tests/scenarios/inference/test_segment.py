@@ -20,7 +20,7 @@ from shared.errors import DataError, SettingsError
 from shared.model.model_file import Model
 from shared.model.network import Inference
 from tests.client.data.test_skull_stripping import FLAIR, head
-from tests.scenarios.cli.test_main import call
+from tests.support.commands import call
 from tests.support.datasets import grid, patient, write_image
 
 CPU = torch.device("cpu")

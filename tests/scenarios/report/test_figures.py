@@ -13,11 +13,11 @@ from matplotlib.text import Text
 from scenarios.report.case_scores import CaseScores, Details
 from scenarios.report.comparisons import comparisons
 from scenarios.report.curves import draw_curves
-from scenarios.report.figures import Picture, inline, style, to_png, to_svg
+from scenarios.report.figures import Picture, style, to_png, to_svg
 from scenarios.report.forest_plot import draw_forest
 from scenarios.report.heatmaps import average, draw_heatmaps
 from scenarios.report.overlays import Example, Examples, draw_overlays
-from scenarios.report.style import LOOKS, look_of
+from scenarios.report.style import DARK, LIGHT, LOOKS, Theme, look_of
 from scenarios.report.subject_scores import HALF, draw_subjects, swarm
 from scenarios.results.study import Costs, Study, run_entry
 from tests.support.studies import make_run, make_study, study_of
@@ -222,9 +222,21 @@ def test_methods_are_told_apart_without_colour() -> None:
 def test_every_colour_stands_out_from_its_page() -> None:
     """WCAG asks for a contrast of 3 for what is drawn."""
     for look in LOOKS.values():
-        for color, page in ((look.color, "#ffffff"), (look.dark, "#14171a")):
-            tones = [luminance([int(hexa[i : i + 2], 16) / 255 for i in (1, 3, 5)]) for hexa in (color, page)]
-            assert (max(tones) + 0.05) / (min(tones) + 0.05) >= 3, (look.method, page)
+        assert contrast(look.color, LIGHT.paper) >= 3, look.method
+        assert contrast(look.dark, DARK.paper) >= 3, look.method
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_every_word_stands_out_from_its_page(theme: Theme) -> None:
+    """WCAG asks for a contrast of 4.5 for text."""
+    for color in (theme.ink, theme.quiet, theme.mark):
+        for ground in (theme.paper, theme.card):
+            assert contrast(color, ground) >= 4.5, (color, ground)
+
+
+def contrast(color: str, ground: str) -> float:
+    tones = [luminance([int(hexa[i : i + 2], 16) / 255 for i in (1, 3, 5)]) for hexa in (color, ground)]
+    return (max(tones) + 0.05) / (min(tones) + 0.05)
 
 
 def test_a_method_that_nobody_knows_is_drawn_too() -> None:
@@ -239,20 +251,29 @@ def test_points_of_one_row_lie_within_it_side_by_side() -> None:
     assert places[3] == 0
 
 
-def test_an_svg_takes_the_page_s_colours_and_keeps_its_ids_to_itself() -> None:
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
+def test_a_figure_has_the_colours_of_its_page(theme: Theme) -> None:
+    (other,) = {LIGHT, DARK} - {theme}
+    study = study_of({"replay": [0.6, 0.61], "finetune": [0.5, 0.52], "pooled": [0.5, 0.5]})
+    for picture in drawn(study):
+        svg = to_svg(picture.dark_figure if theme.dark else picture.figure, picture.name)
+        used = set(re.findall("#[0-9a-f]{6}", svg))
+        assert theme.ink in used
+        assert not used & {other.ink, other.quiet, *(other.color(method) for method in LOOKS)}
+        if picture.name in ("curves", "subjects"):
+            assert theme.color("replay") in used
+
+
+def test_the_same_figure_gives_the_same_svg_whose_references_lead_somewhere() -> None:
     picture, again = (draw_curves(study_of({"replay": [0.6], "pooled": [0.5]})) for _ in range(2))
     assert picture is not None and again is not None
-    svg = to_svg(picture.figure, picture.name)
-    assert svg == to_svg(again.figure, again.name)
-    assert "#0072b2" in svg
-    body = inline(svg, picture.name, {"#0072b2": "--method-replay"})
-    assert body.startswith("<svg") and "<metadata>" not in body
-    assert "#0072b2" not in body and "var(--method-replay)" in body and "var(--text)" in body
-    ids = re.findall(r'\bid="([^"]*)"', body)
-    assert ids and all(one.startswith("curves-") for one in ids)
-    assert {one[1:] for one in re.findall(r'href="([^"]*)"', body)} <= set(ids)
-    assert {*re.findall(r"url\(#([^)]*)\)", body)} <= set(ids)
-    assert 'width="' not in body[: body.index(">")]
+    for figure, other in ((picture.figure, again.figure), (picture.dark_figure, again.dark_figure)):
+        svg = to_svg(figure, picture.name)
+        assert svg == to_svg(other, again.name)
+        ids = re.findall(r'\bid="([^"]*)"', svg)
+        assert ids and len(ids) == len(set(ids))
+        assert {one[1:] for one in re.findall(r'href="([^"]*)"', svg)} <= set(ids)
+        assert {*re.findall(r"url\(#([^)]*)\)", svg)} <= set(ids)
 
 
 def test_pngs_are_on_white_and_images_on_black() -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from scenarios.report.statistics import compare_pairs, holm, least_pairs, sign_flip_p, smallest_p, spread
+from scenarios.report.statistics import compare_pairs, holm, least_pairs, sign_flip_p, smallest_p, summarize
 
 values = st.lists(st.floats(-1, 1).map(lambda v: round(v, 3)), min_size=2, max_size=8)
 
@@ -109,10 +109,10 @@ def test_holm_never_lowers_a_p_and_never_exceeds_bonferroni(ps: list[float]) -> 
 
 
 def test_spread_of_values() -> None:
-    found = spread([0.2, 0.4, 0.6])
+    found = summarize([0.2, 0.4, 0.6])
     assert found is not None
     assert (found.n, found.mean, found.deviation) == (3, pytest.approx(0.4), pytest.approx(0.2))
     assert (found.least, found.most) == (0.2, 0.6)
-    alone = spread([0.5])
+    alone = summarize([0.5])
     assert alone is not None and alone.deviation is None
-    assert spread([]) is None
+    assert summarize([]) is None

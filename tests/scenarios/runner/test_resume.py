@@ -15,8 +15,8 @@ from server.results import write_results
 from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.paths import LOCK, claimed
-from tests.server.journal.test_journal import content, files_in, other_run, scores_of
-from tests.server.test_results import ORDER, journal_of, of_method
+from tests.support.journals import ORDER, content, files_in, journal_of, of_method, scores_of
+from tests.support.processes import other_run
 
 
 @pytest.fixture

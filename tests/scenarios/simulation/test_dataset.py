@@ -23,7 +23,7 @@ from shared.errors import DataError, ResultsError
 from shared.phantoms.centers import CENTERS
 from shared.phantoms.settings import PhantomSettings
 from tests.conftest import ROOT
-from tests.scenarios.cli.test_main import call
+from tests.support.commands import call
 
 SMALL = PhantomSettings(spacing=4.0, scale=0.02, minimum_subjects=2)
 AMU = CENTERS["amu"]

@@ -1,9 +1,8 @@
-"""Rounds: federated averaging over hospitals that are written down here, without data or training."""
+"""Rounds: federated averaging over hospitals that are written down, without data or training."""
 
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,46 +16,20 @@ from shared.model.weights import Weights
 from shared.wire.headers import TrainFigures
 from shared.wire.messages import TrainRequest
 from shared.wire.records import pack_refusal
-from tests.server.strategy.test_sequential import (
+from tests.support.fakes import FakeGrid
+from tests.support.journeys import (
+    AVERAGE,
     CENTERS,
     DICE,
+    LOSSES,
     NODES,
+    SUBJECTS,
     Journey,
     Setup,
     Train,
-    hospitals,
-    journey,
+    moved,
     same,
-    trained,
 )
-from tests.support.fakes import FakeGrid
-
-__all__ = ["journey"]
-
-SUBJECTS = {"ucsf": 2, "amu": 1, "milan": 1}
-MOVES = {"ucsf": 1.0, "amu": 2.0, "milan": 8.0}
-AVERAGE = 3.0
-"""(2 x 1 + 1 x 2 + 1 x 8) / 4: how far the average moves in a round."""
-LOSSES = {"ucsf": 0.5, "amu": 0.25, "milan": 0.75}
-
-
-def moved(request: TrainRequest, **figures: Any) -> RecordDict:
-    """Each center moves every weight by a number of its own."""
-    center = request.task.center
-    # `trained` adds one.
-    start = {name: value + (MOVES[center] - 1) for name, value in request.weights.items()}
-    known = {"subjects": SUBJECTS[center], "final_loss": LOSSES[center]}
-    return trained(replace(request, weights=start), **(known | figures))
-
-
-@pytest.fixture
-def rounds(journey: Setup) -> Setup:
-    """A journey of three rounds; keywords as for `journey`."""
-
-    def setup(train: Train = moved, **how: Any) -> Journey:
-        return journey(hospitals(train=train), method="fedavg", steps=9, **({"rounds": 3} | how))
-
-    return setup
 
 
 def near(weights: Weights, expected: Weights) -> bool:

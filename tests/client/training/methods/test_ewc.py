@@ -15,8 +15,8 @@ from shared.model.network import initial_weights, network_with
 from shared.model.weights import Weights
 from shared.wire.headers import TrainTask
 from shared.wire.messages import TrainRequest
-from tests.client.training.test_trainer import CPU, ball, same
 from tests.support.paper import batch_of, on_paper, voxels
+from tests.support.training import CPU, ball, same
 
 ANCHOR = {"gain": torch.tensor(1.0), "bias": torch.tensor(0.0)}
 IMPORTANCE = {"gain": torch.tensor(2.0), "bias": torch.tensor(0.5)}

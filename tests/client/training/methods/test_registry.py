@@ -20,8 +20,8 @@ from shared.methods import METHODS
 from shared.model.network import LesionNet, initial_weights, network_with
 from shared.wire.headers import TrainTask
 from shared.wire.messages import TrainRequest
-from tests.client.training.test_trainer import CPU, ball, same
 from tests.conftest import ROOT, Configured
+from tests.support.training import CPU, ball, same
 
 
 def test_every_method_has_its_class_and_every_class_its_method() -> None:
