@@ -113,7 +113,7 @@ def _visits(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
         Stage(
             index,
             center,
-            start="initial" if run.spec.course == "single" or index == 0 else "carried",
+            start="initial" if run.spec.fresh or index == 0 else "carried",
             replay=run.spec.replays,
             tests=_tests(center, order, run),
         )

@@ -56,7 +56,7 @@ def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], j
     writer.writerow(["trained_at", *journal.order])
     writer.writerows([_row_name(r), *_row(r, journal.order)] for r in records if r.stage.tested)
     try:
-        for record in records if settings.run.spec.course == "single" else []:
+        for record in records if settings.run.spec.fresh else []:
             (folder / "models").mkdir(exist_ok=True)
             stage = journal.model_file(record.stage.index)
             _write_model(stage, folder / "models" / f"{record.stage.center}.safetensors", settings)
@@ -113,7 +113,7 @@ def summarise(
     stages = _by_row(records)
     rows = [parts[-1] for parts in stages]
     matrix = [_row(record, order) for record in rows]
-    sequential = len(matrix) == len(order) and settings.run.spec.course != "single"
+    sequential = len(matrix) == len(order) and not settings.run.spec.fresh
     spared = sum(len(order) - len(record.asked) for record in rows)
     change = backward_transfer_per_center(matrix) if sequential else ()
     return RunResults(

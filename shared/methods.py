@@ -44,6 +44,11 @@ class MethodSpec:
     """Why a finished run cannot go on at one more center; empty where it can."""
 
     @property
+    def fresh(self) -> bool:
+        """Whether each center begins a model of its own."""
+        return self.course == "single"
+
+    @property
     def order_free(self) -> bool:
         """Whether its outcome is the same in whatever order the centers come."""
         return self.course != "sequential"
@@ -110,6 +115,6 @@ METHODS: Mapping[str, MethodSpec] = {spec.name: spec for spec in _SPECS}
 """Every method by its name, in the order in which they are listed."""
 
 
-def by_course(*courses: Course) -> tuple[str, ...]:
-    """The names of the methods of these courses."""
-    return tuple(spec.name for spec in _SPECS if spec.course in courses)
+def spec_of(name: str) -> MethodSpec:
+    """What is known of a method; of one that another version wrote into a file, its name alone."""
+    return METHODS.get(name) or MethodSpec(name=name, title=name, term=name, about=name)

@@ -21,6 +21,7 @@ from server.tracking import check_tracking
 from shared.config.settings import Settings
 from shared.errors import CenterError, LaunchError, ResultsError, SettingsError, WardroundError
 from shared.log import MARK
+from shared.methods import METHODS
 from shared.paths import JOURNAL, RESULTS, check_fresh, claimed, results_folder
 from shared.results import read_results
 
@@ -33,6 +34,11 @@ cli = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 Change = Annotated[
     list[str] | None, typer.Option("-c", metavar="KEY=VALUE", help="Change one key of the run-config; repeatable.")
 ]
+RUN_HELP = f"""Run a scenario over simulated hospitals, follow it, and print the matrix at its end.
+
+Each method has its scenario, and -c method=NAME takes: {", ".join(METHODS)}.
+"""
+
 Run = Annotated[Path, typer.Argument(metavar="DIR", help="The results folder of a run.", show_default=False)]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show the log lines of Flower and Ray too.")]
 
@@ -42,7 +48,7 @@ def wardround() -> None:
     """Train one MS lesion segmentation model by letting it visit hospitals one after another."""
 
 
-@cli.command()
+@cli.command(help=RUN_HELP)
 def run(
     scenario: Annotated[
         Path | None, typer.Argument(help="Run-config file, such as scenarios/finetune.toml.  (default: quickstart)")
@@ -81,10 +87,7 @@ def run(
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Run a scenario over simulated hospitals, follow it, and print the matrix at its end.
-
-    Each method has its scenario, and -c method=NAME takes: single, finetune, replay, pooled, fedavg, lwf, ewc.
-    """
+    """Run a scenario over simulated hospitals, follow it, and print the matrix at its end."""
     settings = load_settings(scenario, change or [], output)
     launched = HowLaunched(run_config={}, supernodes=supernodes, cpus=cpus, gpus=gpus, cores=cores, superlink=superlink)
     if coordinator is not None:

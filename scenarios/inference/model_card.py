@@ -6,19 +6,10 @@ from statistics import fmean, median
 
 from scenarios.runner.launch_record import HowLaunched
 from shared.config.settings import CIRCUMSTANCES
+from shared.methods import spec_of
 from shared.metrics.scores import Scores
 from shared.model.model_file import Model
 from shared.results import CenterScores, RunResults
-
-METHODS = {
-    "single": "single-domain training: a fresh model at each hospital; this is the last hospital's alone",
-    "finetune": "sequential fine-tuning: the model visited the hospitals one after another, without a memory",
-    "replay": "experience replay: the model visited the hospitals one after another, with crops of earlier patients",
-    "pooled": "multi-domain training: one model on the data of all hospitals at once",
-    "fedavg": "federated averaging: all hospitals train at once, and their models are averaged round by round",
-    "lwf": "learning without forgetting: no patient data travels; each model is distilled from the one before",
-    "ewc": "elastic weight consolidation: no patient data travels; weights that mattered earlier are held in place",
-}
 
 
 def model_card(run: Path, results: RunResults, model: Model) -> str:
@@ -101,7 +92,7 @@ def _training(results: RunResults) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in results.versions.items())
     return f"""## Training
 
-Method `{results.method}`: {METHODS.get(results.method, "see Wardround")}. Seed {results.seed}. {versions}.
+Method `{results.method}`: {spec_of(results.method).about}. Seed {results.seed}. {versions}.
 
 <details><summary>All settings that decide what is computed</summary>
 

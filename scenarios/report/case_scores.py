@@ -7,6 +7,7 @@ from pathlib import Path
 from scenarios.results.study import RunEntry, Study
 from shared.errors import DamagedError, ResultsError
 from shared.files import read_document
+from shared.methods import spec_of
 from shared.paths import LAUNCH
 from shared.results import RunResults, read_results
 
@@ -82,9 +83,10 @@ def label(run: RunEntry) -> str:
 
 
 def _cases(run: RunEntry, results: RunResults) -> Iterator[CaseScores]:
-    for image in results.test_scores if run.method == "single" else results.final_images:
+    alone = spec_of(run.method).fresh
+    for image in results.test_scores if alone else results.final_images:
         # A single-domain model counts at its own center alone.
-        if run.method == "single" and image.stage != run.order.index(image.center):
+        if alone and image.stage != run.order.index(image.center):
             continue
         yield CaseScores(
             run.method,

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 
 from scenarios.report.case_scores import Details
 from scenarios.results.study import Study
+from shared.methods import spec_of
 
 SMALL = 5
 """Test images below which a center's score depends on single patients."""
@@ -38,7 +39,7 @@ def _caveats(study: Study, details: Details) -> Iterator[str]:
             "A seed draws the first weights, the patches and which patients test, the same for every method. "
             "Test patients recur over seeds, so that runs are not independent samples of patients."
         )
-    if any(run.gaps for run in study.runs if run.method != "single"):
+    if any(run.gaps for run in study.runs if not spec_of(run.method).fresh):
         yield "Cells of R without a score are left out of every mean."
     if spared := sum(run.not_asked for run in study.runs):
         cells = sum(len(run.R) * len(run.order) for run in study.runs)

@@ -11,7 +11,8 @@ from statistics import fmean
 
 from scenarios.report.statistics import ALPHA, Paired, compare_pairs, holm, smallest_p
 from scenarios.report.style import in_order
-from scenarios.results.study import ORDER_FREE, RunEntry, Study
+from scenarios.results.study import RunEntry, Study
+from shared.methods import spec_of
 
 Measure = Callable[[RunEntry], float | None]
 
@@ -30,7 +31,7 @@ def runs_of(study: Study, method: str) -> list[RunEntry]:
 
 def is_sequential(run: RunEntry) -> bool:
     """Whether one model went from center to center, so that it could forget."""
-    return run.method not in ORDER_FREE and len(run.R) == len(run.order) > 1
+    return not spec_of(run.method).order_free and len(run.R) == len(run.order) > 1
 
 
 def sequential_methods(study: Study) -> tuple[str, ...]:
@@ -40,7 +41,7 @@ def sequential_methods(study: Study) -> tuple[str, ...]:
 
 def final_scores(run: RunEntry) -> dict[str, float | None]:
     """Test Dice at each center in the end: of the last model, or (single-domain) of the center's own."""
-    if run.method == "single":
+    if spec_of(run.method).fresh:
         return {center: run.R[i][i] if i < len(run.R) else None for i, center in enumerate(run.order)}
     return dict(zip(run.order, run.R[-1], strict=True))
 

@@ -25,6 +25,7 @@ from scenarios.simulation.hospitals import hospital_folder, phantom_settings
 from scenarios.simulation.sites import simulated_site
 from shared.config.settings import RunConfig, Settings
 from shared.errors import DataError, WardroundError
+from shared.methods import spec_of
 from shared.model.device import choose_device
 from shared.model.network import LesionNet, load_model
 from shared.paths import MODEL, cache_folder
@@ -100,7 +101,7 @@ def _chosen(study: Study) -> list[RunEntry]:
     """The runs whose final models are shown, of one seed and order."""
     sequential = sequential_methods(study)
     methods = [m for m in SHOWN if any(run.method == m for run in study.runs)] if set(SHOWN) & set(sequential) else []
-    methods = methods or list(in_order(run.method for run in study.runs if run.method != "single")[:2])
+    methods = methods or list(in_order(run.method for run in study.runs if not spec_of(run.method).fresh)[:2])
     runs = [run for method in methods for run in runs_of(study, method) if run.folder]
     if not runs:
         return []

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from shared.methods import METHODS, Course, spec_of
+
 
 @dataclass(frozen=True)
 class Look:
@@ -54,34 +56,37 @@ class Theme:
 LIGHT = Theme("#1b1f24", "#59636e", "#d1d9e0", "#ffffff", "#f6f8fa", "#0b5cad")
 DARK = Theme("#e6e9ec", "#9aa4ae", "#363c42", "#14171a", "#1d2125", "#8ec5ff", dark=True)
 
-LOOKS = {
-    look.method: look
-    for look in (
-        Look("replay", "Replay", "replay", "#0072b2", "#56b4e9", "-", "o"),
-        Look("finetune", "Fine-tuning", "fine-tuning", "#d55e00", "#f28a3c", (0, (5, 1.5)), "s"),
-        Look("lwf", "LwF", "learning without forgetting", "#aa4f85", "#e39ac2", (0, (4, 1.2, 1, 1.2)), "^"),
-        Look("ewc", "EWC", "elastic weight consolidation", "#a86f00", "#f0b93a", (0, (1.2, 1.2)), "D"),
-        Look("pooled", "Pooled", "training on pooled data", "#2b2f33", "#e8e8e8", (0, (7, 2)), "P"),
-        Look("fedavg", "FedAvg", "federated averaging", "#00805d", "#3ecf9f", (0, (7, 2, 1, 2)), "X"),
-        Look("single", "Single-domain", "single-domain training", "#7a7f85", "#9fa5ab", (0, (2, 2.5)), "v"),
-    )
-}
-
-SPARE = (
+PALETTE: tuple[tuple[str, str, Any, str], ...] = (
+    ("#7a7f85", "#9fa5ab", (0, (2, 2.5)), "v"),
+    ("#d55e00", "#f28a3c", (0, (5, 1.5)), "s"),
+    ("#0072b2", "#56b4e9", "-", "o"),
+    ("#2b2f33", "#e8e8e8", (0, (7, 2)), "P"),
+    ("#00805d", "#3ecf9f", (0, (7, 2, 1, 2)), "X"),
+    ("#aa4f85", "#e39ac2", (0, (4, 1.2, 1, 1.2)), "^"),
+    ("#a86f00", "#f0b93a", (0, (1.2, 1.2)), "D"),
     ("#5b4bb5", "#ab9ff2", (0, (3, 1, 1, 1, 1, 1)), "*"),
     ("#8c564b", "#d3a094", (0, (6, 1, 2, 1)), "p"),
 )
-"""For methods that are not known here."""
+"""A colour, its form on a dark page, a line and a marker, for each method in the order of `METHODS`; further methods
+begin again."""
+
+COURSES: tuple[Course, ...] = ("sequential", "pooled", "rounds", "single")
+"""In this order methods stand in every legend and table, those that replay first."""
 
 
 def look_of(method: str) -> Look:
-    """How a method looks; one that is not known here gets a spare look by its name."""
-    if method in LOOKS:
-        return LOOKS[method]
-    return Look(method, method, method, *SPARE[sum(method.encode()) % len(SPARE)])
+    """How a method looks; one that is not known here gets its look by its name."""
+    spec = spec_of(method)
+    place = list(METHODS).index(method) if method in METHODS else sum(method.encode())
+    return Look(method, spec.title, spec.term, *PALETTE[place % len(PALETTE)])
 
 
 def in_order(methods: Iterable[str]) -> tuple[str, ...]:
-    """Methods as they stand in every legend and table: as in `LOOKS`, then others by name."""
-    known = list(LOOKS)
-    return tuple(sorted(set(methods), key=lambda m: (known.index(m) if m in known else len(known), m)))
+    """Methods as they stand in every legend and table: by their course, then as listed, then others by name."""
+
+    def rank(method: str) -> tuple[bool, int, bool, int, str]:
+        spec = spec_of(method)
+        listed = list(METHODS).index(method) if method in METHODS else len(METHODS)
+        return method not in METHODS, COURSES.index(spec.course), not spec.replays, listed, method
+
+    return tuple(sorted(set(methods), key=rank))

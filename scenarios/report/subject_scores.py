@@ -13,6 +13,7 @@ from scenarios.report.figures import LETTER, Picture, grid
 from scenarios.report.style import Theme, in_order, look_of
 from scenarios.report.table import Number, Sheet
 from scenarios.results.study import Study
+from shared.methods import spec_of
 
 ACROSS = 4
 """Panels in a row."""
@@ -39,7 +40,7 @@ def draw_subjects(study: Study, details: Details) -> Picture | None:
         caption="One point is one test image in one run; the box holds the middle half, the line in it is the median. "
         "n counts the test images of all seeds, "
         "which every method and order shares; points of one patient are not independent. "
-        + ("Single-domain shows each center's own model." if "single" in methods else "")
+        + ("Single-domain shows each center's own model." if any(spec_of(m).fresh for m in methods) else "")
         + (f" No scores of single patients came from {', '.join(silent)}." if silent else ""),
         alternative=f"Strip and box plots of test Dice by center and method. Medians over all cases: "
         f"{', '.join(medians)}.",

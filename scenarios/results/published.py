@@ -16,7 +16,7 @@ from shared.clock import Clock
 from shared.errors import ResultsError
 
 TITLE = "Segmentation of MS lesions across hospitals: the matrices published by Karthik et al. 2022"
-METHODS = ("single", "finetune", "replay", "pooled")
+PAPER = ("single", "finetune", "replay", "pooled")
 
 
 class _Published(BaseModel):
@@ -54,7 +54,7 @@ def read_published(path: Path, now: Clock) -> Study:
     return Study(
         title=TITLE,
         created=now().isoformat(timespec="seconds"),
-        methods=METHODS,
+        methods=PAPER,
         seeds=tuple(seeds),
         orders=tuple(map(_order_name, seeds)),
         centers=tuple(sorted(runs[0].order)),

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from scenarios.report.style import look_of
-from scenarios.results.study import ANY_ORDER, ORDER_FREE, Costs, RunEntry, Study, run_entry
+from scenarios.results.study import ANY_ORDER, Costs, RunEntry, Study, run_entry
 from shared.errors import ResultsError
+from shared.methods import spec_of
 from shared.results import RunResults, read_results
 
 
@@ -42,7 +42,7 @@ def bytes_moved(results: RunResults) -> int | None:
 
     None for pooled training, which would have to move the images themselves.
     """
-    return None if results.method == "pooled" else sum(stage.moved_bytes for stage in results.stages)
+    return None if spec_of(results.method).course == "pooled" else sum(stage.moved_bytes for stage in results.stages)
 
 
 def _entry(folder: Path, results: RunResults, names: dict[tuple[str, ...], str]) -> RunEntry:
@@ -57,7 +57,7 @@ def _entry(folder: Path, results: RunResults, names: dict[tuple[str, ...], str])
         training_seconds=results.training_seconds,
         bytes_moved=None if history.extends else bytes_moved(results),
     )
-    name = ANY_ORDER if results.method in ORDER_FREE else names[results.order]
+    name = ANY_ORDER if spec_of(results.method).order_free else names[results.order]
     return run_entry(results.method, results.seed, name, results.order, results.R, costs)
 
 
@@ -72,9 +72,9 @@ def _order_names(read: Sequence[RunResults]) -> dict[tuple[str, ...], str]:
 
 def _title(runs: Sequence[RunEntry]) -> str:
     if len(runs) == 1:
-        return f"{look_of(runs[0].method).name}, seed {runs[0].seed}"
+        return f"{spec_of(runs[0].method).title}, seed {runs[0].seed}"
     return (
-        f"{len(runs)} runs of {', '.join(look_of(method).noun for method in dict.fromkeys(run.method for run in runs))}"
+        f"{len(runs)} runs of {', '.join(spec_of(method).term for method in dict.fromkeys(run.method for run in runs))}"
     )
 
 

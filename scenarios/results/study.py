@@ -3,7 +3,7 @@
 `wardround compare` writes it, and the report reads nothing else of a study but the folders
 of the runs that it names.
 
-Three methods do not depend on the order of the visits (`ORDER_FREE`): their models are
+Some methods do not depend on the order of the visits (`order_free` in shared/methods.py): their models are
 trained by each center alone, or by all at once. They run once a seed, under the order name
 `any`, and stand beside every order of that seed. (Another order of visits would draw other
 random numbers, and so give other bits, but not another experiment.)
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 
 from shared.errors import ResultsError
 from shared.files import write_whole
+from shared.methods import spec_of
 from shared.metrics.transfer import accuracy, backward_transfer, learning_accuracy
 from shared.results import damaged, read_object
 
@@ -28,7 +29,6 @@ STUDY = "study.json"
 ANY_ORDER = "any"
 """The order name of a run whose method does not depend on the order."""
 
-ORDER_FREE = frozenset({"single", "pooled", "fedavg"})
 
 Dice = Annotated[float, Field(ge=0, le=1)]
 Matrix = Sequence[Sequence[float | None]]
@@ -153,7 +153,7 @@ def cell_name(method: str, order_name: str, seed: int) -> str:
 
 def final_accuracy(method: str, r: Matrix) -> float:
     """ACC as it compares between methods: see `RunEntry.acc`. NaN where no cell of it is known."""
-    if method == "single":
+    if spec_of(method).fresh:
         return learning_accuracy(r)
     return accuracy(r) if len(r) > 1 else _mean(r[0])
 
@@ -176,7 +176,7 @@ def run_entry(
         order=tuple(order),
         R=tuple(tuple(row) for row in r),
         acc=acc,
-        bwt=_number(backward_transfer(r)) if square and method not in ORDER_FREE else None,
+        bwt=_number(backward_transfer(r)) if square and not spec_of(method).order_free else None,
         learning_accuracy=_number(learning_accuracy(r)) if square else None,
         **(costs or Costs()).model_dump(),
     )
@@ -198,7 +198,7 @@ def summarise(runs: Sequence[RunEntry]) -> MethodSummary:
     return MethodSummary(
         runs=len(runs),
         acc=mean_sd([run.acc for run in runs]),
-        acc_is="mean of the diagonal of R" if runs[0].method == "single" else "mean of the last row of R",
+        acc_is="mean of the diagonal of R" if spec_of(runs[0].method).fresh else "mean of the last row of R",
         bwt=_of_known([run.bwt for run in runs]),
         learning_accuracy=_of_known([run.learning_accuracy for run in runs]),
     )

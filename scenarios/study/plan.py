@@ -12,18 +12,19 @@ from typing import Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from scenarios.results.study import ANY_ORDER, ORDER_FREE, cell_name
+from scenarios.results.study import ANY_ORDER, cell_name
 from scenarios.run_config import Value, changed_settings, load_settings
 from shared.clock import Clock
 from shared.config.settings import Settings
 from shared.errors import DamagedError, ResultsError, SettingsError
 from shared.files import read_document, write_document
+from shared.methods import spec_of
 from shared.seeds import generator
 
 PLAN = "plan.json"
 FORMAT: Final = 1
 
-METHODS = ("single", "finetune", "replay", "pooled")
+PAPER = ("single", "finetune", "replay", "pooled")
 SEEDS = 3
 TITLE = "Learn continually or train from scratch?"
 DESCENDING = "descending"
@@ -93,8 +94,8 @@ class StudyPlan(BaseModel):
         )
 
     def _methods_and_orders(self) -> list[tuple[str, str]]:
-        free = [(method, ANY_ORDER) for method in self.methods if method in ORDER_FREE]
-        return [*free, *((method, o) for o in self.orders for method in self.methods if method not in ORDER_FREE)]
+        free = [(method, ANY_ORDER) for method in self.methods if spec_of(method).order_free]
+        return [*free, *((method, o) for o in self.orders for method in self.methods if not spec_of(method).order_free)]
 
     def _settings(self, method: str, seed: int, visits: tuple[str, ...] | None) -> Settings:
         given: dict[str, Value] = {"order": "given", "centers": ",".join(visits)} if visits else {}
@@ -172,7 +173,7 @@ def new_plan(wish: Wish, cpus: int, now: Clock) -> StudyPlan:
     return StudyPlan(
         title=wish.title or TITLE,
         created=now().isoformat(timespec="seconds"),
-        methods=_once(wish.methods or METHODS),
+        methods=_once(wish.methods or PAPER),
         seeds=_once(wish.seeds or tuple(range(SEEDS))),
         orders=_once(wish.orders or (DESCENDING,)),
         settings=_common_settings(wish),

@@ -17,6 +17,7 @@ from scenarios.study.executor import StudyProgress, Watch, seconds_left
 from scenarios.study.plan import Cell
 from scenarios.study.run_folder import CellFolder
 from scenarios.study.worker import Ending, last_line
+from shared.methods import spec_of
 from shared.results import RunResults
 
 Result = Callable[[Cell], str]
@@ -140,7 +141,7 @@ def describe_study(study: Study, folder: Path) -> str:
         "BWT  backward transfer; below zero, the model forgot",
     ]
     lines += [f"NOTE {run.name} is missing: {run.reason}" for run in study.missing]
-    gaps = [run.name for run in study.runs if run.method != "single" and run.gaps]
+    gaps = [run.name for run in study.runs if not spec_of(run.method).fresh and run.gaps]
     if gaps:
         lines.append(f"NOTE the means leave out cells without a score, in {', '.join(gaps)}")
     lines += ["", f"study   {folder / STUDY}"]

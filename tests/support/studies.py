@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from scenarios.results.study import ANY_ORDER, ORDER_FREE, Costs, RunEntry, Study, run_entry
+from scenarios.results.study import ANY_ORDER, Costs, RunEntry, Study, run_entry
+from shared.methods import spec_of
 from tests.support.results import COUNTED, make_results, make_stage
 
 CENTERS = ("here", "there")
@@ -20,7 +21,7 @@ def make_run(
         r = [[acc, 0.1], [0.1, acc]]
     else:
         r = [[acc - bwt, 0.1], [acc, acc]]
-    name = ANY_ORDER if method in ORDER_FREE else order_name
+    name = ANY_ORDER if spec_of(method).order_free else order_name
     order = CENTERS[::-1] if name == "random-1" else CENTERS
     return run_entry(method, seed, name, order, r, Costs(**costs))
 

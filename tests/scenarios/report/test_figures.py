@@ -17,16 +17,17 @@ from scenarios.report.figures import Picture, style, to_png, to_svg
 from scenarios.report.forest_plot import draw_forest
 from scenarios.report.heatmaps import average, draw_heatmaps
 from scenarios.report.overlays import Example, Examples, draw_overlays
-from scenarios.report.style import DARK, LIGHT, LOOKS, Theme, look_of
+from scenarios.report.style import DARK, LIGHT, Theme, look_of
 from scenarios.report.subject_scores import HALF, draw_subjects, swarm
 from scenarios.results.study import Costs, Study, run_entry
+from shared.methods import METHODS
 from tests.support.studies import make_run, make_study, study_of
 
 FEW = ("replay", "pooled")
 CENTERS = ("bwh", "karo", "rennes", "milan", "nih", "montp", "ucsf", "amu")
 
 
-def big_study(orders: int, centers: tuple[str, ...] = CENTERS, methods: Iterable[str] = LOOKS) -> Study:
+def big_study(orders: int, centers: tuple[str, ...] = CENTERS, methods: Iterable[str] = METHODS) -> Study:
     """Random matrices, of all methods where nothing else is said."""
     k = len(centers)
     rng = np.random.default_rng(7)
@@ -213,7 +214,7 @@ def luminance(rgb: list[float]) -> float:
 
 
 def test_methods_are_told_apart_without_colour() -> None:
-    looks = list(LOOKS.values())
+    looks = [look_of(method) for method in METHODS]
     assert len({str(look.dashes) for look in looks}) == len(looks)
     assert len({look.marker for look in looks}) == len(looks)
     assert len({look.color for look in looks}) == len({look.dark for look in looks}) == len(looks)
@@ -221,7 +222,7 @@ def test_methods_are_told_apart_without_colour() -> None:
 
 def test_every_colour_stands_out_from_its_page() -> None:
     """WCAG asks for a contrast of 3 for what is drawn."""
-    for look in LOOKS.values():
+    for look in map(look_of, METHODS):
         assert contrast(look.color, LIGHT.paper) >= 3, look.method
         assert contrast(look.dark, DARK.paper) >= 3, look.method
 
@@ -259,7 +260,7 @@ def test_a_figure_has_the_colours_of_its_page(theme: Theme) -> None:
         svg = to_svg(picture.dark_figure if theme.dark else picture.figure, picture.name)
         used = set(re.findall("#[0-9a-f]{6}", svg))
         assert theme.ink in used
-        assert not used & {other.ink, other.quiet, *(other.color(method) for method in LOOKS)}
+        assert not used & {other.ink, other.quiet, *(other.color(method) for method in METHODS)}
         if picture.name in ("curves", "subjects"):
             assert theme.color("replay") in used
 
