@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from client.governance.policy import Policy, Subject, why_barred
+from shared.methods import METHODS
 from shared.replay.exemplar import Exemplar
 
 
@@ -63,7 +64,8 @@ def describe(policy: Policy, released: Release) -> str:
     lines = ["What would leave this hospital:"]
     if policy.role != "evaluate":
         lines.append("- the model, after training on this hospital's subjects")
-        lines.append("- in a run by ewc, how much each parameter of the model matters to them")
+        handed = " or ".join(name for name, spec in METHODS.items() if spec.state)
+        lines.append(f"- in a run by {handed}, how much each parameter of the model matters to them")
     lines.append(
         "- each test image's scores, under its subject's pseudonym"
         if policy.report_subject_scores
