@@ -109,6 +109,14 @@ _SPECS = (
         state=("importance",),
         whole_model=True,
     ),
+    MethodSpec(
+        name="mas",
+        title="MAS",
+        term="memory aware synapses",
+        about="memory aware synapses: no patient data travels; weights that answers depended on are held in place",
+        state=("importance",),
+        whole_model=True,
+    ),
 )
 
 METHODS: Mapping[str, MethodSpec] = {spec.name: spec for spec in _SPECS}

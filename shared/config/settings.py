@@ -34,6 +34,15 @@ class EwcSettings(Group):
     """What is left of the parameters' importance after each further center; 1: all of it."""
 
 
+class MasSettings(Group):
+    """Method `mas`."""
+
+    mas_weight: float = Field(ge=0)
+    """Lambda: what moving an important parameter weighs beside the loss."""
+    mas_decay: float = Field(ge=0, le=1)
+    """What is left of the parameters' importance after each further center; 1: all of it."""
+
+
 CIRCUMSTANCES = {
     "output-dir",
     "resume",
@@ -60,6 +69,7 @@ class Settings(Group):
     memory: MemorySettings
     lwf: LwfSettings
     ewc: EwcSettings
+    mas: MasSettings
 
     @model_validator(mode="after")
     def _loss_has_probabilities(self) -> Self:

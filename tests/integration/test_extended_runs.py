@@ -53,7 +53,7 @@ def test_an_extension_can_be_extended(config: dict[str, Any], uncut: dict[str, A
     assert lasting(tmp_path / "three") == uncut
 
 
-@pytest.mark.parametrize("method", ["lwf", "ewc"])
+@pytest.mark.parametrize("method", ["lwf", "ewc", "mas"])
 def test_what_holds_a_model_is_there_when_its_run_is_extended(
     config: dict[str, Any], tmp_path: Path, method: str
 ) -> None:

@@ -7,6 +7,7 @@ import torch
 from client.training.methods.base import Method
 from client.training.methods.ewc import EWC
 from client.training.methods.lwf import LwF
+from client.training.methods.mas import MAS
 from shared.config.settings import Settings
 from shared.wire.messages import TrainRequest
 
@@ -18,6 +19,7 @@ CLASSES: Mapping[str, type[Method]] = {
     "fedavg": Method,
     "lwf": LwF,
     "ewc": EWC,
+    "mas": MAS,
 }
 
 

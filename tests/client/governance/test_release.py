@@ -147,7 +147,7 @@ def test_a_hospital_reads_what_would_leave() -> None:
     assert text.splitlines() == [
         "What would leave this hospital:",
         "- the model, after training on this hospital's subjects",
-        "- in a run by ewc, how much each parameter of the model matters to them",
+        "- in a run by ewc or mas, how much each parameter of the model matters to them",
         "- the mean of the test scores",
         "- 2 exemplars of 2 subjects, 0.0 MB, sealed for karo, until 2030-05-31",
         "What stays:",

@@ -186,7 +186,7 @@ def test_a_real_run_that_fails_is_named_and_the_others_are_summed_up(tmp_path: P
     (missing,) = found.missing
     assert missing.method == "ewc"
     assert "center ucsf did not train: the loss became nan" in missing.reason
-    assert "or the weight of what holds the model (distillation-weight, ewc-weight)" in missing.reason
+    assert "or what holds the model (ewc-weight)" in missing.reason
     page = (folder / "report.html").read_text()
     assert "the loss became" in page and "1 of 2 planned runs are missing" in page
 
