@@ -117,6 +117,17 @@ _SPECS = (
         state=("importance",),
         whole_model=True,
     ),
+    MethodSpec(
+        name="derpp",
+        title="DER++",
+        term="dark experience replay",
+        about=(
+            "dark experience replay: the model visited the hospitals one after another, with crops of earlier patients "
+            "and what the models that chose them answered"
+        ),
+        replays=True,
+        carries=("answer",),
+    ),
 )
 
 METHODS: Mapping[str, MethodSpec] = {spec.name: spec for spec in _SPECS}

@@ -43,6 +43,13 @@ class MasSettings(Group):
     """What is left of the parameters' importance after each further center; 1: all of it."""
 
 
+class DerppSettings(Group):
+    """Method `derpp`."""
+
+    derpp_weight: float = Field(ge=0)
+    """Alpha: what the distance from the stored answers weighs beside the loss."""
+
+
 CIRCUMSTANCES = {
     "output-dir",
     "resume",
@@ -70,6 +77,7 @@ class Settings(Group):
     lwf: LwfSettings
     ewc: EwcSettings
     mas: MasSettings
+    derpp: DerppSettings
 
     @model_validator(mode="after")
     def _loss_has_probabilities(self) -> Self:

@@ -20,6 +20,7 @@ CUTS: dict[str, list[tuple[int, Moment]]] = {
     "lwf": [(3, "before"), (3, "after"), (4, "between")],
     "ewc": [(1, "after"), (2, "between"), (3, "before"), (3, "after"), (4, "between"), (5, "after")],
     "mas": [(4, "between")],
+    "derpp": [(3, "after"), (4, "between")],
     # The roll call, three rounds, and one round of tests.
     "fedavg": list(product(range(5), get_args(Moment))),
 }

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from client.training.methods.base import Method
+from client.training.methods.derpp import DERpp
 from client.training.methods.ewc import EWC
 from client.training.methods.lwf import LwF
 from client.training.methods.mas import MAS
@@ -20,6 +21,7 @@ CLASSES: Mapping[str, type[Method]] = {
     "lwf": LwF,
     "ewc": EWC,
     "mas": MAS,
+    "derpp": DERpp,
 }
 
 

@@ -255,7 +255,7 @@ def test_all_bad_keys_are_named_at_once(run_config: dict[str, Any]) -> None:
     assert all(f"{key} = " in message for key in ("seed", "features", "device"))
 
 
-@pytest.mark.parametrize("group", ["run", "data", "network", "training", "memory", "lwf", "ewc", "mas"])
+@pytest.mark.parametrize("group", ["run", "data", "network", "training", "memory", "lwf", "ewc", "mas", "derpp"])
 def test_settings_are_frozen(run_config: dict[str, Any], group: str) -> None:
     settings = Settings.from_run_config(run_config)
     part = getattr(settings, group)
