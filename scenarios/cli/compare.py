@@ -13,6 +13,7 @@ from scenarios.processes.resources import cores_here
 from shared.clock import utc_now
 from shared.errors import LaunchError, ResultsError, SettingsError
 from shared.paths import LOCK, absolute, claimed, writable_folder
+from shared.text import quoted
 
 # What brings in numpy and rich takes a moment, which --help and other commands need not wait for.
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def compare(
         try:
             found = run_study(folder, plan, Share(jobs, gpus), say)
         except KeyboardInterrupt:
-            hint = f"go on with: wardround compare --output {folder}"
+            hint = f"go on with: wardround compare --output {quoted(folder)}"
             print(f"wardround: stopped; nothing is left running; {hint}", file=sys.stderr)
             raise typer.Exit(STOPPED) from None
     say("\n" + describe_study(found, folder))
@@ -110,7 +111,7 @@ def compare(
         raise LaunchError(
             f"{len(found.missing)} of {len(found.missing) + len(found.runs)} runs are missing: "
             f"{', '.join(run.name for run in found.missing)}; their logs lie in {folder / LOGS}; "
-            f"try them again with: wardround compare --output {folder}"
+            f"try them again with: wardround compare --output {quoted(folder)}"
         )
 
 

@@ -19,6 +19,7 @@ from scenarios.deployment.systemd import unit_text
 from scenarios.processes.supervisor import Service, flower_environment, keep_running
 from shared.errors import LaunchError, ResultsError, SettingsError
 from shared.paths import writable_folder
+from shared.text import quoted
 from shared.wire.code_fingerprint import code_fingerprint
 
 HospitalFile = Annotated[
@@ -74,10 +75,10 @@ def init(
     say(f"""
 next:
   read and change what may leave   {output}
-  check the data                   wardround hospital check {data}
+  check the data                   wardround hospital check {quoted(data)}
   send to the coordinator          {public}
   read to it by telephone          {short(read_public(public))}
-  once it has enrolled that        wardround hospital join {output}
+  once it has enrolled that        wardround hospital join {quoted(output)}
 """)
 
 

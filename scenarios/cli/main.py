@@ -24,6 +24,7 @@ from shared.log import MARK
 from shared.methods import METHODS
 from shared.paths import JOURNAL, RESULTS, check_fresh, claimed, results_folder
 from shared.results import read_results
+from shared.text import quoted
 
 # What brings in torch and Flower takes seconds, which --help and other commands need not wait for.
 if TYPE_CHECKING:
@@ -220,7 +221,7 @@ def _written(folder: Path) -> Any:
 
 
 def _how_to_resume(folder: Path) -> str:
-    return f"; go on with: wardround resume {folder}" if (folder / JOURNAL).is_dir() else ""
+    return f"; go on with: wardround resume {quoted(folder)}" if (folder / JOURNAL).is_dir() else ""
 
 
 def _pass_on(line: str, verbose: bool) -> None:

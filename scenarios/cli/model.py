@@ -10,7 +10,7 @@ from scenarios.cli.common import progress_bar, say, write_json
 from shared.config.groups import DEVICE
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.paths import private_output
-from shared.text import counted
+from shared.text import counted, quoted
 
 if TYPE_CHECKING:
     import torch
@@ -86,7 +86,7 @@ def export(
     folder = export_bundle(run, output)
     say(f"bundle      {folder}")
     say(f"model card  {folder / 'docs' / 'README.md'}")
-    say(f"run it      cd {folder} && python -m monai.bundle run --config_file configs/inference.json \\")
+    say(f"run it      cd {quoted(folder)} && python -m monai.bundle run --config_file configs/inference.json \\")
     say("              --bundle_root . --dataset_dir IMAGES --output_dir OUT")
 
 

@@ -7,6 +7,7 @@ import typer
 
 from scenarios.cli.common import on_terminal, progress_bar, say
 from shared.errors import SettingsError
+from shared.text import quoted
 
 if TYPE_CHECKING:
     from scenarios.simulation.dataset import Simulation
@@ -120,4 +121,4 @@ def _duration(seconds: float) -> str:
 
 def _how_to_run(wanted: "Simulation") -> str:
     names = ",".join(center.name for center in wanted.centers)
-    return f"-c data-dir={wanted.folder} -c centers={names} -c spacing={wanted.settings.spacing:g}"
+    return f"-c data-dir={quoted(wanted.folder)} -c centers={names} -c spacing={wanted.settings.spacing:g}"
