@@ -106,7 +106,7 @@ def remove(folder: Folder, name: Annotated[str, typer.Argument(help="The hospita
 @coordinator.command()
 def proxy(
     folder: Folder,
-    listen: Annotated[str, typer.Option(metavar="[ADDRESS:]PORT", help="Where hospitals come.")] = "443",
+    listen: Annotated[str, typer.Option(metavar="[ADDRESS:]PORT", help="Where hospitals connect.")] = "443",
     certificate: Annotated[
         Path | None, typer.Option(help="The certificate (PEM chain) that hospitals see.  (default: the trial's)")
     ] = None,
@@ -116,7 +116,7 @@ def proxy(
         bool, typer.Option("--standalone", help="A whole configuration, for an nginx that runs as this user.")
     ] = False,
 ) -> None:
-    """Print the nginx configuration that shows hospitals the Fleet API, and nobody anything else.
+    """Print the nginx configuration that opens the Fleet API to hospitals, and nothing else to anybody.
 
     Put it into /etc/nginx/conf.d, or take --standalone --output FILE and run nginx with that.
     """

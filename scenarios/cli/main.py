@@ -59,17 +59,21 @@ def run(
         Path | None, typer.Option(help="New or empty folder for the results.  (default: a dated one under runs/)")
     ] = None,
     supernodes: Annotated[
-        int | None, typer.Option(min=1, help="Simulated SuperNodes.  (default: one a center)")
+        int | None, typer.Option(min=1, help="Number of simulated SuperNodes.  (default: one per center)")
     ] = None,
     cpus: Annotated[
-        int, typer.Option(min=1, help="CPUs of a hospital; another number rounds otherwise, so R differs a little.")
+        int,
+        typer.Option(min=1, help="CPUs of each hospital; another number rounds differently, so R differs a little."),
     ] = 2,
     gpus: Annotated[
-        float | None, typer.Option(min=0, help="GPUs of a hospital.  (default: 1 where CUDA is there)")
+        float | None, typer.Option(min=0, help="GPUs of each hospital.  (default: 1 where there is CUDA)")
     ] = None,
     cores: Annotated[
         int | None,
-        typer.Option(min=1, help="CPUs of all hospitals together: so many test at once.  (default: the machine's)"),
+        typer.Option(
+            min=1,
+            help="CPUs of all hospitals together: limits how many test at once.  (default: all)",
+        ),
     ] = None,
     superlink: Annotated[
         str | None,
@@ -107,8 +111,8 @@ def run(
 def resume(run: Run, change: Change = None, verbose: Verbose = False) -> None:
     """Go on with a run that was interrupted, at the stage where it stopped.
 
-    What would change the science of the run is refused; how long to wait, where data lie, or
-    the device may be changed with -c.
+    A change of what the run computes is refused; how long to wait, where data lie, or the
+    device may be changed with -c.
     """
     from scenarios.runner.resume import plan_resume
 
