@@ -22,6 +22,7 @@ from shared.errors import ResultsError, WardroundError
 from shared.log import say
 from shared.methods import Course
 from shared.paths import check_fresh, claimed, results_folder
+from shared.text import quoted
 
 STRATEGIES: Mapping[Course, type[Visits]] = {"rounds": Rounds}
 """Of the courses that do not visit one center after another."""
@@ -51,7 +52,7 @@ def main(grid: Grid, context: Context) -> None:
         except WardroundError as error:
             with suppress(ResultsError):  # the disk may be what failed
                 journal.end_attempt(str(error))
-            raise type(error)(f"{error}; once that is mended, go on with: wardround resume {folder}") from None
+            raise type(error)(f"{error}; once that is mended, go on with: wardround resume {quoted(folder)}") from None
         except BaseException as error:
             with suppress(ResultsError):
                 journal.end_attempt(f"{type(error).__name__}: {error}")

@@ -11,6 +11,7 @@ from filelock import FileLock, Timeout
 from shared.config.groups import RunSettings
 from shared.errors import ResultsError
 from shared.files import NEW
+from shared.text import quoted
 
 RESULTS = "results.json"
 """In a results folder: what the run found (server/results.py)."""
@@ -89,8 +90,8 @@ def check_fresh(folder: Path) -> None:
         begun = {JOURNAL} if not has_begun(folder) else set()
         if is_folder(folder) and {path.name for path in folder.iterdir()} - {LAUNCH, LOCK} - begun:
             raise ResultsError(
-                f"results folder {folder} is not empty: choose a new one, or go on with what is there by "
-                f"'wardround resume {folder}'"
+                f"results folder {folder} is not empty: choose a new one, or go on with what is there by: "
+                f"wardround resume {quoted(folder)}"
             )
     except OSError as error:
         raise ResultsError(f"results folder {folder} cannot be read ({error.strerror}): choose another one") from None

@@ -1,6 +1,14 @@
 """Words for what is shown to people."""
 
+import shlex
+from pathlib import Path
+
 
 def counted(number: int, noun: str) -> str:
     """A number of things, such as `1 image` and `2 images`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def quoted(path: Path) -> str:
+    """A path as one word of a command that a person copies into a shell."""
+    return shlex.quote(str(path))

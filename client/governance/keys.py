@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from shared.errors import TrustError
 from shared.files import PRIVATE_FILE, PRIVATE_FOLDER, sync
+from shared.text import quoted
 from shared.trust.identity import Identity, Keys
 
 SEALING, SIGNING, PUBLIC = "sealing.pem", "signing.pem", "public.txt"
@@ -70,7 +71,9 @@ def load_keys(folder: Path) -> Keys:
         raise TrustError(f"key folder {folder} does not exist: make keys first")
     mode = folder.stat().st_mode
     if mode & OTHERS:
-        raise TrustError(f"key folder {folder} is open to other users (mode {mode & 0o777:o}): chmod 700 {folder}")
+        raise TrustError(
+            f"key folder {folder} is open to other users (mode {mode & 0o777:o}): chmod 700 {quoted(folder)}"
+        )
     identity = Identity.parse(_read(folder / PUBLIC).decode(errors="replace"))
     sealing, signing = _private(folder / SEALING), _private(folder / SIGNING)
     if not isinstance(sealing, X25519PrivateKey) or not isinstance(signing, Ed25519PrivateKey):
@@ -100,7 +103,7 @@ def _read(path: Path) -> bytes:
             mode = os.fstat(file.fileno()).st_mode
             if mode & OTHERS:
                 raise TrustError(
-                    f"key file {path} is readable by other users (mode {mode & 0o777:o}): chmod 600 {path}, "
+                    f"key file {path} is readable by other users (mode {mode & 0o777:o}): chmod 600 {quoted(path)}, "
                     "and make new keys where somebody may have read it"
                 )
             return file.read()

@@ -37,6 +37,7 @@ from client.governance.policy import Policy
 from shared.config.groups import Group
 from shared.config.table import sentence
 from shared.errors import SettingsError
+from shared.text import quoted
 from shared.trust.canonical_json import CenterName
 
 OUTSIDE = "its hospital.toml is wrong; its client's log says where"
@@ -101,7 +102,8 @@ class Site:
                 # Who can write it decides who may open this hospital's crops.
                 if path.stat().st_mode & WRITABLE_BY_ALL:
                     raise SettingsError(
-                        f"{path} can be written by every user, so nothing in it can be relied on: chmod o-w {path}",
+                        f"{path} can be written by every user, so nothing in it can be relied on: "
+                        f"chmod o-w {quoted(path)}",
                         OUTSIDE,
                     )
                 table = tomllib.load(file)

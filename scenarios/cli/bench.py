@@ -19,17 +19,18 @@ def bench(
         str | None,
         typer.Option(
             metavar="NAME,...",
-            help=f"Measure these alone: {NAMES}.  (default: all)",
+            help=f"Measure only these: {NAMES}.  (default: all)",
         ),
     ] = None,
     to: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write figures and details here.")] = None,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Tiny sizes: shows that all is measured; its numbers mean nothing.")
+        bool,
+        typer.Option("--quick", help="Tiny sizes, to see that all is measured; the numbers mean nothing."),
     ] = False,
 ) -> None:
-    """Measure how fast Wardround is on this machine, as ratios of two things timed by turns.
+    """Measure how fast Wardround is on this machine, as ratios of two things that are timed alternately.
 
-    A quarter of an hour on two cores, which nothing else should use meanwhile.
+    Takes a quarter of an hour on two cores, which nothing else should use meanwhile.
     """
     figures = choose(only)
     if to is not None:

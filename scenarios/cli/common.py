@@ -1,7 +1,6 @@
-"""What the commands have in common: plain lines, options, paths as a shell reads them, a progress bar."""
+"""What the commands have in common: plain lines, options, a progress bar."""
 
 import json
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,11 +31,6 @@ def read_contrasts(text: str) -> tuple[str, ...]:
 def say(line: str) -> None:
     """Print one plain line at once."""
     print(line, flush=True)
-
-
-def quoted(path: Path) -> str:
-    """A path as a word of a command that a person copies into a shell."""
-    return shlex.quote(str(path))
 
 
 def on_terminal() -> bool:

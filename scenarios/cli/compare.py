@@ -13,6 +13,7 @@ from scenarios.processes.resources import cores_here
 from shared.clock import utc_now
 from shared.errors import LaunchError, ResultsError, SettingsError
 from shared.paths import LOCK, absolute, claimed, writable_folder
+from shared.text import quoted
 
 # What brings in numpy and rich takes a moment, which --help and other commands need not wait for.
 if TYPE_CHECKING:
@@ -28,39 +29,39 @@ def compare(
         typer.Argument(metavar="[STUDY]", help="Study file, such as scenarios/studies/four.toml.", show_default=False),
     ] = None,
     methods: Annotated[
-        str | None, typer.Option(help="Comma-separated.  (default: single,finetune,replay,pooled)")
+        str | None, typer.Option(help="Methods, separated by commas.  (default: single,finetune,replay,pooled)")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="So many seeds, from 0 on.  (default: 3)")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds: 0, 1, 2, ...  (default: 3)")] = None,
     orders: Annotated[
         str | None,
         typer.Option(
             metavar="N|descending",
-            help="The order of the visits: by size, or N random ones, alike for all methods.  (default: descending)",
+            help="Centers by descending size, or in N random orders, the same for all methods.  (default: descending)",
         ),
     ] = None,
-    scenario: Annotated[
-        Path | None, typer.Option(help="Run-config file that all runs have in common.  (default: quickstart)")
-    ] = None,
+    scenario: Annotated[Path | None, typer.Option(help="Run-config file of all runs.  (default: quickstart)")] = None,
     change: Annotated[
         list[str] | None,
         typer.Option("-c", metavar="KEY=VALUE", help="Change one key of the run-config of all runs; repeatable."),
     ] = None,
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Runs at once, as far as memory allows.  (default: one a core, or one a GPU)"),
+        typer.Option(min=1, help="Number of runs at once, if memory allows.  (default: one per core, or per GPU)"),
     ] = None,
     cpus: Annotated[
         int | None,
-        typer.Option(min=1, help="CPUs of a hospital, the same in all runs.  (default: 1; with --jobs, their share)"),
+        typer.Option(
+            min=1, help="CPUs of each hospital, in all runs.  (default: 1; with --jobs, cores divided by jobs)"
+        ),
     ] = None,
     gpus: Annotated[
-        float | None, typer.Option(min=0, help="GPUs of a hospital.  (default: 1 where CUDA is there)")
+        float | None, typer.Option(min=0, help="GPUs of each hospital.  (default: 1 where there is CUDA)")
     ] = None,
     published: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Run nothing: take the matrices that the paper's authors published, dice_matrices.json.",
+            help="Run nothing: compare the matrices that the paper's authors published (dice_matrices.json).",
         ),
     ] = None,
     output: Annotated[
@@ -70,7 +71,7 @@ def compare(
 ) -> None:
     """Compare methods over orders and seeds: run what is missing, and sum it up.
 
-    STUDY is a study file, such as scenarios/studies/four.toml; options go before what it says.
+    STUDY is a study file, such as scenarios/studies/four.toml; an option overrides what the file says.
 
     Runs that are finished are kept, those that were interrupted go on, so that the same command,
     or only its --output, carries on with a study. A run that fails does not stop the others.
@@ -100,7 +101,7 @@ def compare(
         try:
             found = run_study(folder, plan, Share(jobs, gpus), say)
         except KeyboardInterrupt:
-            hint = f"go on with: wardround compare --output {folder}"
+            hint = f"go on with: wardround compare --output {quoted(folder)}"
             print(f"wardround: stopped; nothing is left running; {hint}", file=sys.stderr)
             raise typer.Exit(STOPPED) from None
     say("\n" + describe_study(found, folder))
@@ -110,7 +111,7 @@ def compare(
         raise LaunchError(
             f"{len(found.missing)} of {len(found.missing) + len(found.runs)} runs are missing: "
             f"{', '.join(run.name for run in found.missing)}; their logs lie in {folder / LOGS}; "
-            f"try them again with: wardround compare --output {folder}"
+            f"try them again with: wardround compare --output {quoted(folder)}"
         )
 
 

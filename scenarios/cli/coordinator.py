@@ -11,6 +11,7 @@ from scenarios.deployment.coordinator import READY, Coordinator, judge
 from scenarios.deployment.nginx import Proxy, nginx_command
 from scenarios.processes.supervisor import Service, flower_environment, keep_running
 from shared.errors import SettingsError
+from shared.text import quoted
 
 coordinator = typer.Typer(no_args_is_help=True, help="For a coordinator: let hospitals join.")
 
@@ -85,7 +86,7 @@ def list_(folder: Folder) -> None:
 
     everybody = enrollment.enrolled(Coordinator(folder.absolute()))
     if not everybody:
-        say(f"nobody is enrolled: 'wardround coordinator enroll {folder} NAME PUBKEYFILE'")
+        say(f"nobody is enrolled: wardround coordinator enroll {quoted(folder)} NAME PUBKEYFILE")
     width = max([len(one.name) for one in everybody], default=0)
     for one in everybody:
         status = "never seen" if one.status == "registered" else one.status
@@ -105,7 +106,7 @@ def remove(folder: Folder, name: Annotated[str, typer.Argument(help="The hospita
 @coordinator.command()
 def proxy(
     folder: Folder,
-    listen: Annotated[str, typer.Option(metavar="[ADDRESS:]PORT", help="Where hospitals come.")] = "443",
+    listen: Annotated[str, typer.Option(metavar="[ADDRESS:]PORT", help="Where hospitals connect.")] = "443",
     certificate: Annotated[
         Path | None, typer.Option(help="The certificate (PEM chain) that hospitals see.  (default: the trial's)")
     ] = None,
@@ -115,7 +116,7 @@ def proxy(
         bool, typer.Option("--standalone", help="A whole configuration, for an nginx that runs as this user.")
     ] = False,
 ) -> None:
-    """Print the nginx configuration that shows hospitals the Fleet API, and nobody anything else.
+    """Print the nginx configuration that opens the Fleet API to hospitals, and nothing else to anybody.
 
     Put it into /etc/nginx/conf.d, or take --standalone --output FILE and run nginx with that.
     """
@@ -149,11 +150,12 @@ def _given(certificate: Path | None, key: Path | None, authority: Path | None) -
 
 
 def _next_steps(ours: Coordinator) -> str:
+    folder = quoted(ours.folder)
     return f"""
 next, in another terminal:
-  let hospitals reach it   wardround coordinator proxy {ours.folder} --listen 443
+  let hospitals reach it   wardround coordinator proxy {folder} --listen 443
   give each hospital       {ours.tls.authority}
-  let a hospital join      wardround coordinator enroll {ours.folder} NAME node_key.pub
-  see who is there         wardround coordinator list {ours.folder}
-  run a study              wardround run SCENARIO -c centers=NAME,NAME --coordinator {ours.folder}
+  let a hospital join      wardround coordinator enroll {folder} NAME node_key.pub
+  see who is there         wardround coordinator list {folder}
+  run a study              wardround run SCENARIO -c centers=NAME,NAME --coordinator {folder}
 """

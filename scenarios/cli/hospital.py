@@ -36,13 +36,13 @@ def _hospital() -> None:
 @hospital.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="Data folder, JSON file of a Decathlon list, or hospital.toml.")],
-    layout: Annotated[Layout | None, typer.Option(help="How the folder is laid out.  (default: as it shows)")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="How the folder is laid out.  (default: detected)")] = None,
     contrasts: Contrasts = ALL_CONTRASTS,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write findings as JSON.")] = None,
     output: Annotated[
         Path | None, typer.Option(help=f"Write {PAGE}, {MONTAGE} and {RECORD} into this folder.", metavar="FOLDER")
     ] = None,
-    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Let in patients without any lesion.")] = False,
+    allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Accept patients without any lesion.")] = False,
 ) -> None:
     """Read all images and labels once, and say of each what is right or wrong and how to mend it.
 

@@ -19,6 +19,7 @@ from scenarios.deployment.systemd import unit_text
 from scenarios.processes.supervisor import Service, flower_environment, keep_running
 from shared.errors import LaunchError, ResultsError, SettingsError
 from shared.paths import writable_folder
+from shared.text import quoted
 from shared.wire.code_fingerprint import code_fingerprint
 
 HospitalFile = Annotated[
@@ -29,16 +30,16 @@ HospitalFile = Annotated[
 def init(
     center: Annotated[str | None, typer.Option(help="The hospital's name in the study.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of images and labels.")] = None,
-    layout: Annotated[Layout | None, typer.Option(help="How it is laid out.  (default: as it shows)")] = None,
+    layout: Annotated[Layout | None, typer.Option(help="How it is laid out.  (default: detected)")] = None,
     contrasts: Annotated[str | None, typer.Option(help="The contrasts to use, such as FLAIR,T2w.")] = None,
-    role: Annotated[str | None, typer.Option(help="What the hospital lets be done: train, evaluate or both.")] = None,
+    role: Annotated[str | None, typer.Option(help="What a model may do here: train, evaluate or both.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Folder for keys, logs and training under way.")] = None,
     coordinator: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the coordinator is.")] = None,
     root_certificate: Annotated[
         Path | None, typer.Option(help="The coordinator's root certificate (ca.crt), if it is not publicly known.")
     ] = None,
     output: Annotated[Path, typer.Option(help="The file to write.")] = Path("hospital.toml"),
-    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take the defaults for what is not given.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: use the defaults for what is not given.")] = False,
 ) -> None:
     """Write the hospital's own file, and make the key by which its node is known to the coordinator.
 
@@ -74,10 +75,10 @@ def init(
     say(f"""
 next:
   read and change what may leave   {output}
-  check the data                   wardround hospital check {data}
+  check the data                   wardround hospital check {quoted(data)}
   send to the coordinator          {public}
   read to it by telephone          {short(read_public(public))}
-  once it has enrolled that        wardround hospital join {output}
+  once it has enrolled that        wardround hospital join {quoted(output)}
 """)
 
 
@@ -87,7 +88,7 @@ def join(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="Join nothing: answer each kind of message once, and write the answers here instead of sending them.",
+            help="Do not join: answer each kind of message once, and write the answers here instead of sending them.",
         ),
     ] = None,
     scenario: Annotated[
@@ -96,7 +97,7 @@ def join(
 ) -> None:
     """Join the study and stay: run the hospital's node, start it again when it ends, stop it on Ctrl-C.
 
-    Ends by itself, with exit code 1, only for what a new start cannot mend. With --dry-run also where
+    Ends by itself, with exit code 1, only where a new start cannot help; with --dry-run also where
     an answer would be a refusal.
     """
     if dry_run is not None:

@@ -24,6 +24,7 @@ from shared.log import MARK
 from shared.methods import METHODS
 from shared.paths import JOURNAL, RESULTS, check_fresh, claimed, results_folder
 from shared.results import read_results
+from shared.text import quoted
 
 # What brings in torch and Flower takes seconds, which --help and other commands need not wait for.
 if TYPE_CHECKING:
@@ -58,17 +59,21 @@ def run(
         Path | None, typer.Option(help="New or empty folder for the results.  (default: a dated one under runs/)")
     ] = None,
     supernodes: Annotated[
-        int | None, typer.Option(min=1, help="Simulated SuperNodes.  (default: one a center)")
+        int | None, typer.Option(min=1, help="Number of simulated SuperNodes.  (default: one per center)")
     ] = None,
     cpus: Annotated[
-        int, typer.Option(min=1, help="CPUs of a hospital; another number rounds otherwise, so R differs a little.")
+        int,
+        typer.Option(min=1, help="CPUs of each hospital; another number rounds differently, so R differs a little."),
     ] = 2,
     gpus: Annotated[
-        float | None, typer.Option(min=0, help="GPUs of a hospital.  (default: 1 where CUDA is there)")
+        float | None, typer.Option(min=0, help="GPUs of each hospital.  (default: 1 where there is CUDA)")
     ] = None,
     cores: Annotated[
         int | None,
-        typer.Option(min=1, help="CPUs of all hospitals together: so many test at once.  (default: the machine's)"),
+        typer.Option(
+            min=1,
+            help="CPUs of all hospitals together: limits how many test at once.  (default: all)",
+        ),
     ] = None,
     superlink: Annotated[
         str | None,
@@ -106,8 +111,8 @@ def run(
 def resume(run: Run, change: Change = None, verbose: Verbose = False) -> None:
     """Go on with a run that was interrupted, at the stage where it stopped.
 
-    What would change the science of the run is refused; how long to wait, where data lie, or
-    the device may be changed with -c.
+    A change of what the run computes is refused; how long to wait, where data lie, or the
+    device may be changed with -c.
     """
     from scenarios.runner.resume import plan_resume
 
@@ -220,7 +225,7 @@ def _written(folder: Path) -> Any:
 
 
 def _how_to_resume(folder: Path) -> str:
-    return f"; go on with: wardround resume {folder}" if (folder / JOURNAL).is_dir() else ""
+    return f"; go on with: wardround resume {quoted(folder)}" if (folder / JOURNAL).is_dir() else ""
 
 
 def _pass_on(line: str, verbose: bool) -> None:

@@ -10,7 +10,7 @@ from scenarios.cli.common import progress_bar, say, write_json
 from shared.config.groups import DEVICE
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.paths import private_output
-from shared.text import counted
+from shared.text import counted, quoted
 
 if TYPE_CHECKING:
     import torch
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ModelPath = Annotated[
     Path, typer.Argument(metavar="MODEL", help="A run's folder, or its model file.", show_default=False)
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA where it is there.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA where there is one.")]
 
 SOME_FAILED = 1
 """Exit code where an image could not be segmented."""
@@ -38,7 +38,7 @@ def segment(
         ),
     ],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the segmentations; made where missing.")],
-    mask: Annotated[bool, typer.Option("--mask", help="Write a binary mask too: what is 0.5 or more.")] = False,
+    mask: Annotated[bool, typer.Option("--mask", help="Write a binary mask too: voxels of 0.5 or more.")] = False,
     device: Device = "auto",
 ) -> None:
     """Segment MS lesions with a finished run's model. Not for clinical use.
@@ -86,7 +86,7 @@ def export(
     folder = export_bundle(run, output)
     say(f"bundle      {folder}")
     say(f"model card  {folder / 'docs' / 'README.md'}")
-    say(f"run it      cd {folder} && python -m monai.bundle run --config_file configs/inference.json \\")
+    say(f"run it      cd {quoted(folder)} && python -m monai.bundle run --config_file configs/inference.json \\")
     say("              --bundle_root . --dataset_dir IMAGES --output_dir OUT")
 
 

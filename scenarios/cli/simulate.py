@@ -7,6 +7,7 @@ import typer
 
 from scenarios.cli.common import on_terminal, progress_bar, say
 from shared.errors import SettingsError
+from shared.text import quoted
 
 if TYPE_CHECKING:
     from scenarios.simulation.dataset import Simulation
@@ -20,10 +21,10 @@ def simulate(
     output: Annotated[Path, typer.Option(metavar="DIR", help="New or empty folder for the hospitals.")],
     scale: Annotated[
         float | None,
-        typer.Option(help=f"Times each center's number of subjects.  (default: {SCALE}, or 1 with a file)"),
+        typer.Option(help=f"Factor on each center's number of subjects.  (default: {SCALE}, or 1 with a file)"),
     ] = None,
     spacing: Annotated[float, typer.Option(metavar="MM", help="In-plane voxel size; thick slices are thicker.")] = 2.0,
-    seed: Annotated[int, typer.Option(help="Another seed, other patients.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the simulation; another seed gives other patients.")] = 0,
     centers: Annotated[
         str | None,
         typer.Option(
@@ -32,7 +33,7 @@ def simulate(
             "bwh,milan.  (default: the eight)",
         ),
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once.  (default: one a core)")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Number of processes.  (default: one per core)")] = None,
 ) -> None:
     """Write simulated hospitals as BIDS data sets, with a contact sheet of each and a table of their lesions.
 
@@ -120,4 +121,4 @@ def _duration(seconds: float) -> str:
 
 def _how_to_run(wanted: "Simulation") -> str:
     names = ",".join(center.name for center in wanted.centers)
-    return f"-c data-dir={wanted.folder} -c centers={names} -c spacing={wanted.settings.spacing:g}"
+    return f"-c data-dir={quoted(wanted.folder)} -c centers={names} -c spacing={wanted.settings.spacing:g}"

@@ -26,6 +26,7 @@ from scenarios.deployment.certificates import LOOPBACK, Files, check_server, mak
 from scenarios.processes.supervisor import End, flower_command
 from shared.errors import LaunchError, ResultsError
 from shared.files import private_folder
+from shared.text import quoted
 
 CONNECTION = "wardround"
 HOST = "127.0.0.1"
@@ -63,7 +64,7 @@ class Coordinator:
             return str(tomllib.loads(path.read_text("utf-8"))["superlink"][CONNECTION]["address"])
         except FileNotFoundError:
             raise ResultsError(
-                f"{self.folder} is no coordinator's folder: make one by 'wardround coordinator up {self.folder}'"
+                f"{self.folder} is no coordinator's folder: make one by: wardround coordinator up {quoted(self.folder)}"
             ) from None
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ResultsError(f"{path} cannot be used ({error}): delete it, and start the coordinator again") from None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from scenarios.deployment.coordinator import Coordinator
 from scenarios.deployment.node_keys import read_public, short
 from shared.errors import LaunchError, SettingsError
+from shared.text import quoted
 from shared.trust.canonical_json import CENTER_PATTERN
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def enroll(coordinator: Coordinator, name: str, public_key: Path) -> int:
             if one.name == name:
                 raise SettingsError(
                     f"{name} is enrolled already, with another key: if the hospital made a new one, first "
-                    f"'wardround coordinator remove {coordinator.folder} {name}'"
+                    f"wardround coordinator remove {quoted(coordinator.folder)} {name}"
                 )
         return control.register(key, name)
 
@@ -99,8 +100,8 @@ def _control(coordinator: Coordinator) -> Iterator["ControlApi"]:
         raise LaunchError(f"the SuperLink at {address} refused ({error.response.text[:200]}): see its log") from None
     except httpx.HTTPError as error:
         raise LaunchError(
-            f"the SuperLink at {address} does not answer ({error}): start it by "
-            f"'wardround coordinator up {coordinator.folder}'"
+            f"the SuperLink at {address} does not answer ({error}): start it by: "
+            f"wardround coordinator up {quoted(coordinator.folder)}"
         ) from None
     finally:
         control.close()

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from scenarios.deployment.certificates import write_private
 from shared.errors import TrustError
 from shared.files import private_folder
+from shared.text import quoted
 
 PRIVATE, PUBLIC = "node_key", "node_key.pub"
 OTHERS = 0o077
@@ -57,7 +58,9 @@ def load_node_key(path: Path) -> ec.EllipticCurvePrivateKey:
             "by 'wardround hospital init' with this state folder and another --output, and have it enrolled"
         ) from None
     if mode & OTHERS:
-        raise TrustError(f"the node's key {path} is open to other users (mode {mode & 0o777:o}): chmod 600 {path}")
+        raise TrustError(
+            f"the node's key {path} is open to other users (mode {mode & 0o777:o}): chmod 600 {quoted(path)}"
+        )
     try:
         key = load_ssh_private_key(content, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

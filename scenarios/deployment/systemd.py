@@ -14,7 +14,7 @@ def unit_text(membership: Membership) -> str:
     The node may read the machine and write its state folder alone, and opens no door to the outside.
     """
     wardround = Path(sysconfig.get_path("scripts")) / "wardround"
-    state = _word(membership.site.state)
+    state = membership.site.state.absolute()
     return f"""\
 # Copy to /etc/systemd/system/wardround.service, then:
 #   systemctl daemon-reload && systemctl enable --now wardround && journalctl -fu wardround
@@ -25,7 +25,7 @@ After=network-online.target
 
 [Service]
 User={getpass.getuser()}
-ExecStart={_word(wardround)} hospital join {_word(membership.source)}
+ExecStart={_word(wardround)} hospital join {_word(membership.source.absolute())}
 # 143 is its answer to the SIGTERM by which systemd stops it.
 SuccessExitStatus=143
 TimeoutStopSec=30
@@ -34,9 +34,9 @@ Restart=on-failure
 RestartSec=300
 
 # What the coordinator's code can reach here.
-Environment=WARDROUND_CACHE={_word(membership.site.state / "cache")}
-ReadWritePaths={state}
-ReadOnlyPaths={_word(membership.site.data.folder)}
+Environment={_word(f"WARDROUND_CACHE={state / 'cache'}")}
+ReadWritePaths={_word(state)}
+ReadOnlyPaths={_word(membership.site.data.folder.absolute())}
 ProtectSystem=strict
 ProtectHome=read-only
 PrivateTmp=true
@@ -50,9 +50,10 @@ WantedBy=multi-user.target
 """
 
 
-def _word(path: Path) -> str:
-    """A path as one word of a unit, where % and $ begin something else."""
-    text = str(path.absolute())
-    if set(text) & set(' "\\\n'):
-        raise SettingsError(f"{text} holds a space or a sign that systemd reads otherwise: choose another path")
-    return text.replace("%", "%%").replace("$", "$$")
+def _word(text: str | Path) -> str:
+    """A path or a setting as one word of a unit, where % and $ begin something else, and a space ends a word."""
+    text = str(text)
+    if set(text) & set('"\\\n'):
+        raise SettingsError(f"{text} holds a sign that systemd reads otherwise: choose another path")
+    text = text.replace("%", "%%").replace("$", "$$")
+    return f'"{text}"' if " " in text else text

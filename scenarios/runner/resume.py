@@ -17,6 +17,7 @@ from shared.errors import ResultsError, SettingsError
 from shared.methods import METHODS
 from shared.paths import JOURNAL, RESULTS, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
 from shared.results import is_outdated
+from shared.text import quoted
 
 NOTHING = "writing the results"
 """What remains of a run whose every stage was trained and tested."""
@@ -157,4 +158,4 @@ def _existing(folder: Path) -> Path:
 def _check_finished(journal: Journal, folder: Path) -> None:
     remains = journal.where(plan_course(journal.order, _settings(journal).run))
     if remains != NOTHING or not (folder / RESULTS).is_file():
-        raise ResultsError(f"the run in {folder} is not finished ({remains}): first wardround resume {folder}")
+        raise ResultsError(f"the run in {folder} is not finished ({remains}): first wardround resume {quoted(folder)}")

@@ -203,7 +203,7 @@ def present(deployment: Deployment, hospital: Joining, name: str) -> Iterator[No
 
 def begin(deployment: Deployment, name: str, code: Path = ROOT) -> Watched:
     """The coordinator's command for a short study, from a checkout of its own where `code` is one."""
-    words: list[str | Path] = ["-P", "-c", "from scenarios.cli import main; main()", "run", SMOKE[0]]
+    words: list[str | Path] = ["-P", "-m", "scenarios.cli", "run", SMOKE[0]]
     words += ["-c", "method=finetune", "-c", f"centers={','.join(list(deployment.joined)[:2])}", *ROUGH]
     words += ["--output", deployment.folder / name, "--coordinator", deployment.coordinator]
     environment = {"PYTHONPATH": str(code), "FLWR_TELEMETRY_ENABLED": "0"}

@@ -71,7 +71,7 @@ def test_certificates_are_taken_from_files_or_refused_before_anything_changes(
 
 
 def test_a_folder_that_is_no_coordinators_is_named(coordinator: Coordinator) -> None:
-    with pytest.raises(ResultsError, match="make one by 'wardround coordinator up"):
+    with pytest.raises(ResultsError, match="make one by: wardround coordinator up"):
         _ = coordinator.address
     coordinator.home.mkdir(parents=True)
     (coordinator.home / "config.toml").write_text("superlink = 3")

@@ -114,5 +114,11 @@ def test_the_unit_names_what_may_be_read_and_written(tmp_path: Path) -> None:
     assert f"ReadWritePaths={tmp_path / 'state'}\n" in text
     folder = tmp_path / "a b"
     folder.mkdir()
+    text = unit_text(Membership.read(written(folder)))
+    assert f'hospital join "{folder / "hospital.toml"}"\n' in text
+    assert f'ReadWritePaths="{folder / "state"}"\n' in text
+    assert f'Environment="WARDROUND_CACHE={folder / "state" / "cache"}"\n' in text
+    folder = tmp_path / 'a "b"'
+    folder.mkdir()
     with pytest.raises(SettingsError, match="systemd reads otherwise"):
         unit_text(Membership.read(written(folder)))
