@@ -57,7 +57,7 @@ class Transit(Moved):
 NO_TRANSIT = Transit()
 
 
-class Visit(Header):
+class VisitDocument(Header):
     """What is known of a finished training, without its arrays."""
 
     stage: int = Field(ge=0)
@@ -86,7 +86,7 @@ class KeptVisit:
     """A visit in its folder, checked to be whole when it was opened."""
 
     folder: Path
-    visit: Visit
+    visit: VisitDocument
 
     def weights(self) -> Weights:
         """The model as it was after the training."""
@@ -178,7 +178,7 @@ def keep_visit(
                 save_arrays(dict(given.payloads), new / EXEMPLARS)
         except SafetensorError as error:
             raise OSError(None, str(error), str(new)) from None
-        visit = Visit(
+        visit = VisitDocument(
             stage=request.task.stage,
             center=request.task.center,
             request=request_digest(request),
@@ -199,7 +199,7 @@ def keep_visit(
 def open_visit(folder: Path) -> KeptVisit:
     """A visit that was kept. Raises `DamagedError` naming the file that is missing or changed."""
     try:
-        visit = Visit.model_validate_json(json.dumps(read_document(folder / DOCUMENT)))
+        visit = VisitDocument.model_validate_json(json.dumps(read_document(folder / DOCUMENT)))
     except FileNotFoundError:
         raise DamagedError(f"{folder / DOCUMENT} is missing") from None
     except ValidationError as error:

@@ -28,7 +28,7 @@ class Withdrawn(Statement):
     since: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")]
 
 
-class _File(Statement):
+class _WithdrawalsFile(Statement):
     format: Literal[1] = 1
     key_check: Pseudonym
     withdrawn: tuple[Withdrawn, ...] = ()
@@ -72,17 +72,17 @@ class Withdrawals:
                 ) from None
             return True
 
-    def _read(self) -> _File:
+    def _read(self) -> _WithdrawalsFile:
         try:
             content = self._path.read_bytes()
         except FileNotFoundError:
-            return _File(key_check=self._check)
+            return _WithdrawalsFile(key_check=self._check)
         except OSError as error:
             raise RecordError(
                 f"withdrawals {self._path} cannot be read ({error.strerror}): nothing is shared until this user can"
             ) from None
         try:
-            found = _File.model_validate_json(content)
+            found = _WithdrawalsFile.model_validate_json(content)
         except ValidationError:
             raise RecordError(
                 f"withdrawals {self._path} were damaged: nothing is shared; restore the file from a backup, or make "

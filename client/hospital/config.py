@@ -73,7 +73,7 @@ class Coordinator(Group):
     enrolled_as: CenterName
 
 
-class _File(Group):
+class _HospitalFile(Group):
     center: CenterName
     state_dir: Annotated[Path, Field(strict=False)]
     data: Data
@@ -114,7 +114,7 @@ class Site:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path} is not TOML ({error}): mend that line", OUTSIDE) from None
         try:
-            found = _File.model_validate(table)
+            found = _HospitalFile.model_validate(table)
         except ValidationError as error:
             raise SettingsError(f"{path}: {_mistake(error)}", OUTSIDE) from None
         try:

@@ -4,12 +4,9 @@ from typing import Any
 
 import pytest
 
-from tests.client.test_handlers import ask, deployed, grid, train_request
 from tests.support.fakes import FakeGrid
+from tests.support.hospital_messages import ask, train_request
 from tests.support.message_tracer import way_of
-
-FIXTURES = (deployed, grid)
-
 
 TASKS: dict[str, dict[str, Any]] = {"grid": {}, "deployed": {"center": "grace", "order": ("grace", "mercy")}}
 

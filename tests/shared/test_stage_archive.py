@@ -19,7 +19,7 @@ from shared.files import read_document, write_document
 from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
-from shared.stage_archive import Transit, Visit, keep_visit, open_visit, request_digest
+from shared.stage_archive import Transit, VisitDocument, keep_visit, open_visit, request_digest
 from shared.wire.headers import TrainFigures, TrainTask
 from shared.wire.messages import TrainReply, TrainRequest
 
@@ -197,7 +197,7 @@ def test_a_file_damaged_after_the_visit_was_opened_is_noticed_on_reading(tmp_pat
 
 
 def test_a_visit_is_small_and_frozen() -> None:
-    assert "weights" not in Visit.model_fields and Visit.model_config["frozen"]
+    assert "weights" not in VisitDocument.model_fields and VisitDocument.model_config["frozen"]
 
 
 # What was asked for
