@@ -11,13 +11,14 @@ from flwr.app import Context, Message, RecordDict
 from client.evaluation.inference import evaluate
 from client.governance.hash_chain import Facts
 from client.governance.policy import report_scores
+from client.hospital.center import open_hospital
 from client.hospital.config import Site
 from client.hospital.node import centers_here, is_simulated, prepared_folder, site_of
 from client.hospital.trust import Place, open_custody
 from client.sharing.inbound import receive_test, receive_training
+from client.sharing.kept_replies import forget_visit, keeping_visit
 from client.sharing.outbound import leaving, reply_of
 from client.sharing.recipients import look_ahead
-from client.training.checkpoints import forget_visit, visit_state
 from client.training.stage import train_stage
 from shared.clock import Clock, utc_now
 from shared.config.settings import Settings
@@ -77,7 +78,7 @@ def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     cards = []
     for center in centers_here(context, settings):
         place = _place(center, context, settings, desk)
-        cards.append(place.custody.shown(place.open(settings).card))
+        cards.append(place.custody.shown(open_hospital(place.site, place.prepared, settings).card))
         place.custody.note("sent", Facts(message="roll call"))
     return pack_header(RollCall(cards=tuple(cards), simulated=is_simulated(context), code=code_fingerprint()))
 
@@ -92,16 +93,16 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     with custody.asked("train", task):
         memory = receive_training(custody, request, settings)
         outlook = look_ahead(custody, task)
-        hospitals = [place.open(settings) for place in places]
+        hospitals = [open_hospital(place.site, place.prepared, settings) for place in places]
         first = hospitals[0]
         custody.hear_dropped(task, first.withdrawn)
         forget_visit(first.state, task, first.center)
-        with visit_state(first.state, request, settings.training.checkpoint_seconds) as state:
-            reply = state.finished()
+        with keeping_visit(first.state, request, settings.training.checkpoint_seconds) as visit:
+            reply = visit.finished()
             if reply is None:
-                trained = train_stage(request, memory, hospitals, settings, state)
+                trained = train_stage(request, memory, hospitals, settings, visit.checkpoints)
                 reply = reply_of(trained, places[0], first, task, settings, outlook)
-                state.finish(reply, settings.network)
+                visit.finish(reply, settings.network)
             else:
                 say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
         reply = leaving(reply, custody, places[0].site, first, task)
@@ -118,7 +119,7 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     custody = place.custody
     with custody.asked("evaluate", request.task):
         receive_test(request, settings)
-        hospital = place.open(settings)
+        hospital = open_hospital(place.site, place.prepared, settings)
         custody.hear_dropped(request.task, hospital.withdrawn)
         forget_visit(hospital.state, request.task, hospital.center)
         good, problems = hospital.open(hospital.test)

@@ -14,7 +14,6 @@ from client.governance.hash_chain import Facts, Kind
 from client.governance.keys import load_keys, make_keys
 from client.governance.pinned_keys import Peers
 from client.governance.policy import Policy, Role
-from client.hospital.center import Hospital, open_hospital
 from client.hospital.config import Site
 from shared.clock import Clock
 from shared.config.settings import Settings
@@ -160,7 +159,3 @@ class Place:
     custody: Custody
     prepared: Path
     """Folder for prepared volumes."""
-
-    def open(self, settings: Settings) -> Hospital:
-        """Its subjects. Raises `DataError`, or `RecordError` where its state folder cannot be used."""
-        return open_hospital(self.site, self.prepared, settings)

@@ -129,13 +129,13 @@ def test_settings_of_a_resumed_run_run_again(folder):
 
 
 def test_checkpoint_of_another_version(tmp_path, run_config):
-    from client.training.checkpoints import visit_state
+    from client.sharing.kept_replies import keeping_visit
     from client.training.trainer import train
     from shared.config.settings import Settings
     from tests.support.training import CPU, plan_of, request_of
 
     s = Settings.from_run_config(run_config | {"features": 2, "batch-size": 2, "steps": 3})
-    with visit_state(tmp_path, request_of(s), 0.0) as state:
-        state.save({"losses": [0.5]})
-    with visit_state(tmp_path, request_of(s), 0.0) as state:
-        train(request_of(s).weights, plan_of(s, 0), s, 0, CPU, checkpoints=state)
+    with keeping_visit(tmp_path, request_of(s), 0.0) as visit:
+        visit.checkpoints.save({"losses": [0.5]})
+    with keeping_visit(tmp_path, request_of(s), 0.0) as visit:
+        train(request_of(s).weights, plan_of(s, 0), s, 0, CPU, checkpoints=visit.checkpoints)

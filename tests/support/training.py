@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from client.data.preprocessing import Volume
-from client.training.checkpoints import VisitState, visit_state
+from client.sharing.kept_replies import keeping_visit
+from client.training.checkpoints import CheckpointFiles
 from client.training.methods.base import Method
 from client.training.sampler import Source
 from client.training.trainer import Plan, Progress, Trained, plan_stage, train
@@ -64,7 +65,7 @@ class Killed(BaseException):
 class UpTo:
     """Checkpoints that are kept every so many steps, by a process that dies after a step."""
 
-    state: VisitState
+    state: CheckpointFiles
     dies_after: int
     every: int = 1
     step: int = 0
@@ -99,8 +100,8 @@ def interrupted(
     folder: Path, settings: Settings, plan: Plan, dies_after: int, every: int = 1, method: Method | None = None
 ) -> None:
     request = request_of(settings)
-    with visit_state(folder, request, 0.0) as state:
-        checkpoints = UpTo(state, dies_after, every)
+    with keeping_visit(folder, request, 0.0) as visit:
+        checkpoints = UpTo(visit.checkpoints, dies_after, every)
         with pytest.raises(Killed):
             train(request.weights, plan, settings, 3, CPU, checkpoints.report, checkpoints, method)
 
@@ -109,8 +110,10 @@ def gone_on(folder: Path, settings: Settings, plan: Plan, method: Method | None 
     """The training to its end, and the steps that were taken for it."""
     request = request_of(settings)
     heard: list[int] = []
-    with visit_state(folder, request, 1e9) as state:
-        trained = train(request.weights, plan, settings, 3, CPU, lambda p: heard.append(p.step), state, method)
+    with keeping_visit(folder, request, 1e9) as visit:
+        trained = train(
+            request.weights, plan, settings, 3, CPU, lambda p: heard.append(p.step), visit.checkpoints, method
+        )
     return trained, heard
 
 

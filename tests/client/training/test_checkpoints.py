@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from client.training.checkpoints import visit_state
+from client.sharing.kept_replies import keeping_visit
 from client.training.methods.base import Method
 from client.training.methods.registry import begin_method
 from client.training.trainer import train
@@ -118,10 +118,10 @@ def test_one_checkpoint_is_kept_and_none_is_due_at_once(tmp_path: Path, configur
     plan = plan_of(settings, 0)
     interrupted(tmp_path, settings, plan, dies_after=4)
     assert [path.name for path in tmp_path.rglob("step-*")] == ["step-000004.pt"]
-    with visit_state(tmp_path, request_of(settings), 60.0) as state:
-        assert not state.due()
-    with visit_state(tmp_path, request_of(settings), 0.0) as state:
-        assert state.due()
+    with keeping_visit(tmp_path, request_of(settings), 60.0) as visit:
+        assert not visit.checkpoints.due()
+    with keeping_visit(tmp_path, request_of(settings), 0.0) as visit:
+        assert visit.checkpoints.due()
 
 
 # A checkpoint that cannot be used
@@ -179,8 +179,8 @@ def test_a_checkpoint_of_another_request_is_not_used(
         "task": replace(request, task=request.task.model_copy(update={"budget": 5})),
         "memory": replace(request, memory=(PlainContribution((crop("ucsf"),)),)),
     }[what]
-    with visit_state(tmp_path, other, 0.0) as state:
-        assert state.load() is None
+    with keeping_visit(tmp_path, other, 0.0) as visit:
+        assert visit.checkpoints.load() is None
     assert "it belongs to another request" in capsys.readouterr().out
 
 
@@ -189,8 +189,8 @@ def test_a_visit_that_never_began_has_nothing_to_go_on_from_and_says_nothing(
     configured: Configured,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    with visit_state(tmp_path, request_of(configured()), 0.0) as state:
-        assert state.load() is None and state.finished() is None
+    with keeping_visit(tmp_path, request_of(configured()), 0.0) as visit:
+        assert visit.checkpoints.load() is None and visit.finished() is None
     assert capsys.readouterr().out == ""
 
 
@@ -204,11 +204,11 @@ def test_training_goes_on_without_checkpoints_where_the_disk_refuses(
 ) -> None:
     settings = configured(**SCHEDULES["one-cycle"])
     plan, request = plan_of(settings, 2), request_of(settings)
-    with visit_state(tmp_path, request, 0.0) as state:
-        state.folder.rmdir()
-        state.folder.write_text("a file where a folder was")
-        trained = train(request.weights, plan, settings, 3, CPU, checkpoints=state)
-        state.finish(TrainReply(trained.weights, (), figures_of()), settings.network)
+    with keeping_visit(tmp_path, request, 0.0) as visit:
+        visit.folder.rmdir()
+        visit.folder.write_text("a file where a folder was")
+        trained = train(request.weights, plan, settings, 3, CPU, checkpoints=visit.checkpoints)
+        visit.finish(TrainReply(trained.weights, (), figures_of()), settings.network)
     assert same(trained.weights, train(weights(settings), plan, settings, 3, CPU).weights)
     told = capsys.readouterr().out
     assert "amu: a checkpoint cannot be kept in" in told and "going on without" in told
@@ -220,15 +220,15 @@ def test_a_checkpoint_that_could_not_be_written_leaves_the_one_before(tmp_path: 
     settings = configured(**SCHEDULES["constant"])
     plan, request = plan_of(settings, 0), request_of(settings)
     interrupted(tmp_path, settings, plan, dies_after=2)
-    with visit_state(tmp_path, request, 0.0) as state:
-        (state.folder / "step-000003.pt").mkdir()  # which no file can replace
-        loaded = state.load()
+    with keeping_visit(tmp_path, request, 0.0) as visit:
+        (visit.folder / "step-000003.pt").mkdir()  # which no file can replace
+        loaded = visit.checkpoints.load()
         assert loaded is not None
-        state.save(loaded | {"losses": [0.5] * 3})
-        (state.folder / "step-000003.pt").rmdir()
-        again = state.load()
+        visit.checkpoints.save(loaded | {"losses": [0.5] * 3})
+        (visit.folder / "step-000003.pt").rmdir()
+        again = visit.checkpoints.load()
         assert again is not None and len(again["losses"]) == 2
-        assert not list(state.folder.glob(".new-*"))
+        assert not list(visit.folder.glob(".new-*"))
 
 
 def test_a_document_names_the_state_by_its_checksum(tmp_path: Path, configured: Configured) -> None:

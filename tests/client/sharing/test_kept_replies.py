@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from client.training.checkpoints import KEPT_DAYS, forget_visit, visit_state
+from client.sharing.kept_replies import KEPT_DAYS, forget_visit, keeping_visit
 from shared.replay.contribution import PlainContribution
 from shared.wire.headers import EvaluateTask
 from shared.wire.messages import TrainReply
@@ -36,11 +36,11 @@ def test_a_finished_training_is_answered_as_it_was_and_needs_no_checkpoint(
     settings = configured(**SCHEDULES["constant"])
     interrupted(tmp_path, settings, plan_of(settings, 0), dies_after=3)
     sent = reply_of(settings)
-    with visit_state(tmp_path, request_of(settings), 0.0) as state:
-        state.finish(sent, settings.network)
+    with keeping_visit(tmp_path, request_of(settings), 0.0) as visit:
+        visit.finish(sent, settings.network)
     assert not list(tmp_path.rglob("step-*")) and not list(tmp_path.rglob("checkpoint.json"))
-    with visit_state(tmp_path, request_of(settings), 0.0) as state:
-        kept = state.finished()
+    with keeping_visit(tmp_path, request_of(settings), 0.0) as visit:
+        kept = visit.finished()
     assert kept is not None
     assert same(kept.weights, sent.weights) and kept.figures == sent.figures
     assert kept.contribution is not None and sent.contribution is not None
@@ -60,14 +60,14 @@ def test_a_damaged_reply_is_named_and_the_training_is_done_again(
     damage: Callable[[Path], None],
 ) -> None:
     settings = configured()
-    with visit_state(tmp_path, request_of(settings), 0.0) as state:
-        state.finish(reply_of(settings), settings.network)
-        damage(state.folder / "reply" / name)
-        assert state.finished() is None
+    with keeping_visit(tmp_path, request_of(settings), 0.0) as visit:
+        visit.finish(reply_of(settings), settings.network)
+        damage(visit.folder / "reply" / name)
+        assert visit.finished() is None
         told = capsys.readouterr().out
         assert "the reply that was kept is not used" in told and name in told and "training again" in told
-        state.finish(reply_of(settings), settings.network)
-        assert state.finished() is not None
+        visit.finish(reply_of(settings), settings.network)
+        assert visit.finished() is not None
 
 
 def test_a_reply_to_another_request_is_not_sent(
@@ -76,11 +76,11 @@ def test_a_reply_to_another_request_is_not_sent(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = configured()
-    with visit_state(tmp_path, request_of(settings), 0.0) as state:
-        state.finish(reply_of(settings), settings.network)
+    with keeping_visit(tmp_path, request_of(settings), 0.0) as visit:
+        visit.finish(reply_of(settings), settings.network)
     other = replace(request_of(settings), memory=(PlainContribution((crop("ucsf"),)),))
-    with visit_state(tmp_path, other, 0.0) as state:
-        assert state.finished() is None
+    with keeping_visit(tmp_path, other, 0.0) as visit:
+        assert visit.finished() is None
     assert "it answers another request" in capsys.readouterr().out
 
 
@@ -95,8 +95,8 @@ def test_a_visit_is_forgotten_when_its_model_comes_back_and_no_other(tmp_path: P
     settings = configured()
     visits = [(RUN, "amu", 0), (RUN, "amu", 1), (RUN, "amu", 2), (RUN, "ucsf", 0), (OTHER_RUN, "amu", 0)]
     for run, center, stage in visits:
-        with visit_state(tmp_path, request_of(settings, stage, run, center), 0.0) as state:
-            state.finish(reply_of(settings), settings.network)
+        with keeping_visit(tmp_path, request_of(settings, stage, run, center), 0.0) as visit:
+            visit.finish(reply_of(settings), settings.network)
     forget_visit(tmp_path, EvaluateTask(run=RUN, stage=1, center="amu"), "amu")
     assert kept_in(tmp_path) == {f"{RUN}/amu-002", f"{RUN}/ucsf-000", f"{OTHER_RUN}/amu-000"}
     forget_visit(tmp_path, EvaluateTask(run=RUN, stage=9, center="amu"), "amu")
@@ -108,8 +108,8 @@ def test_a_visit_is_forgotten_when_its_model_comes_back_and_no_other(tmp_path: P
 def test_a_visit_is_forgotten_when_a_later_round_is_to_be_trained(tmp_path: Path, configured: Configured) -> None:
     settings = configured()
     for stage in (0, 1, 2):
-        with visit_state(tmp_path, request_of(settings, stage), 0.0) as state:
-            state.finish(reply_of(settings), settings.network)
+        with keeping_visit(tmp_path, request_of(settings, stage), 0.0) as visit:
+            visit.finish(reply_of(settings), settings.network)
     forget_visit(tmp_path, request_of(settings, 2).task, "amu")
     assert kept_in(tmp_path) == {f"{RUN}/amu-002"}, "the round that is asked for may be answered from disk"
 
@@ -117,8 +117,8 @@ def test_a_visit_is_forgotten_when_a_later_round_is_to_be_trained(tmp_path: Path
 def test_a_center_whose_name_begins_another_s_forgets_its_own(tmp_path: Path, configured: Configured) -> None:
     settings = configured()
     for center in ("amu", "amu-2", "amu-000"):
-        with visit_state(tmp_path, request_of(settings, 0, RUN, center), 0.0) as state:
-            state.finish(reply_of(settings), settings.network)
+        with keeping_visit(tmp_path, request_of(settings, 0, RUN, center), 0.0) as visit:
+            visit.finish(reply_of(settings), settings.network)
     forget_visit(tmp_path, EvaluateTask(run=RUN, stage=5, center="amu"), "amu")
     assert kept_in(tmp_path) == {f"{RUN}/amu-2-000", f"{RUN}/amu-000-000"}
 
@@ -127,8 +127,8 @@ def test_a_run_that_was_forsaken_is_forgotten(tmp_path: Path, configured: Config
     settings = configured()
     now = time.time()
     for run, days in ((RUN, KEPT_DAYS + 1), (OTHER_RUN, KEPT_DAYS - 1)):
-        with visit_state(tmp_path, request_of(settings, 0, run), 0.0) as state:
-            state.finish(reply_of(settings), settings.network)
+        with keeping_visit(tmp_path, request_of(settings, 0, run), 0.0) as visit:
+            visit.finish(reply_of(settings), settings.network)
         os.utime(tmp_path / "visits" / run, (now - days * 86400,) * 2)
     forget_visit(tmp_path, EvaluateTask(run="2" * 32, stage=0, center="amu"), "amu")
     assert kept_in(tmp_path) == {f"{OTHER_RUN}/amu-000"}
@@ -144,16 +144,16 @@ def test_a_hospital_that_kept_nothing_has_nothing_to_forget(tmp_path: Path) -> N
 HOLD = """
 import sys
 from pathlib import Path
-from client.training.checkpoints import visit_state
+from client.sharing.kept_replies import keeping_visit
 from shared.config.settings import Settings
 from scenarios.run_config import load_settings
 from tests.support.training import reply_of, request_of
 
 settings = load_settings(Path("scenarios/smoke.toml"), ["features=2", "batch-size=2", "steps=4"], None)
-with visit_state(Path(sys.argv[1]), request_of(settings), 0.0) as state:
+with keeping_visit(Path(sys.argv[1]), request_of(settings), 0.0) as visit:
     print("held", flush=True)
     sys.stdin.read()
-    state.finish(reply_of(settings), settings.network)
+    visit.finish(reply_of(settings), settings.network)
 """
 
 
@@ -167,8 +167,8 @@ def test_a_second_process_waits_for_the_first_and_takes_its_reply(
     replies: list[TrainReply | None] = []
 
     def second() -> None:
-        with visit_state(tmp_path, request_of(settings), 0.0) as state:
-            replies.append(state.finished())
+        with keeping_visit(tmp_path, request_of(settings), 0.0) as visit:
+            replies.append(visit.finished())
 
     first = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(tmp_path)],
