@@ -5,7 +5,6 @@ that they know already; then only the coordinator's inner connection uses these.
 """
 
 import ipaddress
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.errors import SettingsError, TrustError
+from shared.files import write_whole
 
 AUTHORITY_DAYS = 3 * 365
 SERVER_DAYS = 397
@@ -53,7 +53,7 @@ def make_trial(files: Files, authority_key: Path, hosts: Sequence[str], now: dat
         issuer, signer = _read_certificate(files.authority), _read_key(authority_key)
     else:
         issuer, signer = _make_authority(now)
-        write_private(authority_key, _key_pem(signer))
+        write_whole(authority_key, _key_pem(signer), private=True)
         files.authority.write_bytes(issuer.public_bytes(Encoding.PEM))
     key = ec.generate_private_key(ec.SECP256R1())
     names = list(dict.fromkeys([*LOOPBACK, *hosts]))
@@ -66,7 +66,7 @@ def make_trial(files: Files, authority_key: Path, hosts: Sequence[str], now: dat
         .sign(signer, hashes.SHA256())
     )
     files.certificate.write_bytes(certificate.public_bytes(Encoding.PEM))
-    write_private(files.key, _key_pem(key))
+    write_whole(files.key, _key_pem(key), private=True)
 
 
 def check_server(files: Files, hosts: Sequence[str] = (), now: datetime | None = None) -> x509.Certificate:
@@ -126,14 +126,6 @@ def general_name(host: str) -> x509.GeneralName:
     if not host or not host.isascii() or not all(part for part in host.split(".")) or set(host) & set(" /:@"):
         raise SettingsError(f"host {host!r} is neither a name nor an address: give one such as coordinator.example")
     return x509.DNSName(host)
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that nobody else could read at any moment, in place of one that may be there."""
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
 
 
 def _make_authority(now: datetime) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:

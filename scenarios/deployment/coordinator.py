@@ -22,10 +22,10 @@ from pathlib import Path
 
 import tomli_w
 
-from scenarios.deployment.certificates import LOOPBACK, Files, check_server, make_trial, write_private
+from scenarios.deployment.certificates import LOOPBACK, Files, check_server, make_trial
 from scenarios.processes.supervisor import End, flower_command
 from shared.errors import LaunchError, ResultsError
-from shared.files import private_folder
+from shared.files import private_folder, write_whole
 from shared.text import quoted
 
 CONNECTION = "wardround"
@@ -97,7 +97,7 @@ class Coordinator:
             check_server(given, [*LOOPBACK, *hosts])
             shutil.copyfile(given.authority, self.tls.authority)
             shutil.copyfile(given.certificate, self.tls.certificate)
-            write_private(self.tls.key, given.key.read_bytes())
+            write_whole(self.tls.key, given.key.read_bytes(), private=True)
             return [f"took the certificate {given.certificate}"]
         if self.tls.certificate.is_file() and not hosts:
             check_server(self.tls, LOOPBACK)

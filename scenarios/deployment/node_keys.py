@@ -20,9 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from scenarios.deployment.certificates import write_private
 from shared.errors import TrustError
-from shared.files import private_folder
+from shared.files import private_folder, write_whole
 from shared.text import quoted
 
 PRIVATE, PUBLIC = "node_key", "node_key.pub"
@@ -36,7 +35,7 @@ def make_node_key(folder: Path, center: str) -> Path:
     try:
         if not private.exists():
             key = ec.generate_private_key(ec.SECP384R1())
-            write_private(private, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+            write_whole(private, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()), private=True)
         key = load_node_key(private)
         line = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
         public.write_text(f"{line} {center}\n", encoding="ascii")

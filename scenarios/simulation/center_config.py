@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationError
 
-from shared.config.table import KebabTable
+from shared.config.table import KebabTable, sentence
 from shared.errors import SettingsError
 from shared.phantoms.centers import CenterProfile
 from shared.phantoms.relaxation import Sequence, Strength
@@ -111,7 +111,7 @@ def read_centers(path: Path) -> tuple[CenterProfile, ...]:
     try:
         described = CenterFile.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(f"centers file {path}: {'; '.join(map(_sentence, error.errors()))}") from None
+        raise SettingsError(f"centers file {path}: {'; '.join(map(_mistake, error.errors()))}") from None
     profiles = []
     for name, table in described.centers.items():
         if not re.fullmatch(CENTER_PATTERN, name):
@@ -123,18 +123,16 @@ def read_centers(path: Path) -> tuple[CenterProfile, ...]:
     return tuple(profiles)
 
 
-def _sentence(entry: Any) -> str:
-    """Say one error as `[table] key = value: what is allowed`."""
+def _mistake(entry: Any) -> str:
+    """One error as `[table] key = value: what is allowed`."""
     *tables, key = entry["loc"]
-    table = f"[{'.'.join(map(str, tables))}] " if tables else ""
     kind = _table_at(tables)
     if entry["type"] == "extra_forbidden":
-        return f"{table}{key} is no key there; known are {', '.join(kind.model_json_schema()['properties'])}"
-    if entry["type"] == "missing":
-        return f"{table}{key} is missing: {_allowed(kind, str(key))}"
-    message = entry["msg"].removeprefix("Value error, ")
-    value = "" if isinstance(entry["input"], dict) else f" = {entry['input']!r}"
-    return f"{table}{key}{value}: {_allowed(kind, str(key)) or message[0].lower() + message[1:]}"
+        allowed = f"known are {', '.join(kind.model_json_schema()['properties'])}"
+    else:
+        allowed = _allowed(kind, str(key))
+    table = f"[{'.'.join(map(str, tables))}] " if tables else ""
+    return table + sentence(entry, (key,), allowed)
 
 
 def _table_at(tables: list[Any]) -> type[KebabTable]:

@@ -2,12 +2,13 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from scenarios.run_config import Value
 from scenarios.study.plan import Wish, read_orders
+from shared.config.table import sentence
 from shared.errors import SettingsError
 
 
@@ -65,9 +66,7 @@ def read_study_file(path: Path) -> Wish:
     try:
         study = StudyFile.model_validate(content)
     except ValidationError as error:
-        raise SettingsError(
-            f"study file {path}: {'; '.join(_sentence(e['loc'], e['msg']) for e in error.errors())}"
-        ) from None
+        raise SettingsError(f"study file {path}: {'; '.join(map(_mistake, error.errors()))}") from None
     return Wish(
         methods=study.methods,
         seeds=study.seeds,
@@ -83,7 +82,6 @@ def _text(value: Value) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _sentence(where: tuple[int | str, ...], message: str) -> str:
-    if message == "Extra inputs are not permitted":
-        message = f"is no key of a study file; known are {', '.join(StudyFile.model_fields)}"
-    return f"{'.'.join(map(str, where))}: {message.removeprefix('Value error, ')}"
+def _mistake(entry: Any) -> str:
+    known = f"known are {', '.join(StudyFile.model_fields)}" if entry["type"] == "extra_forbidden" else ""
+    return sentence(entry, entry["loc"], known)

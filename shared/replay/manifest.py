@@ -18,7 +18,7 @@ from typing import Annotated, Literal, Self
 import numpy as np
 from cryptography.exceptions import InvalidSignature
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from shared.errors import SealError, TrustError
 from shared.trust.canonical_json import CenterName, Pseudonym, RunId, Sha256, Stage, Statement, canonical
@@ -125,19 +125,6 @@ class Manifest(Statement):
         """The claims, signed."""
         return cls(claims=claims, signature=keys.signing.sign(DOMAIN + canonical(claims)).hex())
 
-    @classmethod
-    def parse(cls, text: str | bytes) -> Self:
-        """Read what `canonical` wrote. Raises `SealError`."""
-        try:
-            return cls.model_validate_json(text)
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"])) or "its start"
-            raise SealError(
-                f"a sealed contribution's manifest is wrong at {place} ({first['msg']}): refused, its sender must "
-                "send it again"
-            ) from None
-
 
 @dataclass(frozen=True, eq=False)
 class SealedContribution:
@@ -180,11 +167,6 @@ class SealedContribution:
     def nbytes(self) -> int:
         """Bytes that travel."""
         return sum(payload.nbytes for payload in self.payloads.values())
-
-    @property
-    def dropped(self) -> tuple[str, ...]:
-        """Pseudonyms of the exemplars that were taken out on the way."""
-        return tuple(e.subject for e in self.manifest.claims.entries if e.checksum not in self.payloads)
 
     @property
     def exemplar_bytes(self) -> int:

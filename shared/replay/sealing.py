@@ -10,8 +10,8 @@ Both layers are bound to where the exemplar stands: visit, signer, recipients, d
 pseudonym. A payload that another hospital signs as its own does not open.
 
 The sender is always a recipient of its own. A hospital that joins later cannot open what was
-sealed before: nobody but a recipient has the keys, and the coordinator is none. Each sender
-can `reseal` its contribution for it, by its own policy of that day.
+sealed before: nobody but a recipient has the keys, and the coordinator is none. A sender that opens
+its own contribution can seal it for the newcomer, by its own policy of that day.
 """
 
 import hashlib
@@ -165,18 +165,6 @@ def unseal_memory(
         seen |= checksums
         memory = memory.with_contribution(center, exemplars)
     return memory
-
-
-def reseal(sealed: SealedContribution, keys: Keys, pin: Pin, terms: Terms, now: datetime) -> SealedContribution:
-    """The sender's own contribution sealed anew, for other recipients or a later date.
-
-    Dropped exemplars stay dropped, and their pseudonyms go from the list. The caller applies
-    its policy first. Raises as `unseal` and `seal` do, and `SealError` where it is another's.
-    """
-    owner = sealed.manifest.claims.identity
-    if owner != keys.identity:
-        raise SealError(f"{keys.center} cannot seal anew what {owner.center} signed: ask {owner.center}")
-    return seal(unseal(sealed, keys, pin, terms.visit, now), keys, pin, terms)
 
 
 def _encrypt(exemplar: Exemplar, recipients: Sequence[Identity], place: bytes) -> bytes:

@@ -41,3 +41,8 @@ def resigned(sealed: SealedContribution, keys: Keys, **changes: object) -> Seale
 def same(left: tuple[Exemplar, ...], right: tuple[Exemplar, ...]) -> bool:
     """Whether exemplars are equal, provenance and bytes."""
     return [(e.provenance, e.payload.tobytes()) for e in left] == [(e.provenance, e.payload.tobytes()) for e in right]
+
+
+def dropped(sealed: SealedContribution) -> tuple[str, ...]:
+    """Pseudonyms of the exemplars that were taken out on the way."""
+    return tuple(entry.subject for entry in sealed.manifest.claims.entries if entry.checksum not in sealed.payloads)

@@ -67,9 +67,9 @@ def test_the_example_has_both_kinds_of_hospital() -> None:
         (
             "noise = 0.05",
             "nois = 0.05",
-            "[centers.here.FLAIR] nois is no key there; known are field, tr, te, ti",
+            "[centers.here.FLAIR] unknown key nois: known are field, tr, te, ti",
         ),
-        ("centers.here.FLAIR", "centers.here.T1w", "[centers.here] T1w is no key there"),
+        ("centers.here.FLAIR", "centers.here.T1w", "[centers.here] unknown key T1w"),
         ('"LPS"', '"LPR"', "[centers.here] orientation = 'LPR': should be one letter each of R or L"),
         ("centers.here", 'centers."over there"', "[centers.over there]: name it by letters, digits, - and _"),
     ],

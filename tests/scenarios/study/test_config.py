@@ -45,11 +45,11 @@ def test_numbers_stand_for_lists(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("seeds = ", "is not TOML"),
-        ("seed = 1", "seed: is no key of a study file; known are title, methods, seeds"),
+        ("seed = 1", "unknown key seed: known are title, methods, seeds"),
         ("seeds = -1", "seeds"),
         ("seeds = 0", "seeds"),
         ("seeds = [-1]", r"seeds\.0"),
-        ("orders = 'upwards'", "orders: .*write descending, or a number of random orders"),
+        ("orders = 'upwards'", "orders = .*write descending, or a number of random orders"),
         ("orders = ['upwards']", r"orders\.0"),
         ("methods = 'replay'", "methods"),
         ("[changes.deep]\nx = 1", r"changes\.deep"),
