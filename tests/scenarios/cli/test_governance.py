@@ -10,6 +10,7 @@ from client.governance.audit_log import AuditLog
 from client.governance.keys import load_keys
 from client.hospital.config import Site
 from scenarios.cli.main import main
+from shared.methods import METHODS
 from tests.support.joined import Study, bytes_below
 
 Call = Any
@@ -98,7 +99,7 @@ def test_a_dry_run_writes_what_would_be_sent_and_leaves_no_trace(call: Call, stu
     assert "1 of 3 answers would be a refusal" in error
 
 
-@pytest.mark.parametrize("method", ["lwf", "ewc", "fedavg"])
+@pytest.mark.parametrize("method", ["lwf", "ewc", "mas", "derpp", "fedavg"])
 def test_a_dry_run_of_a_method_shows_all_that_it_would_send(
     call: Call, study: Study, tmp_path: Path, method: str
 ) -> None:
@@ -109,4 +110,4 @@ def test_a_dry_run_of_a_method_shows_all_that_it_would_send(
     assert (code, error) == (0, "")
     sent = (tmp_path / "out" / "2-train.txt").read_text()
     assert "model.head.bias: float32 (1,)" in sent
-    assert ("state-importance.head.bias: float32 (1,)" in sent) == (method == "ewc")
+    assert ("state-importance.head.bias: float32 (1,)" in sent) == bool(METHODS[method].state)
