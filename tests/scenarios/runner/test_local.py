@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.processes.output import own_words, tail
@@ -34,7 +34,6 @@ values = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.dictionaries(texts, values))
 def test_run_config_values_come_back_as_they_were(config: dict[str, str | int | float | bool]) -> None:
     back = tomllib.loads(toml_lines(config))
