@@ -1,21 +1,10 @@
 """A run of three centers in this process, for the tests that cut it off or extend it."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import torch
 
 from tests.support.cut_runs import MESSAGES, lasting, smaller, start
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """The networks here are too small to be shared out."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

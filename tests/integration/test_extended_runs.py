@@ -10,8 +10,6 @@ from shared.errors import SettingsError
 from shared.results import read_results
 from tests.support.cut_runs import CENTERS, Moment, PowerCut, extension, files_in, go_on, lasting, start
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def parent(config: dict[str, Any], tmp_path: Path) -> Path:

@@ -26,7 +26,8 @@ from tests.support.cut_runs import (
     start,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+BY_DEFAULT = [(0, "between"), (3, "after"), (4, "before"), (6, "between")]
+"""The roll call, a training whose reply is lost, the tests before they are sent, and the last ones."""
 
 
 def test_a_run_depends_on_nothing_but_its_settings(
@@ -41,9 +42,12 @@ def test_a_run_depends_on_nothing_but_its_settings(
 @pytest.mark.parametrize(
     ("cut", "moment"),
     [
-        *product(range(MESSAGES), ("before", "after")),
-        # Where there is more than one reply: the roll call and the tests.
-        *product(range(0, MESSAGES, 2), ("between",)),
+        pytest.param(*cut, marks=[] if cut in BY_DEFAULT else [pytest.mark.slow])
+        for cut in (
+            *product(range(MESSAGES), ("before", "after")),
+            # Where there is more than one reply: the roll call and the tests.
+            *product(range(0, MESSAGES, 2), ("between",)),
+        )
     ],
 )
 def test_a_run_cut_off_at_any_message_ends_as_if_nothing_had_been(

@@ -6,7 +6,6 @@ import shutil
 import signal
 import stat
 import sys
-import traceback
 from collections.abc import Callable
 from functools import partial
 from itertools import count, groupby
@@ -21,29 +20,10 @@ from server.results import versions
 from shared.config.settings import Settings
 from shared.errors import ResultsError
 from shared.stage_archive import NO_TRANSIT, Moved
+from tests.support.forks import Fork
 from tests.support.journals import ORDER, card, content, files_in, journal_of, scores_of, visit_of, weights_of
 
 # A disk that refuses
-
-
-def in_fork(work: Callable[[TextIO], None]) -> tuple[int, list[str]]:
-    """How a process of its own ended that did the work, and the lines that it wrote."""
-    reading, writing = os.pipe()
-    child = os.fork()
-    if not child:
-        code = 1  # whatever happens: never back into the tests
-        try:
-            with os.fdopen(writing, "w", buffering=1) as log:
-                work(log)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    os.close(writing)
-    with os.fdopen(reading) as log:
-        said = log.read().splitlines()
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said
 
 
 def write_on_a_full_disk(folder: Path, log: TextIO) -> None:
@@ -68,7 +48,7 @@ def write_on_a_full_disk(folder: Path, log: TextIO) -> None:
 def test_a_full_disk_is_said_and_leaves_what_was_finished(tmp_path: Path, settings: Settings) -> None:
     journal = journal_of(tmp_path, settings, without=(1, "milan"))
     before, files = content(journal), files_in(tmp_path)
-    code, said = in_fork(partial(write_on_a_full_disk, tmp_path))
+    code, said = Fork(partial(write_on_a_full_disk, tmp_path)).end()
     assert code == 0
     assert len(said) == 5, "each write is refused, in one line"
     for line in said:
@@ -167,7 +147,7 @@ def test_a_writer_that_is_killed_at_any_moment_loses_what_it_was_writing_and_not
         folder = tmp_path / str(change)
         folder.mkdir()
         Journal.create(folder, settings, ORDER, cards)
-        code, log = in_fork(partial(write_on, folder, change))
+        code, log = Fork(partial(write_on, folder, change)).end()
         assert code in (0, -signal.SIGKILL)
         reached.append(check_prefix(folder, settings, log))
         shutil.rmtree(folder)
