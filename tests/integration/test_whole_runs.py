@@ -118,9 +118,8 @@ def test_a_center_that_fails_to_train_stops_the_run_by_its_name_and_nothing_is_l
     assert "it burns" in interruption.reason and interruption.at == "stage 2/3: training at ucsf"
 
 
-def test_a_finished_run_has_nothing_left_to_do(config: dict[str, Any], tmp_path: Path) -> None:
-    start(config, tmp_path)
-    assert plan_resume(tmp_path, []).remains == ""
+def test_a_finished_run_has_nothing_left_to_do(finished: Path) -> None:
+    assert plan_resume(finished, []).remains == ""
 
 
 def test_results_that_were_lost_are_written_again_from_the_journal(
@@ -189,10 +188,9 @@ def test_filling_a_gap_may_be_cut_off_as_well(config: dict[str, Any], uncut: dic
 # Two at once, and what is there already
 
 
-def test_two_runs_never_share_a_folder(config: dict[str, Any], tmp_path: Path) -> None:
-    start(config, tmp_path)
-    before, computed = files_in(tmp_path), read_results(tmp_path).R
+def test_two_runs_never_share_a_folder(config: dict[str, Any], finished: Path) -> None:
+    before, computed = files_in(finished), read_results(finished).R
     with pytest.raises(ResultsError, match="is not empty"):
-        start(config, tmp_path)
-    assert files_in(tmp_path).keys() == before.keys()
-    assert computed == read_results(tmp_path).R
+        start(config, finished)
+    assert files_in(finished).keys() == before.keys()
+    assert computed == read_results(finished).R
