@@ -36,8 +36,15 @@ Configured = Callable[..., Settings]
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache that starts empty, so that no test passes for what an earlier run left."""
+    """A cache that starts empty, so that no test passes for what an earlier run left.
+
+    Simulated hospitals, which are written once and never changed, are made for all processes of these tests together.
+    """
     folder = tmp_path_factory.mktemp("cache")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = tmp_path_factory.getbasetemp().parent / "hospitals"
+        shared.mkdir(exist_ok=True)
+        (folder / "hospitals").symlink_to(shared)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WARDROUND_CACHE", str(folder))
         yield folder

@@ -2,6 +2,7 @@
 
 from itertools import product
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -123,9 +124,9 @@ def test_a_finished_run_has_nothing_left_to_do(finished: Path) -> None:
 
 
 def test_results_that_were_lost_are_written_again_from_the_journal(
-    config: dict[str, Any], uncut: dict[str, Any], tmp_path: Path
+    finished: Path, uncut: dict[str, Any], tmp_path: Path
 ) -> None:
-    start(config, tmp_path)
+    copytree(finished, tmp_path, dirs_exist_ok=True)
     for name in ("results.json", "matrix.csv", "model.safetensors"):
         (tmp_path / name).unlink()
     grid = go_on(plan_resume(tmp_path, []))
@@ -134,9 +135,9 @@ def test_results_that_were_lost_are_written_again_from_the_journal(
 
 
 def test_a_stage_damaged_on_disk_is_done_again_and_comes_out_the_same(
-    config: dict[str, Any], uncut: dict[str, Any], tmp_path: Path
+    finished: Path, uncut: dict[str, Any], tmp_path: Path
 ) -> None:
-    start(config, tmp_path)
+    copytree(finished, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "journal" / "stage-001" / "model.safetensors"
     raw = bytearray(path.read_bytes())
     raw[-1] ^= 1
