@@ -1,4 +1,4 @@
-"""What all tests share: a quiet Flower, a cache of their own, and a small run-config."""
+"""What all tests share: a quiet Flower, one thread, a cache of their own, and a small run-config."""
 
 import os
 import signal
@@ -8,11 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 
 from shared.config.settings import Settings
 from shared.paths import MODEL
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
+
+# The networks here are too small to be shared out, and runs are compared to the last bit, also with those of processes
+# that tests start. Read by torch when it is first imported.
+os.environ["OMP_NUM_THREADS"] = "1"
+
+# How slow a machine is says nothing about the code.
+UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+hypothesis.register_profile("dev", max_examples=20, **UNTIMED)
+hypothesis.register_profile("ci", max_examples=100, **UNTIMED)
+hypothesis.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
 ROOT = Path(__file__).resolve().parent.parent
 OUTSIDE = ROOT.parent / "shared"
@@ -24,8 +36,15 @@ Configured = Callable[..., Settings]
 
 @pytest.fixture(scope="session", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache that starts empty, so that no test passes for what an earlier run left."""
+    """A cache that starts empty, so that no test passes for what an earlier run left.
+
+    Simulated hospitals, which are written once and never changed, are made for all processes of these tests together.
+    """
     folder = tmp_path_factory.mktemp("cache")
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = tmp_path_factory.getbasetemp().parent / "hospitals"
+        shared.mkdir(exist_ok=True)
+        (folder / "hospitals").symlink_to(shared)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("WARDROUND_CACHE", str(folder))
         yield folder

@@ -1,21 +1,11 @@
 """A run of three centers in this process, for the tests that cut it off or extend it."""
 
-from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from tests.support.cut_runs import MESSAGES, lasting, smaller, start
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """The networks here are too small to be shared out."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -25,13 +15,19 @@ def config(run_config: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def uncut(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What a run computes that nothing happens to; run once."""
-    if not _kept:
+def finished(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing happened to, run once; it is read only."""
+    if not _finished:
         folder = tmp_path_factory.mktemp("uncut")
         assert start(config, folder).pushes == MESSAGES
-        _kept.update(lasting(folder))
-    return _kept
+        _finished.append(folder)
+    return _finished[0]
 
 
-_kept: dict[str, Any] = {}
+@pytest.fixture
+def uncut(finished: Path) -> dict[str, Any]:
+    """What a run computes that nothing happens to."""
+    return lasting(finished)
+
+
+_finished: list[Path] = []

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 from hypothesis import given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from server.reply_validation import tests_problem as scores_problem
 from shared.errors import WardroundError
 from shared.wire.headers import RollCall, TestFigures
 from shared.wire.records import unpack_header
+from tests.support.examples import examples
 from tests.support.scored import case_score
 from tests.support.strange import (
     CARD,
@@ -57,7 +57,7 @@ anything = st.one_of(
     st.dictionaries(keys, st.one_of(st.integers(-9, 9), st.floats()), max_size=2).map(MetricRecord),
 )
 records_of_any_kind = st.dictionaries(keys, anything, max_size=4).map(RecordDict)
-any_message = budget(deadline=None, max_examples=150)
+any_message = examples(1.5)
 
 
 @any_message

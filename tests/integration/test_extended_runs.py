@@ -10,8 +10,6 @@ from shared.errors import SettingsError
 from shared.results import read_results
 from tests.support.cut_runs import CENTERS, Moment, PowerCut, extension, files_in, go_on, lasting, start
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def parent(config: dict[str, Any], tmp_path: Path) -> Path:
@@ -36,7 +34,14 @@ def test_a_run_that_is_extended_equals_the_run_of_all_and_trains_only_the_new_ce
     assert extends is not None and extends.run == read_results(parent).history.run
 
 
-@pytest.mark.parametrize(("cut", "moment"), [(0, "after"), (1, "after"), (2, "before"), (3, "after"), (4, "between")])
+@pytest.mark.parametrize(
+    ("cut", "moment"),
+    [
+        (1, "after"),
+        (4, "between"),
+        *(pytest.param(*cut, marks=pytest.mark.slow) for cut in [(0, "after"), (2, "before"), (3, "after")]),
+    ],
+)
 def test_an_extension_cut_off_at_any_message_ends_as_if_nothing_had_been(
     uncut: dict[str, Any], parent: Path, tmp_path: Path, cut: int, moment: Moment
 ) -> None:
@@ -53,7 +58,7 @@ def test_an_extension_can_be_extended(config: dict[str, Any], uncut: dict[str, A
     assert lasting(tmp_path / "three") == uncut
 
 
-@pytest.mark.parametrize("method", ["lwf", "ewc", "mas"])
+@pytest.mark.parametrize("method", ["ewc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("lwf", "mas"))])
 def test_what_holds_a_model_is_there_when_its_run_is_extended(
     config: dict[str, Any], tmp_path: Path, method: str
 ) -> None:

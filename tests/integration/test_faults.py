@@ -40,7 +40,13 @@ def being_written(folder: Path) -> bool:
     return any(path.name.startswith(".new-") and path.is_dir() for path in (folder / "journal").iterdir())
 
 
-@pytest.mark.parametrize("target", TARGETS)
+ALONE = ("ServerApp with its simulation", "SuperLink")
+"""What is killed by itself in a deployment, too (test_faults_deployed.py)."""
+
+
+@pytest.mark.parametrize(
+    "target", [pytest.param(target, marks=[pytest.mark.long] if target in ALONE else []) for target in TARGETS]
+)
 def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(
     target: str, undisturbed: Path, tmp_path: Path
 ) -> None:

@@ -224,7 +224,9 @@ def test_a_hospital_comes_back_after_its_node_and_its_coordinator_died(deploymen
     wait_until(lambda: f"{center} " in deployment.listing(), "it is listed", node.tail)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL]
+)
 def test_a_hospital_that_leaves_leaves_nothing_running(
     deployment: Deployment, stranger: Joining, number: signal.Signals
 ) -> None:

@@ -143,7 +143,7 @@ def test_one_hospital_that_insists_on_sealing_ends_an_unsealed_study(deployment:
     assert re.search(rf"\b{second}\b.*(seal)", "\n".join(run.lines)), run.tail()
 
 
-@pytest.mark.parametrize("method", ["fedavg", "ewc"])
+@pytest.mark.parametrize("method", ["fedavg", pytest.param("ewc", marks=pytest.mark.long)])
 def test_methods_that_share_no_crop_work_between_real_hospitals_too(deployment: Deployment, method: str) -> None:
     run = begin(deployment, method, "rounds=2", method=method)
     assert run.end(600) == 0, run.tail()

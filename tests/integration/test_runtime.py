@@ -1,4 +1,4 @@
-"""Whole runs over the real Flower runtime, as a user starts them."""
+"""Whole runs over the real Flower runtime, as a user starts them: the smoke scenario by default, and more by marker."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from shared.model.network import load_model
 from shared.results import read_results
 from tests.conftest import ROOT
 
-pytestmark = [pytest.mark.runtime, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.timeout(240)
 
 WARDROUND = Path(sysconfig.get_path("scripts")) / "wardround"
 SMOKE = ROOT / "scenarios" / "smoke.toml"
@@ -82,7 +82,7 @@ def test_the_saved_model_loads(smoke: tuple[subprocess.CompletedProcess[str], Pa
     assert network.settings.features == 4
 
 
-@pytest.mark.slow
+@pytest.mark.runtime
 @pytest.mark.parametrize("method", ["lwf", "ewc", "fedavg"])
 def test_every_further_method_ends_with_its_matrix(tmp_path: Path, method: str) -> None:
     small = ["centers=milan,ucsf", "phantom-scale=0.02", "phantom-minimum=3", "rounds=2"]
@@ -98,6 +98,7 @@ def test_every_further_method_ends_with_its_matrix(tmp_path: Path, method: str) 
     assert load_model(tmp_path / "out" / "model.safetensors").settings.features == 4
 
 
+@pytest.mark.runtime
 def test_a_failing_run_fails(tmp_path: Path) -> None:
     """Too few subjects at one center: found by the hospital, told by the server, seen in the exit code."""
     data = tmp_path / "data"
@@ -114,6 +115,7 @@ def test_a_failing_run_fails(tmp_path: Path) -> None:
     assert "Traceback" not in process.stdout + process.stderr
 
 
+@pytest.mark.runtime
 def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
     words = [*changes("steps=5000", "centers=milan,ucsf"), "--output", str(tmp_path / "out")]
     process = subprocess.Popen(
@@ -139,6 +141,7 @@ def test_ctrl_c_stops_everything(tmp_path: Path) -> None:
         time.sleep(0.2)
 
 
+@pytest.mark.runtime
 def test_real_patients_of_two_hospitals(real_hospitals: Path, tmp_path: Path) -> None:
     """Real files: negative voxels, thick slices, int16, two label names."""
     words = changes(f"data-dir={real_hospitals}", "centers=ljubljana,tabriz", *ROUGH)
@@ -152,6 +155,7 @@ def test_real_patients_of_two_hospitals(real_hospitals: Path, tmp_path: Path) ->
     assert all(not stage.set_aside for stage in results.stages)
 
 
+@pytest.mark.runtime
 def test_bare_flwr_run(tmp_path: Path, smoke: tuple[subprocess.CompletedProcess[str], Path]) -> None:
     """`flwr run .`, as a user of Flower types it: Flower's two default nodes give the matrix of three."""
     out = tmp_path / "bare"

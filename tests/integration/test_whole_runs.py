@@ -2,6 +2,7 @@
 
 from itertools import product
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import pytest
@@ -26,7 +27,8 @@ from tests.support.cut_runs import (
     start,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+BY_DEFAULT = [(0, "between"), (3, "after"), (4, "before"), (6, "between")]
+"""The roll call, a training whose reply is lost, the tests before they are sent, and the last ones."""
 
 
 def test_a_run_depends_on_nothing_but_its_settings(
@@ -41,9 +43,12 @@ def test_a_run_depends_on_nothing_but_its_settings(
 @pytest.mark.parametrize(
     ("cut", "moment"),
     [
-        *product(range(MESSAGES), ("before", "after")),
-        # Where there is more than one reply: the roll call and the tests.
-        *product(range(0, MESSAGES, 2), ("between",)),
+        pytest.param(*cut, marks=[] if cut in BY_DEFAULT else [pytest.mark.slow])
+        for cut in (
+            *product(range(MESSAGES), ("before", "after")),
+            # Where there is more than one reply: the roll call and the tests.
+            *product(range(0, MESSAGES, 2), ("between",)),
+        )
     ],
 )
 def test_a_run_cut_off_at_any_message_ends_as_if_nothing_had_been(
@@ -114,15 +119,14 @@ def test_a_center_that_fails_to_train_stops_the_run_by_its_name_and_nothing_is_l
     assert "it burns" in interruption.reason and interruption.at == "stage 2/3: training at ucsf"
 
 
-def test_a_finished_run_has_nothing_left_to_do(config: dict[str, Any], tmp_path: Path) -> None:
-    start(config, tmp_path)
-    assert plan_resume(tmp_path, []).remains == ""
+def test_a_finished_run_has_nothing_left_to_do(finished: Path) -> None:
+    assert plan_resume(finished, []).remains == ""
 
 
 def test_results_that_were_lost_are_written_again_from_the_journal(
-    config: dict[str, Any], uncut: dict[str, Any], tmp_path: Path
+    finished: Path, uncut: dict[str, Any], tmp_path: Path
 ) -> None:
-    start(config, tmp_path)
+    copytree(finished, tmp_path, dirs_exist_ok=True)
     for name in ("results.json", "matrix.csv", "model.safetensors"):
         (tmp_path / name).unlink()
     grid = go_on(plan_resume(tmp_path, []))
@@ -131,9 +135,9 @@ def test_results_that_were_lost_are_written_again_from_the_journal(
 
 
 def test_a_stage_damaged_on_disk_is_done_again_and_comes_out_the_same(
-    config: dict[str, Any], uncut: dict[str, Any], tmp_path: Path
+    finished: Path, uncut: dict[str, Any], tmp_path: Path
 ) -> None:
-    start(config, tmp_path)
+    copytree(finished, tmp_path, dirs_exist_ok=True)
     path = tmp_path / "journal" / "stage-001" / "model.safetensors"
     raw = bytearray(path.read_bytes())
     raw[-1] ^= 1
@@ -185,10 +189,9 @@ def test_filling_a_gap_may_be_cut_off_as_well(config: dict[str, Any], uncut: dic
 # Two at once, and what is there already
 
 
-def test_two_runs_never_share_a_folder(config: dict[str, Any], tmp_path: Path) -> None:
-    start(config, tmp_path)
-    before, computed = files_in(tmp_path), read_results(tmp_path).R
+def test_two_runs_never_share_a_folder(config: dict[str, Any], finished: Path) -> None:
+    before, computed = files_in(finished), read_results(finished).R
     with pytest.raises(ResultsError, match="is not empty"):
-        start(config, tmp_path)
-    assert files_in(tmp_path).keys() == before.keys()
-    assert computed == read_results(tmp_path).R
+        start(config, finished)
+    assert files_in(finished).keys() == before.keys()
+    assert computed == read_results(finished).R

@@ -28,7 +28,8 @@ def journey(run_config: dict[str, Any], tmp_path: Path) -> Setup:
         )
         nodes: dict[int, dict[str, Any]] = {node: {} for node in NODES.values()}
         settings = Settings.from_run_config(config)
-        client = client or hospitals(train=partial(trained, parts=settings.run.spec.state))
+        spec = settings.run.spec
+        client = client or hospitals(train=partial(trained, parts=spec.state, carries=spec.carries))
         grid = FakeGrid(client, config, nodes, errors=errors or {})
         folder = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         folder.mkdir()

@@ -3,8 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis
+from hypothesis import given
 from hypothesis import strategies as st
 
 from server.course import Stage, check_pool, order_of_visits, plan_course
@@ -13,6 +12,7 @@ from shared.config.settings import Settings
 from shared.errors import SettingsError
 from shared.methods import METHODS
 from shared.wire.headers import CenterCard
+from tests.support.examples import examples
 
 EIGHT = ("bwh", "karo", "rennes", "milan", "nih", "montp", "ucsf", "amu")
 SIZES = {"bwh": 80, "karo": 51, "rennes": 51, "milan": 47, "nih": 28, "montp": 13, "ucsf": 12, "amu": 8}
@@ -55,7 +55,7 @@ def test_descending_counts_training_subjects_alone(run: RunSettings) -> None:
     assert order_of_visits({"ucsf": tested, "amu": trained}, pair) == ("amu", "ucsf")
 
 
-@hypothesis(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(fixture=True)
 @given(seed=st.integers(0, 2**31 - 1))
 def test_random_is_a_permutation_that_the_seed_fixes(run: RunSettings, seed: int) -> None:
     order = ordered(run, order="random", seed=seed)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from shared.errors import DamagedError
 from shared.files import NEW, file_checksum, folder_whole, read_document, write_document, write_whole
+from tests.support.examples import examples
 
 
 class PowerCut(BaseException):
@@ -34,7 +34,7 @@ bodies = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(st.characters(codec="ascii")), inner)),
     max_leaves=12,
 )
-many = budget(deadline=None, max_examples=100)
+many = examples()
 
 
 # A file
@@ -123,7 +123,7 @@ def test_a_document_comes_back(folder: Path, body: Any) -> None:
     assert json.loads((folder / "document").read_text())["body"] == body, "and any JSON reader reads it"
 
 
-@budget(deadline=None, max_examples=300)
+@examples(3)
 @given(body=bodies, data=st.data())
 def test_a_single_changed_byte_is_noticed_or_changes_nothing(folder: Path, body: Any, data: st.DataObject) -> None:
     path = folder / "document"

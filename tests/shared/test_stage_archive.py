@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from shared.config.groups import NetworkSettings
@@ -22,6 +21,7 @@ from shared.replay.exemplar import Exemplar
 from shared.stage_archive import Transit, VisitDocument, keep_visit, open_visit, request_digest
 from shared.wire.headers import TrainFigures, TrainTask
 from shared.wire.messages import TrainReply, TrainRequest
+from tests.support.examples import examples
 
 NETWORK = NetworkSettings(features=2, activation="sigmoid")
 TASK = TrainTask(run="0" * 32, stage=3, center="amu", pool=("amu", "nih"), contribute=True, budget=1000)
@@ -147,7 +147,7 @@ def visit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@budget(deadline=None, max_examples=150)
+@examples(1.5)
 @given(name=st.sampled_from(FILES), at=st.integers(0, 10**6), change=st.integers(1, 255))
 def test_a_single_changed_byte_is_refused_or_changes_nothing(visit: Path, name: str, at: int, change: int) -> None:
     path = visit / name

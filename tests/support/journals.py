@@ -1,6 +1,7 @@
 """Journals of runs over three centers, of which each stage says what a test expects."""
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 from server.course import plan_course
 from server.journal.journal import Journal
 from server.results import versions, write_results
-from shared.config.settings import Settings
+from shared.config.settings import NetworkSettings, Settings
 from shared.model.network import initial_weights
+from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.results import RunResults, read_results
@@ -54,7 +56,7 @@ def journal_of(folder: Path, settings: Settings, without: tuple[int, str] | None
     course = plan_course(ORDER, settings.run)
     journal.add_attempt(5, journal.where(course), versions())
     for stage in course:
-        weights = initial_weights(settings.network, stage.index)
+        weights = weights_of(settings.network, stage.index)
         task = TrainTask(run=journal.facts.run, stage=stage.index, center=stage.center, contribute=True)
         reply = TrainReply(weights, PlainContribution((crop(stage.center),)), figures_of())
         journal.add_visit(TrainRequest(task, weights, ()), reply, settings, TRANSIT)
@@ -78,10 +80,16 @@ def written(folder: Path, settings: Settings, **how: Any) -> RunResults:
     return read_results(folder)
 
 
+@cache
+def weights_of(network: NetworkSettings, index: int) -> Weights:
+    """The model of a stage, which follows from its number; nobody may change it."""
+    return initial_weights(network, index)
+
+
 def visit_of(journal: Journal, settings: Settings) -> tuple[TrainRequest, TrainReply]:
     """The training that comes next: its model follows from its number."""
     index = journal.trained
-    weights = initial_weights(settings.network, index)
+    weights = weights_of(settings.network, index)
     center = journal.order[index % len(journal.order)]
     task = TrainTask(run=journal.facts.run, stage=index, center=center, contribute=True)
     return TrainRequest(task, weights, ()), TrainReply(weights, PlainContribution((crop(center),)), figures_of())

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from server.tracking import OFF, Tracking
 from shared.config.settings import Settings
 from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution
-from shared.replay.exemplar import Exemplar
+from shared.replay.exemplar import Exemplar, Extra
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures
 from shared.wire.messages import (
     EvaluateRequest,
@@ -45,24 +46,28 @@ Train = Callable[[TrainRequest], RecordDict]
 Test = Callable[[EvaluateRequest], RecordDict]
 
 
-def exemplars(center: str) -> tuple[Exemplar, ...]:
+def exemplars(center: str, carries: Collection[Extra] = ()) -> tuple[Exemplar, ...]:
     """The two crops that a center contributes."""
     made = []
     for k in range(2):
         image = np.full((16, 16, 16), CENTERS.index(center) + k / 2, dtype=np.float32)
-        made.append(
-            Exemplar.encode(image, image.clip(0, 1), center=center, subject=f"s{k}", contrast="FLAIR", spacing=4.0)
-        )
+        label = image.clip(0, 1)
+        one = Exemplar.encode(image, label, center=center, subject=f"s{k}", contrast="FLAIR", spacing=4.0)
+        made.append(reduce(lambda exemplar, extra: exemplar.carrying(extra, label), carries, one))
     return tuple(made)
 
 
-def trained(request: TrainRequest, parts: Collection[str] = (), **changes: Any) -> RecordDict:
+def trained(
+    request: TrainRequest, parts: Collection[str] = (), carries: Collection[Extra] = (), **changes: Any
+) -> RecordDict:
     """Add one to every weight, contribute where that is asked, and hand on these parts of a state."""
     figures = {"steps": 8, "subjects": 2, "final_loss": 0.25, "seconds": 1.0, "compute_seconds": 0.5}
     return pack_train_reply(
         TrainReply(
             weights={name: value + 1 for name, value in request.weights.items()},
-            contribution=PlainContribution(exemplars(request.task.center)) if request.task.contribute else None,
+            contribution=PlainContribution(exemplars(request.task.center, carries))
+            if request.task.contribute
+            else None,
             figures=TrainFigures.model_validate(figures | changes),
             state={part: state_after(request, part) for part in parts},
         )

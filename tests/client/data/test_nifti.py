@@ -9,12 +9,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from client.data.nifti import Nifti, read_nifti
 from client.data.rules import Finding
 from tests.support.datasets import grid, patient, write_image
+from tests.support.examples import examples
 
 SHAPE, AFFINE = grid((4.0, 4.0, 4.0))
 IMAGE, _ = patient(SHAPE, AFFINE)
@@ -132,7 +133,7 @@ def test_a_name_in_capitals_is_read_too(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.array, IMAGE)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(0.6, fixture=True)
 @given(st.lists(st.tuples(st.integers(0, 351), st.integers(0, 255)), min_size=1, max_size=12))
 def test_no_header_whatsoever_raises(tmp_path: Path, changes: list[tuple[int, int]]) -> None:
     path = write_image(tmp_path / "a.nii", np.ones((3, 3, 3), np.int16), AFFINE)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -14,6 +14,7 @@ from client.evaluation.inference import evaluate, segment
 from shared.config.settings import Settings
 from shared.model.network import initial_weights
 from tests.support.datasets import grid, patient, write_case
+from tests.support.examples import examples
 
 CPU = torch.device("cpu")
 
@@ -36,7 +37,7 @@ class Fake(torch.nn.Module):
 shapes = st.tuples(*[st.integers(1, 37)] * 3)
 
 
-@settings(max_examples=15, deadline=None)
+@examples(0.15)
 @given(shapes, st.sampled_from([0.0, 0.25, 0.5]))
 def test_a_constant_network_segments_every_shape_constantly(shape: tuple[int, int, int], window_overlap: float) -> None:
     soft = segment(Fake("sigmoid", 1.0), torch.randn(shape), 16, window_overlap)  # type: ignore[arg-type]
@@ -44,7 +45,7 @@ def test_a_constant_network_segments_every_shape_constantly(shape: tuple[int, in
     torch.testing.assert_close(soft, torch.full(shape, 1.0).sigmoid())
 
 
-@settings(max_examples=15, deadline=None)
+@examples(0.15)
 @given(shapes, st.integers(0, 99))
 def test_windows_are_stitched_where_they_were_taken(shape: tuple[int, int, int], seed: int) -> None:
     image = torch.randn(shape, generator=torch.Generator().manual_seed(seed))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -13,6 +13,7 @@ from client.data.inventory import Case
 from client.data.preprocessing import Volume
 from client.sharing.exemplar_selection import choose_exemplars, crop
 from shared.replay.exemplar import Exemplar
+from tests.support.examples import examples
 
 
 def volume(label: NDArray, image: NDArray | None = None) -> Volume:
@@ -52,7 +53,7 @@ def chosen(
     )
 
 
-@settings(max_examples=40, deadline=None)
+@examples(0.4)
 @given(st.tuples(*[st.integers(3, 9)] * 3), st.integers(1, 3), st.floats(0, 0.3), st.integers(0, 999))
 def test_no_cube_holds_more_lesion_than_the_crop(
     shape: tuple[int, int, int], size: int, density: float, seed: int
@@ -110,7 +111,7 @@ def test_a_subject_without_lesion_gives_none() -> None:
     assert chosen([nothing]) == ()
 
 
-@settings(max_examples=20, deadline=None)
+@examples(0.2)
 @given(st.integers(0, 12_000))
 def test_the_budget_is_kept_and_used(budget: int) -> None:
     everything = chosen(subjects(8))

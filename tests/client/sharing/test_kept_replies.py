@@ -1,13 +1,12 @@
 """Replies that a hospital keeps: a finished training is answered from disk until it is needed no longer."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -15,7 +14,8 @@ from client.sharing.kept_replies import KEPT_DAYS, forget_visit, keeping_visit
 from shared.replay.contribution import PlainContribution
 from shared.wire.headers import EvaluateTask
 from shared.wire.messages import TrainReply
-from tests.conftest import ROOT, Configured
+from tests.conftest import Configured
+from tests.support.forks import Fork
 from tests.support.journals import crop
 from tests.support.training import (
     OTHER_RUN,
@@ -141,21 +141,6 @@ def test_a_hospital_that_kept_nothing_has_nothing_to_forget(tmp_path: Path) -> N
 
 # Two at once
 
-HOLD = """
-import sys
-from pathlib import Path
-from client.sharing.kept_replies import keeping_visit
-from shared.config.settings import Settings
-from scenarios.run_config import load_settings
-from tests.support.training import reply_of, request_of
-
-settings = load_settings(Path("scenarios/smoke.toml"), ["features=2", "batch-size=2", "steps=4"], None)
-with keeping_visit(Path(sys.argv[1]), request_of(settings), 0.0) as visit:
-    print("held", flush=True)
-    sys.stdin.read()
-    visit.finish(reply_of(settings), settings.network)
-"""
-
 
 def test_a_second_process_waits_for_the_first_and_takes_its_reply(
     tmp_path: Path,
@@ -166,26 +151,28 @@ def test_a_second_process_waits_for_the_first_and_takes_its_reply(
     settings = configured()
     replies: list[TrainReply | None] = []
 
+    held, release = os.pipe()
+
+    def hold(log: TextIO) -> None:
+        os.close(release)
+        with keeping_visit(tmp_path, request_of(settings), 0.0) as visit:
+            print("held", file=log)
+            os.read(held, 1)
+            visit.finish(reply_of(settings), settings.network)
+
     def second() -> None:
         with keeping_visit(tmp_path, request_of(settings), 0.0) as visit:
             replies.append(visit.finished())
 
-    first = subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(tmp_path)],
-        cwd=ROOT,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert first.stdin and first.stdout
-    with first:
-        assert first.stdout.readline() == "held\n"
-        waiting = threading.Thread(target=second)
-        waiting.start()
-        waiting.join(0.3)
-        assert waiting.is_alive() and not replies
-        first.stdin.close()
-        waiting.join(60)
+    first = Fork(hold)
+    assert first.log.readline() == "held\n"
+    waiting = threading.Thread(target=second)
+    waiting.start()
+    waiting.join(0.3)
+    assert waiting.is_alive() and not replies
+    os.close(release)
+    assert first.end() == (0, [])
+    waiting.join(60)
     assert not waiting.is_alive()
     (reply,) = replies
     assert reply is not None and same(reply.weights, reply_of(settings).weights)

@@ -8,13 +8,14 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from client.data.preprocessing import Volume
 from client.training.sampler import Batch, PatchSampler, Recalled, Recipe, Source
 from shared.replay.exemplar import Exemplar
+from tests.support.examples import examples
 
 CPU = torch.device("cpu")
 
@@ -56,7 +57,7 @@ def arrays(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
     return batch.images, batch.labels
 
 
-@settings(max_examples=30, deadline=None)
+@examples(0.3)
 @given(st.tuples(*[st.integers(1, 20)] * 3), st.sampled_from([4, 8]), st.booleans(), st.integers(0, 99))
 def test_a_patch_lies_whole_in_a_volume_of_any_shape(
     shape: tuple[int, int, int], size: int, on_lesion: bool, seed: int
@@ -202,7 +203,7 @@ def sampler_of(seed: int, replayed: int = 2) -> PatchSampler:
     return PatchSampler([source(seed=n) for n in range(5)], past, recipe(4 + replayed, replayed), generator(seed))
 
 
-@settings(max_examples=20, deadline=None)
+@examples(0.2)
 @given(st.integers(0, 7), st.integers(0, 99), st.sampled_from([0, 2]))
 def test_a_restored_sampler_goes_on_with_the_same_batches(drawn: int, seed: int, replayed: int) -> None:
     first = sampler_of(seed, replayed)

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given
-from hypothesis import settings as budget
+from hypothesis import given
 from hypothesis import strategies as st
 
 from client.training.sampler import PatchSampler, Source
@@ -19,6 +18,7 @@ from shared.errors import TrainingError
 from shared.model.device import choose_device
 from shared.model.network import LesionNet
 from tests.conftest import Configured
+from tests.support.examples import examples
 from tests.support.training import CPU, same, sources, weights
 
 # The plan
@@ -43,7 +43,7 @@ def test_balanced_replay_costs_no_step_and_gives_the_memory_its_share(
     assert [len(center) for center in plan.past] == [exemplars] * past_centers
 
 
-@budget(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(fixture=True)
 @given(patches=st.integers(1, 12), share=st.floats(0, 0.999))
 def test_at_least_one_patch_of_a_step_is_fresh(configured: Configured, patches: int, share: float) -> None:
     recipe = plan_stage(sources(1), [sources(1)], configured(batch_size=patches, replay_share=share)).recipe

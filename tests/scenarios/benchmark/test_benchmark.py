@@ -22,10 +22,12 @@ from scenarios.benchmark.peak_share import PeakShare, measure_peak_share
 from scenarios.benchmark.runner import MEASURES, measure
 from scenarios.benchmark.stage_time import ComputeShare, StageGrowth, measure_compute_share, measure_stage_growth
 from scenarios.benchmark.targets import FIGURES, choose
-from scenarios.benchmark.whole_run import FlowerOverhead, ReplayCost, run_whole
+from scenarios.benchmark.whole_run import FlowerOverhead, ReplayCost, plain_course, run_whole
 from scenarios.cli.main import cli
 from shared.errors import LaunchError, SettingsError
 from shared.replay.memory import center_budget
+from shared.results import read_results
+from tests.support.cut_runs import start
 
 NAMES = [
     "compute_share",
@@ -205,8 +207,16 @@ def test_a_run_that_fails_is_told_with_its_last_lines(quick: Conditions, tmp_pat
         run_whole(settings, tmp_path / "run", cpus=1)
 
 
+def test_plain_training_does_what_a_run_in_this_process_does(quick: Conditions) -> None:
+    settings = quick.settings(method="finetune", order="given", centers="milan,ucsf,amu")
+    start(settings.to_run_config(), quick.folder / "run")
+    plain = plain_course([Bedside(center, settings, quick.folder) for center in settings.run.centers], settings)
+    assert [list(row) for row in read_results(quick.folder / "run").R] == plain
+
+
 @pytest.mark.runtime
-def test_plain_training_does_what_the_run_does(quick: Conditions) -> None:
+def test_plain_training_does_what_the_run_does(quick: Conditions, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS")  # both take as many threads as they have cores
     seen: list[float] = []
     conditions = replace(quick, peak_mb=lambda peaks: seen.append(peaks["hospital"]))
     overhead = MEASURES["flower_overhead_ratio"](conditions)
@@ -216,7 +226,7 @@ def test_plain_training_does_what_the_run_does(quick: Conditions) -> None:
     assert sys.platform != "linux" or seen[0] > 100
 
 
-@pytest.mark.slow
+@pytest.mark.runtime
 def test_replay_is_compared_over_whole_runs(quick: Conditions) -> None:
     assert 0 < MEASURES["replay_over_finetune"](quick).value < math.inf
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from scenarios.run_config import load_settings
 from shared.errors import WardroundError
 from tests.support.commands import SMOKE, one_line
+from tests.support.examples import examples
 
 CHANGES = {
     "method=": "method = ''",
@@ -76,7 +76,7 @@ def test_a_malformed_scenario_file(
     one_line(monkeypatch, capsys, "run", str(path), expected=expected)
 
 
-@budget(deadline=None, max_examples=60)
+@examples(0.6)
 @given(content=st.one_of(st.binary(max_size=60), st.text(max_size=60).map(str.encode)))
 def test_noise_is_no_scenario_or_an_empty_one(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "noise.toml"

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from flwr.superlink.routers.fleet.router import router
 
 from scenarios.deployment.nginx import FLEET, Proxy
 from shared.errors import SettingsError
@@ -14,6 +13,8 @@ def proxy(listen: str = "443", certificate: Path = Path("/c/server.pem")) -> Pro
 
 
 def test_every_call_of_the_installed_flower_is_listed_but_for_registering() -> None:
+    from flwr.superlink.routers.fleet.router import router  # brings a database with it
+
     calls = {getattr(route, "path", "") for route in router.routes}
     shown = {f"/v1/fleet/{name}" for name in FLEET}
     assert calls - shown == {"/v1/fleet/register-node", "/v1/fleet/unregister-node"}

@@ -144,7 +144,7 @@ def differences(run: Path, images: Path, theirs: Path, ours: Path) -> dict[str, 
     return found
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", "normalised-relu"])
+@pytest.mark.parametrize("activation", ["sigmoid", pytest.param("normalised-relu", marks=pytest.mark.slow)])
 def test_the_bundle_segments_as_wardround_does_but_for_rounding(
     run: Path, run_config: dict[str, Any], tmp_path: Path, activation: str
 ) -> None:

@@ -8,7 +8,7 @@ import nibabel
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -24,6 +24,7 @@ from shared.errors import DataError
 from tests.client.data.test_skull_stripping import FLAIR, head
 from tests.scenarios.inference.test_segment import bright
 from tests.support.datasets import grid, patient, write_dataset, write_image
+from tests.support.examples import examples
 
 SHAPE, AFFINE = grid((3.0, 3.0, 3.0))
 IMAGE, LABEL = patient(SHAPE, AFFINE)
@@ -235,7 +236,7 @@ def test_what_one_warns_of_all_warn_of_in_the_same_words(
     assert said_by_segment(case, tmp_path) == [str(one) for one in checked.warnings if one.part == "image"]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(0.4, fixture=True)
 @given(
     st.sampled_from(["image", "label"]),
     st.lists(st.tuples(st.integers(0, 351), st.integers(0, 255)), min_size=1, max_size=6),

@@ -1,14 +1,17 @@
 """Writing a journal: a disk that refuses costs nothing, and SIGKILL one step at most."""
 
 import os
+import resource
+import shutil
 import signal
-import subprocess
+import stat
 import sys
-import time
+from collections.abc import Callable
+from functools import partial
+from itertools import count, groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,48 +19,37 @@ from server.journal.journal import Journal
 from server.results import versions
 from shared.config.settings import Settings
 from shared.errors import ResultsError
-from shared.model.network import initial_weights
 from shared.stage_archive import NO_TRANSIT, Moved
-from tests.conftest import ROOT
-from tests.support.journals import ORDER, card, content, files_in, journal_of, scores_of, visit_of
+from tests.support.forks import Fork
+from tests.support.journals import ORDER, card, content, files_in, journal_of, scores_of, visit_of, weights_of
 
 # A disk that refuses
 
 
-FULL = """
-import resource, sys
-from pathlib import Path
-from server.journal.journal import Journal
-from shared.stage_archive import NO_TRANSIT, Moved
-from shared.config.settings import Settings
-from tests.support.journals import scores_of, visit_of
-
-journal = Journal.open(Path(sys.argv[1]))
-settings = Settings.from_run_config(journal.facts.settings)
-visit = visit_of(journal, settings)
-resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
-for write in (
-    lambda: journal.add_visit(*visit, settings, NO_TRANSIT),
-    lambda: journal.add_tests(0, scores_of(0, "amu")),
-    lambda: journal.end_tests(0, {}, 1.0, Moved()),
-    lambda: journal.ask_again("milan"),
-    lambda: journal.add_attempt(1, "here", {}),
-):
-    try:
-        write()
-    except Exception as error:
-        print(type(error).__name__, error)
-"""
-"""Every kind of write, in a process whose files may not be larger than 100 bytes."""
+def write_on_a_full_disk(folder: Path, log: TextIO) -> None:
+    """Every kind of write, in a process whose files may not be larger than 100 bytes."""
+    journal = Journal.open(folder)
+    settings = Settings.from_run_config(journal.facts.settings)
+    visit = visit_of(journal, settings)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, resource.RLIM_INFINITY))
+    for write in (
+        lambda: journal.add_visit(*visit, settings, NO_TRANSIT),
+        lambda: journal.add_tests(0, scores_of(0, "amu")),
+        lambda: journal.end_tests(0, {}, 1.0, Moved()),
+        lambda: journal.ask_again("milan"),
+        lambda: journal.add_attempt(1, "here", {}),
+    ):
+        try:
+            write()
+        except Exception as error:
+            print(type(error).__name__, error, file=log)
 
 
 def test_a_full_disk_is_said_and_leaves_what_was_finished(tmp_path: Path, settings: Settings) -> None:
     journal = journal_of(tmp_path, settings, without=(1, "milan"))
     before, files = content(journal), files_in(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    said = done.stdout.splitlines()
+    code, said = Fork(partial(write_on_a_full_disk, tmp_path)).end()
+    assert code == 0
     assert len(said) == 5, "each write is refused, in one line"
     for line in said:
         assert line.startswith(f"ResultsError the journal in {tmp_path / 'journal'} cannot be written")
@@ -94,82 +86,86 @@ def test_a_journal_below_a_file_is_refused(tmp_path: Path, settings: Settings) -
 
 # SIGKILL at any moment
 
-KILLS = 25
+CHANGES = {"os.rename", "os.mkdir", "os.remove", "os.rmdir"}
+"""Names by which Python tells of a change to a disk, beside the opening of a file (its table of audit events)."""
+
+STAGES = 2
+VERSIONS = {"torch": "2"}
 
 
-def write_on(folder: Path, log: Path) -> None:
-    """Open a journal and write into it as fast as can be; what is done is noted in `log`, line by line."""
-    with log.open("a") as file:
+def die_before(change: int) -> None:
+    """SIGKILL this process before its n-th change to the disk (from 0).
 
-        def done(*words: Any) -> None:
-            print(*words, file=file, flush=True)
+    A file that is about to be forced to disk is cut to its half first: more need not have arrived.
+    """
+    left = change
 
-        journal = Journal.open(folder)
-        settings = Settings.from_run_config(journal.facts.settings)
-        done("open")
-        journal.add_attempt(1, "here", versions())
-        done("attempt")
-        while journal.trained < 200:
-            index = journal.trained
-            journal.add_visit(*visit_of(journal, settings), settings, NO_TRANSIT)
-            done("trained", index)
-            for center in ORDER:
-                journal.add_tests(index, scores_of(index, center))
-                done("tested", index, center)
-            journal.end_tests(index, {}, 1.0, Moved())
-            done("ended", index)
+    def next_change(descriptor: int | None = None) -> None:
+        nonlocal left
+        if left == 0:
+            if descriptor is not None and stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.truncate(f"/proc/self/fd/{descriptor}", os.fstat(descriptor).st_size // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
 
+    def hear(event: str, args: tuple[Any, ...]) -> None:
+        writes = event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if left >= 0 and (writes or event in CHANGES):
+            next_change()
 
-FORKING = """
-import os, sys, torch
-from pathlib import Path
-from tests.server.journal.test_durability import write_on
-torch.set_num_threads(1)
-print("ready", flush=True)
-for line in sys.stdin:
-    folder = Path(line.strip())
-    child = os.fork()
-    if not child:
-        write_on(folder, folder / "log")
-        os._exit(0)
-    print(child, flush=True)
-    os.waitpid(child, 0)
-    print("gone", flush=True)
-"""
+    def fsync(descriptor: int, real: Callable[[int], None] = os.fsync) -> None:
+        next_change(descriptor)
+        real(descriptor)
+
+    sys.addaudithook(hear)
+    os.fsync = fsync
 
 
+def write_on(folder: Path, change: int, log: TextIO) -> None:
+    """Open a journal and write into it until the n-th change; what is done is noted in `log`, line by line."""
+    die_before(change)
+    journal = Journal.open(folder)
+    settings = Settings.from_run_config(journal.facts.settings)
+    journal.add_attempt(1, "here", VERSIONS)
+    for index in range(STAGES):
+        journal.add_visit(*visit_of(journal, settings), settings, NO_TRANSIT)
+        print("trained", index, file=log)
+        for center in ORDER:
+            journal.add_tests(index, scores_of(index, center))
+            print("tested", index, center, file=log)
+        journal.end_tests(index, {}, 1.0, Moved())
+        print("ended", index, file=log)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="files are cut by the way that Linux names them")
 def test_a_writer_that_is_killed_at_any_moment_loses_what_it_was_writing_and_nothing_else(
     tmp_path: Path, settings: Settings
 ) -> None:
-    random = np.random.default_rng(7)
     cards = {c: card(c) for c in ORDER}
-    reached = set()
-    writers = subprocess.Popen(
-        [sys.executable, "-c", FORKING], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-    )
-    assert writers.stdin and writers.stdout
-    with writers:
-        assert writers.stdout.readline() == "ready\n"
-        for kill in range(KILLS):
-            folder = tmp_path / str(kill)
-            folder.mkdir()
-            Journal.create(folder, settings, ORDER, cards)
-            (folder / "log").touch()
-            print(folder, file=writers.stdin)
-            writer = int(writers.stdout.readline())
-            while not (folder / "log").stat().st_size:
-                time.sleep(0.0005)
-            time.sleep(random.uniform(0, 0.4))
-            os.kill(writer, signal.SIGKILL)
-            assert writers.stdout.readline() == "gone\n"
-            reached.add(check_prefix(folder, settings))
-        writers.stdin.close()
-    assert len(reached) > 5, "the kills fell on different moments"
+    reached = []
+    for change in count():
+        folder = tmp_path / str(change)
+        folder.mkdir()
+        Journal.create(folder, settings, ORDER, cards)
+        code, log = Fork(partial(write_on, folder, change)).end()
+        assert code in (0, -signal.SIGKILL)
+        reached.append(check_prefix(folder, settings, log))
+        shutil.rmtree(folder)
+        if code == 0:
+            break
+    tested = len(ORDER)
+    states = [(stage + 1, stage * tested + cells) for stage in range(STAGES) for cells in range(tested + 1)]
+    assert sorted(set(reached)) == reached_once(reached) == [(0, 0), *states]
 
 
-def check_prefix(folder: Path, settings: Settings) -> tuple[int, int]:
+def reached_once(states: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Neighbours that are the same, once."""
+    return [state for state, _ in groupby(states)]
+
+
+def check_prefix(folder: Path, settings: Settings, said: list[str]) -> tuple[int, int]:
     """What the log says is done is in the journal, with one step more at most; and the journal can go on."""
-    log = [line.split() for line in (folder / "log").read_text().splitlines()]
+    log = [line.split() for line in said]
     journal = Journal.open(folder)
     assert journal.damaged == []
     trained = sum(line[0] == "trained" for line in log)
@@ -181,12 +177,12 @@ def check_prefix(folder: Path, settings: Settings) -> tuple[int, int]:
     assert sum(journal.row(index).evaluating_seconds for index in range(journal.trained)) in (ended, ended + 1)
     assert (journal.trained - trained) + len(known - tested) <= 1
     for index in range(journal.trained):
-        expected = initial_weights(settings.network, index)
+        expected = weights_of(settings.network, index)
         assert all(torch.equal(value, expected[name]) for name, value in journal.weights(index).items())
         assert all(figures == scores_of(index, center) for center, figures in journal.row(index).tests.items())
     assert journal.memory() or not journal.trained
     before = journal.trained
-    journal.add_attempt(2, "going on", versions())
+    journal.add_attempt(2, "going on", VERSIONS)
     journal.add_visit(*visit_of(journal, settings), settings, NO_TRANSIT)
     journal.add_tests(before, scores_of(before, "amu"))
     again = Journal.open(folder)

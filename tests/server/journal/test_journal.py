@@ -105,6 +105,7 @@ OTHERWISE: dict[str, Any] = {
     "window-overlap": 0.5,
     "decay-factor": 0.25,
     "ewc-decay": 0.5,
+    "mas-decay": 0.5,
     "patch-size": 24,
     "memory-megabytes": 100.0,
 }

@@ -4,8 +4,7 @@ import tomllib
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -13,6 +12,7 @@ from shared.config.settings import Settings
 from shared.errors import SettingsError
 from shared.methods import METHODS
 from tests.conftest import ROOT
+from tests.support.examples import examples
 
 KEYS = Settings.keys()
 
@@ -285,7 +285,7 @@ changes = st.fixed_dictionaries(
         "exemplar-mm": st.floats(64, 1e4),
     },
 )
-with_fixture = hypothesis(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+with_fixture = examples(0.6, fixture=True)
 
 
 @with_fixture

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
@@ -133,7 +132,6 @@ def test_an_encoder_is_carried_over_with_a_fresh_decoder() -> None:
 scores = st.lists(st.floats(-50, 50, width=32, allow_subnormal=False), min_size=8, max_size=8)
 
 
-@hypothesis(deadline=None)
 @given(st.lists(scores, min_size=1, max_size=3))
 def test_normalised_relu_reaches_one_in_every_sample_that_has_a_positive_score(values: list[list[float]]) -> None:
     given_scores = torch.tensor(values).reshape(-1, 1, 2, 2, 2)
@@ -147,7 +145,6 @@ def test_normalised_relu_reaches_one_in_every_sample_that_has_a_positive_score(v
         assert torch.equal(one, alone)
 
 
-@hypothesis(deadline=None)
 @given(scores)
 def test_normalised_relu_does_not_change_with_the_scale_of_the_scores(values: list[float]) -> None:
     given_scores = torch.tensor(values).reshape(1, 1, 2, 2, 2)
@@ -155,7 +152,6 @@ def test_normalised_relu_does_not_change_with_the_scale_of_the_scores(values: li
     assert torch.allclose(soft_segmentation(given_scores * 4, "normalised-relu"), made)
 
 
-@hypothesis(deadline=None)
 @given(scores)
 def test_a_sigmoid_keeps_the_order_of_the_scores_and_the_half_at_zero(values: list[float]) -> None:
     given_scores = torch.tensor(values).reshape(1, 1, 2, 2, 2)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import nibabel
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.simulation.hospitals import hospital_folder, subject_count
@@ -18,6 +18,7 @@ from shared.phantoms.grids import Grid, SmoothField
 from shared.phantoms.settings import PhantomSettings
 from shared.phantoms.subject import Patient, make_patient
 from shared.seeds import generator
+from tests.support.examples import examples
 
 COARSE = 4.0
 
@@ -195,7 +196,7 @@ def test_the_grid_covers_the_field_of_view() -> None:
         assert np.allclose(split.reshape(-1, 4).mean(axis=1), centers, atol=1e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@examples(0.2)
 @given(reach=st.floats(6, 80), seed=st.integers(0, 2**32 - 1), spacing=st.sampled_from([8.0, 4.0]))
 def test_a_smooth_field_does_not_depend_on_the_grid(reach: float, seed: int, spacing: float) -> None:
     field = SmoothField(np.random.default_rng(seed), reach)

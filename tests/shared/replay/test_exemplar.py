@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import zstandard
 from hypothesis import given
-from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -33,7 +32,6 @@ def with_payload(packed: bytes, **changes: object) -> Exemplar:
     return Exemplar(provenance, np.frombuffer(packed, dtype=np.uint8))
 
 
-@hypothesis(deadline=None)
 @given(st.data(), shapes, st.booleans())
 def test_decoding_gives_back_what_was_encoded(data: st.DataObject, shape: tuple[int, ...], turned: bool) -> None:
     image = data.draw(arrays(np.float32, shape, elements=st.floats(-1000, 1000, width=32)))
@@ -48,7 +46,6 @@ def test_decoding_gives_back_what_was_encoded(data: st.DataObject, shape: tuple[
     np.testing.assert_allclose(kept_label, label, rtol=0, atol=0.5 / 255 + 1e-6)
 
 
-@hypothesis(deadline=None)
 @given(arrays(np.uint8, (2, 3, 4)))
 def test_what_was_decoded_is_encoded_without_further_loss(steps: NDArray[np.uint8]) -> None:
     label = steps.astype(np.float32) / np.float32(255)
@@ -95,7 +92,6 @@ def test_a_shape_that_no_image_has_is_refused(shape: tuple[int, ...]) -> None:
         Provenance.model_validate(exemplar().provenance.model_dump() | {"shape": shape})
 
 
-@hypothesis(deadline=None)
 @given(st.data())
 def test_a_payload_changed_anywhere_is_refused(data: st.DataObject) -> None:
     whole = exemplar()
@@ -129,7 +125,6 @@ def test_a_payload_of_another_version_is_named_as_that() -> None:
         with_payload(b"\x02" + zlib.compress(bytes(72))).decode()
 
 
-@hypothesis(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_any_half_precision_image_comes_back_bit_for_bit(seed: int) -> None:
     """Negative zeros, the smallest and the largest numbers too, though differences of bits wrap around."""

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -67,7 +67,6 @@ def test_a_payload_that_is_no_row_of_bytes_is_refused(payload: np.ndarray) -> No
         verify(SealedContribution(SEALED.manifest, {first: payload}), VISIT, NOW)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_bit_flipped_in_a_manifest_is_refused(data: st.DataObject) -> None:
     written = bytearray(canonical(SEALED.manifest))
@@ -76,7 +75,6 @@ def test_any_bit_flipped_in_a_manifest_is_refused(data: st.DataObject) -> None:
         verify(replace(SEALED, manifest=Manifest.model_validate_json(bytes(written))), VISIT, NOW)
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_bit_flipped_in_a_payload_is_refused(data: st.DataObject) -> None:
     checksum = data.draw(st.sampled_from(sorted(SEALED.payloads)))

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -21,6 +21,7 @@ from shared.replay.manifest import NONCE_BYTES, WRAPPED_KEY_BYTES, Manifest, Sea
 from shared.replay.sealing import Terms, seal, unseal, unseal_memory
 from shared.trust.canonical_json import canonical
 from shared.trust.identity import Keys
+from tests.support.examples import examples
 from tests.support.sealed import (
     EXEMPLARS,
     KARO,
@@ -41,7 +42,7 @@ from tests.support.sealed import (
 SEALED = contribution()
 
 
-@settings(deadline=None, max_examples=25)
+@examples(0.25)
 @given(st.data(), st.integers(0, 4), st.booleans())
 def test_every_recipient_and_the_sender_open_what_was_sealed(data: st.DataObject, count: int, both: bool) -> None:
     shape = data.draw(st.tuples(*[st.integers(1, 4)] * 3))
@@ -130,7 +131,6 @@ def test_an_expired_contribution_is_refused() -> None:
         unseal(SEALED, KARO, PIN, VISIT, NOW + timedelta(days=31))
 
 
-@settings(deadline=None)
 @given(st.data())
 def test_any_bit_flipped_in_a_payload_is_refused_though_its_sender_signs_it(data: st.DataObject) -> None:
     """The encryption's own check: list and signature are made to agree with the flipped payload."""

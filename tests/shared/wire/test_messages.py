@@ -10,7 +10,6 @@ from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
 from hypothesis import given
-from hypothesis import settings as hypothesis
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -230,7 +229,6 @@ def test_weights_that_came_can_be_trained_in_place() -> None:
     assert_weights(unpack_evaluate_request(records).weights)
 
 
-@hypothesis(deadline=None)
 @given(
     st.builds(
         TrainTask,

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 from monai.losses.dice import DiceLoss
 
@@ -16,6 +15,7 @@ from shared.config.settings import Settings
 from shared.model.network import initial_weights, network_with
 from shared.wire.headers import TrainTask
 from shared.wire.messages import TrainRequest
+from tests.support.examples import examples
 from tests.support.paper import batch_of, on_paper, voxels
 
 CPU = torch.device("cpu")
@@ -44,7 +44,7 @@ def test_by_hand_for_normalised_relu() -> None:
     assert penalty(teacher, student, voxels(1, 2)).item() == pytest.approx(0.25 / (1.25 + 2 + 1), rel=1e-5)
 
 
-@budget(deadline=None, max_examples=50)
+@examples(0.5)
 @given(seed=st.integers(0, 2**31), share=st.floats(0, 1))
 def test_between_answers_of_0_and_1_it_is_the_dice_loss_of_the_training(seed: int, share: float) -> None:
     """Over the batch as a whole, smoothed by 1."""
@@ -54,7 +54,7 @@ def test_between_answers_of_0_and_1_it_is_the_dice_loss_of_the_training(seed: in
     assert distance(one, other).item() == pytest.approx(dice(one, other).item(), abs=1e-6)
 
 
-@budget(deadline=None, max_examples=50)
+@examples(0.5)
 @given(seed=st.integers(0, 2**31))
 def test_it_is_zero_for_equal_soft_answers_and_for_no_others(seed: int) -> None:
     """The training's loss is not zero where two soft answers agree: it would draw the student away from its teacher."""
@@ -66,7 +66,7 @@ def test_it_is_zero_for_equal_soft_answers_and_for_no_others(seed: int) -> None:
     assert DiceLoss(batch=True)(one, one) > 0.1
 
 
-@budget(deadline=None, max_examples=50)
+@examples(0.5)
 @given(seed=st.integers(0, 2**31))
 def test_it_is_the_formula_that_its_module_gives(seed: int) -> None:
     random = torch.Generator().manual_seed(seed)
