@@ -1,6 +1,6 @@
 """What a data set holds: the cases that can be used, and what was passed over and why.
 
-Every layout (`bids.py`, `decathlon.py`, `nnunet.py`) is read into one `Inventory`, so that nothing behind it
+Every layout (`layouts.py` lists them) is read into one `Inventory`, so that nothing behind it
 needs to know how a hospital names its files.
 """
 

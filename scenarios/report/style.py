@@ -66,9 +66,12 @@ PALETTE: tuple[tuple[str, str, Any, str], ...] = (
     ("#a86f00", "#f0b93a", (0, (1.2, 1.2)), "D"),
     ("#5b4bb5", "#ab9ff2", (0, (3, 1, 1, 1, 1, 1)), "*"),
     ("#8c564b", "#d3a094", (0, (6, 1, 2, 1)), "p"),
+    ("#4d6b00", "#a8cc4a", (0, (1, 3)), "<"),
+    ("#00708a", "#4fc3dc", (0, (8, 1, 1, 1, 1, 1)), ">"),
+    ("#b3005e", "#ff8fc4", (0, (2, 1, 6, 1)), "h"),
 )
-"""A colour, its form on a dark page, a line and a marker, for each method in the order of `METHODS`; further methods
-begin again."""
+"""A colour, its form on a dark page, a line and a marker, for each method in the order of `METHODS`, and some to spare;
+further methods begin again."""
 
 COURSES: tuple[Course, ...] = ("sequential", "pooled", "rounds", "single")
 """In this order methods stand in every legend and table, those that replay first."""

@@ -7,10 +7,11 @@ import pytest
 from flwr.app import Error
 
 from shared.errors import CenterError
+from shared.methods import METHODS as SPECS
 from shared.wire.messages import TrainRequest, unpack_train_request
 from tests.support.joined import CENTERS, NODES, Study, Wire
 
-METHODS = ("lwf", "ewc", "mas", "fedavg")
+METHODS = [name for name, spec in SPECS.items() if not spec.replays and spec.course in ("sequential", "rounds")]
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_hospitals_that_share_no_exemplar_train_and_are_tested(study: Study, met
         assert study.audited(center, "sent", "exemplars") == []
         importance = study.audited(center, "sent", "importance of its parameters")
         assert [entry.facts.size for entry in importance] == (
-            [stage.state_bytes for stage in results.stages[:1]] if method in ("ewc", "mas") else []
+            [stage.state_bytes for stage in results.stages[:1]] if SPECS[method].state else []
         )
         assert not list((study.root / center / "state").rglob("reply")), "what the coordinator has is deleted"
 
