@@ -11,6 +11,7 @@ from pathlib import Path
 from client.data.inventory import Case
 from client.data.nifti import Nifti, read_nifti
 from client.data.rules import (
+    Examined,
     Finding,
     Part,
     grid_findings,
@@ -27,7 +28,7 @@ NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Reading:
+class Reading(Examined):
     """What was read and what was found; no problem means that it can be used."""
 
     image_path: Path
@@ -40,16 +41,6 @@ class Reading:
     """Whether the label can be laid over the image: nothing is wrong but that it may mark no lesion."""
     findings: tuple[Finding, ...] = ()
     """Problems before warnings, and those of the image before those of the label."""
-
-    @property
-    def problems(self) -> tuple[Finding, ...]:
-        """What keeps it out."""
-        return tuple(finding for finding in self.findings if finding.problem)
-
-    @property
-    def warnings(self) -> tuple[Finding, ...]:
-        """What should be looked at."""
-        return tuple(finding for finding in self.findings if not finding.problem)
 
     def usable_image(self) -> Nifti:
         """The image. Raises `DataError`, by the first problem, where it cannot be used."""

@@ -92,6 +92,22 @@ class Finding:
         return f"{about[self.part]}{self.text}: {self.mend}"
 
 
+class Examined:
+    """Whatever was examined by the rules."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """What keeps it out."""
+        return tuple(finding for finding in self.findings if finding.problem)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        """What should be looked at."""
+        return tuple(finding for finding in self.findings if not finding.problem)
+
+
 def problem(code: str, part: Part, text: str, mend: str) -> Finding:
     """A finding that keeps the case out."""
     return Finding(code, True, part, text, mend)

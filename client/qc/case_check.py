@@ -13,7 +13,7 @@ from client.data.inventory import Case
 from client.data.lesions import lesion_count, lesion_ml
 from client.data.nifti import Nifti
 from client.data.reading import read_case
-from client.data.rules import Finding, unexpected
+from client.data.rules import Examined, Finding, unexpected
 from client.qc.slices import View, slices_of
 
 orientations: Any = nib_orientations  # its functions carry no types
@@ -39,7 +39,7 @@ class Measurements:
 
 
 @dataclass(frozen=True, eq=False)
-class CaseCheck:
+class CaseCheck(Examined):
     """One image of a subject and what was found."""
 
     subject: str
@@ -55,16 +55,6 @@ class CaseCheck:
     def ok(self) -> bool:
         """Whether it can be used."""
         return not self.problems
-
-    @property
-    def problems(self) -> tuple[Finding, ...]:
-        """What keeps it out."""
-        return tuple(finding for finding in self.findings if finding.problem)
-
-    @property
-    def warnings(self) -> tuple[Finding, ...]:
-        """What should be looked at."""
-        return tuple(finding for finding in self.findings if not finding.problem)
 
 
 def check_case(case: Case, allow_empty: bool = False) -> CaseCheck:
