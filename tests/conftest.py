@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from shared.config.settings import Settings
 from shared.paths import MODEL
+
+ROOT = Path(__file__).resolve().parent.parent
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 
@@ -20,13 +23,14 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 # that tests start. Read by torch when it is first imported.
 os.environ["OMP_NUM_THREADS"] = "1"
 
+# Beside the code, from whatever folder the tests are started.
+set_hypothesis_home_dir(ROOT / ".hypothesis")
 # How slow a machine is says nothing about the code.
 UNTIMED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 hypothesis.register_profile("dev", max_examples=20, **UNTIMED)
 hypothesis.register_profile("ci", max_examples=100, **UNTIMED)
 hypothesis.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.environ.get("CI") else "dev"))
 
-ROOT = Path(__file__).resolve().parent.parent
 OUTSIDE = ROOT.parent / "shared"
 """Material that is not part of the project; tests that use it skip where it is missing."""
 
