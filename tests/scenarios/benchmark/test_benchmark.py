@@ -226,6 +226,7 @@ def test_plain_training_does_what_the_run_does(quick: Conditions, monkeypatch: p
     assert sys.platform != "linux" or seen[0] > 100
 
 
+@pytest.mark.long
 @pytest.mark.runtime
 def test_replay_is_compared_over_whole_runs(quick: Conditions) -> None:
     assert 0 < MEASURES["replay_over_finetune"](quick).value < math.inf
