@@ -14,6 +14,7 @@ class KebabTable(BaseModel):
         extra="forbid",
         allow_inf_nan=False,
         alias_generator=lambda name: name.replace("_", "-"),
+        defer_build=True,  # until first used: --help need not wait for it
     )
 
 
