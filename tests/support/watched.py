@@ -64,7 +64,7 @@ class Watched:
             assert time.monotonic() < deadline, f"{seconds:g} s passed before {what}:\n{self.tail()}"
             time.sleep(nap)
 
-    def end(self, seconds: float = 240.0) -> int:
+    def end(self, seconds: float = 600.0) -> int:
         """Wait for its end and return its exit code."""
         code = self.process.wait(seconds)
         self._reader.join(10)
