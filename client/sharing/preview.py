@@ -12,7 +12,7 @@ from client.hospital.config import Site
 from client.hospital.trust import Custody, open_custody
 from client.qc.slices import View, slices_of
 from client.sharing.eligibility import may_be_chosen, subjects_of
-from client.sharing.exemplar_selection import Annotate, choose, release_chosen
+from client.sharing.exemplar_selection import Annotate, choose, release_chosen, unchanged
 from client.sharing.recipients import Outlook
 from client.training.methods.registry import begin_method
 from shared.clock import Clock
@@ -60,6 +60,8 @@ def preview(site: Site, settings: Settings, clock: Clock) -> Preview:
 
 def _annotate(site: Site, settings: Settings) -> Annotate:
     """What a stage would add to an exemplar, but by a fresh network: it takes at least the room of a trained one's."""
+    if not settings.run.spec.carries:
+        return unchanged
     device = choose_device(settings.training.device)
     weights = initial_weights(settings.network, 0)
     task = TrainTask(run="0" * 32, stage=0, center=site.center, contribute=True)

@@ -18,7 +18,7 @@ from client.training.trainer import Checkpoints, Progress, plan_stage, train
 from shared.config.settings import Settings
 from shared.log import say
 from shared.model.device import choose_device
-from shared.model.network import LesionNet, network_with
+from shared.model.network import LesionNet
 from shared.model.weights import State, Weights
 from shared.replay.memory import ReplayMemory
 from shared.seeds import derive_seed, generator
@@ -75,9 +75,8 @@ def train_stage(
     seed = derive_seed(settings.run.seed, "train", task.stage, task.center)
     prepared = time.perf_counter() - started
     trained = train(request.weights, plan, settings, seed, device, report, checkpoints, method)
-    network = network_with(trained.weights, settings.network, device).train()
     started = time.perf_counter()
-    state = method.after_training(network, own, plan.recipe)
+    state = method.after_training(trained.network, own, plan.recipe)
     measured = time.perf_counter() - started
     figures = TrainFigures(
         steps=trained.steps,
@@ -87,4 +86,4 @@ def train_stage(
         compute_seconds=trained.compute_seconds + measured,
         set_aside={subject: reason for _, problems in opened for subject, reason in problems.items()},
     )
-    return TrainedStage(trained.weights, state, figures, network, method, tuple(opened[0][0]))
+    return TrainedStage(trained.weights, state, figures, trained.network, method, tuple(opened[0][0]))

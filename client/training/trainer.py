@@ -16,7 +16,7 @@ from client.training.sampler import Patches, PatchSampler, Recipe
 from shared.config.groups import TrainingSettings
 from shared.config.settings import Settings
 from shared.errors import TrainingError
-from shared.model.network import network_with
+from shared.model.network import LesionNet, network_with
 from shared.model.weights import Weights
 
 WARM_UP = 0.1
@@ -52,7 +52,10 @@ class Progress:
 class Trained:
     """What a stage reached and what it cost."""
 
+    network: LesionNet
+    """As it was trained, on its device."""
     weights: Weights
+    """Its own, as they travel."""
     steps: int
     final_loss: float
     """With the method's penalty, where it has one."""
@@ -196,7 +199,7 @@ def train(
             report(Progress(step, plan.steps, float(np.mean(losses[-every:])), spent / step * (plan.steps - step)))
     final = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
     tail = losses[-max(1, plan.steps // 10) :]
-    return Trained(final, plan.steps, float(np.mean(tail)), time.perf_counter() - started, computing)
+    return Trained(network, final, plan.steps, float(np.mean(tail)), time.perf_counter() - started, computing)
 
 
 def _scheduler(optimizer: torch.optim.Optimizer, plan: Plan, options: TrainingSettings) -> LRScheduler:
