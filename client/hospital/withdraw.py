@@ -30,7 +30,7 @@ def withdraw(site: Site, subject: str, clock: Clock) -> bool:
     if not found:
         raise DataError(
             f"{site.data.folder} has no subject {subject!r}: give its name as the data folder has it, such as "
-            f"{min(known, default='sub-01')}; nobody was withdrawn"
+            f"{min(known, default='sub-07')}; nobody was withdrawn"
         )
     hidden = pseudonym(key, found[0])
     if not Withdrawals(site.state, partial(pseudonym, key)).add(hidden, clock()):

@@ -96,7 +96,8 @@ def test_nothing_that_the_coordinator_holds_tells_of_a_patient(
     assert {e.provenance.center for e in exemplars} == set(list(deployment.joined)[:2])
     assert files_with(held, (e.payload.tobytes() for e in exemplars)) == []
     # Flower keeps the code that it ships, and that speaks of sub-07 where it gives an example.
-    code = b"".join(path.read_bytes() for part in ("client", "scenarios") for path in (ROOT / part).glob("*.py"))
+    packages = ("server", "client", "shared", "scenarios")
+    code = b"".join(path.read_bytes() for part in packages for path in (ROOT / part).rglob("*.py"))
     names = {path.name.encode() for folder in data.values() for path in folder.glob("sub-*")}
     assert len(own := [name for name in names if name not in code]) >= len(names) - 1
     assert files_with(held, own) == []
