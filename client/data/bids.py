@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from client.data.filenames import CONTRASTS, SUFFIXES, images_in, stem
-from client.data.inventory import Case, Inventory, Remark
+from client.data.inventory import ANY_LABEL, Case, Inventory, LabelChoice, Remark
 from shared.errors import DataError
 
 LABEL_NAMES = ("label-lesion_seg", "label-lesion_mask", "lesion-manual", "desc-lesion_mask")
@@ -26,7 +26,7 @@ def find_cases(folder: Path, contrasts: tuple[str, ...]) -> list[Case]:
     return take_inventory(folder, contrasts).usable()
 
 
-def take_inventory(folder: Path, contrasts: tuple[str, ...]) -> Inventory:
+def take_inventory(folder: Path, contrasts: tuple[str, ...], choice: LabelChoice = ANY_LABEL) -> Inventory:
     """All images of the given contrasts, with their labels or the reason why one is passed over.
 
     Raises `DataError` where the folder is missing or is no BIDS data set.
@@ -52,7 +52,7 @@ def take_inventory(folder: Path, contrasts: tuple[str, ...]) -> Inventory:
                 text = f"{image.name} has no lesion label: add one ({NAMING})"
                 remarks.append(Remark(subject.name, contrast, text, problem=True))
                 continue
-            cases.append(Case(subject.name, contrast, image, labels[0]))
+            cases.append(Case(subject.name, contrast, image, labels[0], choice.lesion_value))
             if len(labels) > 1:
                 text = f"{image.name} has {len(labels)} labels, of which {labels[0].relative_to(folder)} is taken"
                 remarks.append(Remark(subject.name, contrast, text, problem=False))

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from client.data.filenames import CONTRASTS, contrast_of, stem, subjects_of
-from client.data.inventory import Case, Inventory, Remark
+from client.data.inventory import ANY_LABEL, Case, Inventory, LabelChoice, Remark
 from shared.errors import DataError
 
 LISTS = ("training", "validation", "test")
@@ -52,7 +52,7 @@ def find_list(folder: Path) -> Path | None:
     return others[0] if others else None
 
 
-def take_inventory(folder: Path, contrasts: tuple[str, ...]) -> Inventory:
+def take_inventory(folder: Path, contrasts: tuple[str, ...], choice: LabelChoice = ANY_LABEL) -> Inventory:
     """All images of the given contrasts in a list; `folder` may be the JSON file itself.
 
     Raises `DataError` where there is no list or it cannot be read.
@@ -82,7 +82,7 @@ def take_inventory(folder: Path, contrasts: tuple[str, ...]) -> Inventory:
             )
             remarks.append(Remark(subject, "", text, problem=True))
         elif contrast in contrasts:
-            cases.setdefault(image, Case(subject, contrast, image, file.parent / entry.label))
+            cases.setdefault(image, Case(subject, contrast, image, file.parent / entry.label, choice.lesion_value))
         else:
             text = f"{entry.image} is no {' or '.join(contrasts)} image"
             remarks.append(Remark(subject, contrast, text, problem=False))

@@ -19,6 +19,22 @@ class Case:
     contrast: str
     image: Path
     label: Path
+    lesion_value: float | None = None
+    """The label's value that means lesion; None: the label lies in [0, 1] itself."""
+
+
+@dataclass(frozen=True)
+class LabelChoice:
+    """What a hospital says of its labels, where their files do not."""
+
+    labels: str = ""
+    """Which labels are meant where an image has several, such as a pipeline's name; empty: there is one."""
+    lesion_value: float | None = None
+    """The value that means lesion in labels of several structures; None: labels lie in [0, 1]."""
+
+
+ANY_LABEL = LabelChoice()
+"""Nothing is said: each image has one label, and that lies in [0, 1]."""
 
 
 @dataclass(frozen=True, order=True)
@@ -32,6 +48,10 @@ class Remark:
     """What is wrong and what to do."""
     problem: bool
     """Whether it keeps data out that a hospital would expect to be used."""
+    image: Path | None = None
+    """The image that it is about; None where there is none."""
+    label: Path | None = None
+    """The file that was nearly taken for its label, or None."""
 
 
 @dataclass(frozen=True)

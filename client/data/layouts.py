@@ -4,7 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from client.data import bids, decathlon, nnunet
-from client.data.inventory import Case, Inventory
+from client.data.inventory import ANY_LABEL, Case, Inventory, LabelChoice
 from shared.errors import DataError
 
 
@@ -23,22 +23,26 @@ _READERS = {
 }
 
 
-def find_cases(folder: Path, contrasts: tuple[str, ...], layout: Layout | None = None) -> list[Case]:
+def find_cases(
+    folder: Path, contrasts: tuple[str, ...], layout: Layout | None = None, choice: LabelChoice = ANY_LABEL
+) -> list[Case]:
     """Every image of the given contrasts that has a label, in order of subject.
 
     Raises `DataError` where the folder is missing, is not laid out so, or has no such image.
     """
-    return take_inventory(folder, contrasts, layout).usable()
+    return take_inventory(folder, contrasts, layout, choice).usable()
 
 
-def take_inventory(folder: Path, contrasts: tuple[str, ...], layout: Layout | None = None) -> Inventory:
+def take_inventory(
+    folder: Path, contrasts: tuple[str, ...], layout: Layout | None = None, choice: LabelChoice = ANY_LABEL
+) -> Inventory:
     """What a data folder holds, in the given layout or in the one that it shows.
 
     Raises `DataError` where the folder is missing or not laid out so.
     """
     if not folder.exists():
         raise DataError(f"data folder {folder} does not exist: give the folder of a data set")
-    return _READERS[layout or detect(folder)](folder, contrasts)
+    return _READERS[layout or detect(folder)](folder, contrasts, choice)
 
 
 def detect(folder: Path) -> Layout:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from client.data.decathlon import read_json
 from client.data.filenames import contrast_of, images_in, stem, subjects_of
-from client.data.inventory import Case, Inventory, Remark
+from client.data.inventory import ANY_LABEL, Case, Inventory, LabelChoice, Remark
 from shared.errors import DataError
 
 IMAGES, LABELS, ABOUT = "imagesTr", "labelsTr", "dataset.json"
@@ -28,7 +28,7 @@ def looks_like(folder: Path) -> bool:
     )
 
 
-def take_inventory(folder: Path, contrasts: tuple[str, ...]) -> Inventory:
+def take_inventory(folder: Path, contrasts: tuple[str, ...], choice: LabelChoice = ANY_LABEL) -> Inventory:
     """All channels in the given contrasts, with their labels or the reason why one is passed over.
 
     Raises `DataError` where the folder is no such data set or its channels have no names.
@@ -54,7 +54,7 @@ def take_inventory(folder: Path, contrasts: tuple[str, ...]) -> Inventory:
             text = f"{name} has no label {LABELS}/{match['case']}.nii.gz: add it, or leave the case out"
             remarks.append(Remark(subject, contrast, text, problem=True))
         else:
-            cases.append(Case(subject, contrast, folder / IMAGES / name, labels[match["case"]]))
+            cases.append(Case(subject, contrast, folder / IMAGES / name, labels[match["case"]], choice.lesion_value))
     return Inventory("nnunet", folder, contrasts, tuple(sorted(cases)), tuple(remarks), NAMING)
 
 

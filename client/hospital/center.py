@@ -104,7 +104,7 @@ def open_hospital(site: Site, prepared: Path, settings: Settings) -> Hospital:
         raise DataError(problem, problem)
     key = pseudonym_key(private_folder(site.state, "state folder"), site.center)
     withdrawn = Withdrawals(site.state, partial(pseudonym, key)).subjects()
-    cases = find_cases(site.data.folder, contrasts, site.data.layout)
+    cases = find_cases(site.data.folder, contrasts, site.data.layout, site.data.choice)
     training, test = split(site.center, cases, settings.data.test_fraction, settings.run.seed)
     return Hospital(
         center=site.center,

@@ -7,6 +7,8 @@
     folder = "/data/milan"
     layout = "bids"                           # or decathlon, nnunet; left out: as the folder shows
     contrasts = ["FLAIR", "T2w"]
+    labels = "manual"                         # which labels, where an image has several
+    lesion-value = 1                          # which value is lesion, where labels mark other things too
 
     [coordinator]
     address = "coordinator.example:443"
@@ -31,6 +33,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from client.data.filenames import CONTRASTS
+from client.data.inventory import LabelChoice
 from client.data.layouts import Layout
 from client.governance.pinned_keys import Peers
 from client.governance.policy import Policy
@@ -54,6 +57,15 @@ class Data(Group):
     layout: Annotated[Layout | None, Field(strict=False)] = None
     """None: as the folder shows."""
     contrasts: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = CONTRASTS
+    labels: str = ""
+    """Which labels are meant where an image has several, such as a pipeline's name."""
+    lesion_value: Annotated[float | None, Field(strict=False, gt=0, allow_inf_nan=False)] = None
+    """The value that means lesion, in labels of several structures."""
+
+    @property
+    def choice(self) -> LabelChoice:
+        """What the hospital says of its labels."""
+        return LabelChoice(self.labels, self.lesion_value)
 
     @field_validator("contrasts")
     @classmethod

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.data.inventory import LabelChoice
 from client.data.layouts import Layout, take_inventory
 from scenarios.cli.common import ALL_CONTRASTS, Contrasts, on_terminal, progress_bar, read_contrasts, say
 from scenarios.cli.governance import add_trust_commands, show_what_would_leave
@@ -39,6 +40,12 @@ def check(
     layout: Annotated[Layout | None, typer.Option(help="How the folder is laid out.  (default: detected)")] = None,
     contrasts: Contrasts = ALL_CONTRASTS,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write findings as JSON.")] = None,
+    labels: Annotated[
+        str, typer.Option(help="Which labels, where an image has several: a pipeline's name.", metavar="NAME")
+    ] = "",
+    lesion_value: Annotated[
+        float | None, typer.Option(help="Which value is lesion, in labels of several structures.", metavar="VALUE")
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(help=f"Write {PAGE}, {MONTAGE} and {RECORD} into this folder.", metavar="FOLDER")
     ] = None,
@@ -52,13 +59,14 @@ def check(
     """
     try:
         wanted = read_contrasts(contrasts)
+        choice = LabelChoice(labels, lesion_value)
         site = None
         if folder.suffix == ".toml":
             from client.hospital.config import Site
 
             site = Site.read(folder)
-            folder, layout, wanted = site.data.folder, site.data.layout, site.data.contrasts
-        verdict = _check(folder, layout, wanted, allow_empty, json_file, output)
+            folder, layout, wanted, choice = site.data.folder, site.data.layout, site.data.contrasts, site.data.choice
+        verdict = _check(folder, layout, wanted, choice, allow_empty, json_file, output)
         if site is not None and verdict != "none usable":
             show_what_would_leave(site, output)
     except WardroundError as error:
@@ -72,6 +80,7 @@ def _check(
     folder: Path,
     layout: Layout | None,
     contrasts: tuple[str, ...],
+    choice: LabelChoice,
     allow_empty: bool,
     json_file: Path | None,
     output: Path | None,
@@ -80,7 +89,7 @@ def _check(
     if output is not None:
         # Before the reading, which may take long.
         private_output(output)
-    inventory = take_inventory(folder, contrasts, layout)
+    inventory = take_inventory(folder, contrasts, layout, choice)
     say(f"{folder}: {inventory.layout}, {counted(len(inventory.cases), 'image')} with labels")
     dataset = _follow(inventory, allow_empty)
     _report(dataset)
