@@ -18,7 +18,7 @@ from shared.flower_private import recorddict_to_proto
 from shared.model.network import initial_weights
 from shared.paths import writable_folder
 from shared.replay.memory import center_budget
-from shared.wire.headers import EvaluateTask, TrainTask
+from shared.wire.headers import EvaluateTask, Question, TrainTask
 from shared.wire.messages import EvaluateRequest, TrainRequest, pack_evaluate_request, pack_train_request
 from shared.wire.records import pack_question
 
@@ -51,7 +51,7 @@ def rehearse(path: Path, config: RunConfig, output: Path, clock: Clock) -> dict[
     )
     test = EvaluateTask(run=RUN, stage=0, center=site.center)
     questions: Mapping[str, tuple[Handler, RecordDict]] = {
-        "1-roll-call": (roll_call, pack_question()),
+        "1-roll-call": (roll_call, pack_question(Question(runs=(RUN,)))),
         "2-train": (train_here, pack_train_request(TrainRequest(task, weights, ()))),
         "3-evaluate": (evaluate_here, pack_evaluate_request(EvaluateRequest(test, weights))),
     }

@@ -28,7 +28,7 @@ from shared.model.device import choose_device
 from shared.wire.code_fingerprint import code_fingerprint
 from shared.wire.headers import CaseScore, EvaluateTask, RollCall, TestFigures, TrainTask
 from shared.wire.messages import pack_train_reply, unpack_evaluate_request, unpack_train_request
-from shared.wire.records import check_question, pack_header, pack_refusal
+from shared.wire.records import pack_header, pack_refusal, unpack_question
 
 FindSite = Callable[[str, Context, Settings], Site]
 """Which hospital a center is at a node."""
@@ -73,12 +73,13 @@ def _outside(error: WardroundError) -> str:
 
 def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     """Say which centers are here, what they have, and what they allow."""
-    check_question(content)
+    question = unpack_question(content)
     settings = _settings(context)
     cards = []
     for center in centers_here(context, settings):
         place = _place(center, context, settings, desk)
-        cards.append(place.custody.shown(open_hospital(place.site, place.prepared, settings).card))
+        hospital = open_hospital(place.site, place.prepared, settings, question.runs, look_over=True)
+        cards.append(place.custody.shown(hospital.card))
         place.custody.note("sent", Facts(message="roll call"))
     return pack_header(RollCall(cards=tuple(cards), simulated=is_simulated(context), code=code_fingerprint()))
 
@@ -93,8 +94,10 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     with custody.asked("train", task):
         memory = receive_training(custody, request, settings)
         outlook = look_ahead(custody, task)
-        hospitals = [open_hospital(place.site, place.prepared, settings) for place in places]
+        hospitals = [open_hospital(place.site, place.prepared, settings, (task.run,)) for place in places]
         first = hospitals[0]
+        for place, hospital in zip(places, hospitals, strict=True):
+            place.custody.check_tested(hospital.tested)
         custody.hear_dropped(task, first.withdrawn)
         forget_visit(first.state, task, first.center)
         with keeping_visit(first.state, request, settings.training.checkpoint_seconds) as visit:
@@ -119,7 +122,7 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     custody = place.custody
     with custody.asked("evaluate", request.task):
         receive_test(request, settings)
-        hospital = open_hospital(place.site, place.prepared, settings)
+        hospital = open_hospital(place.site, place.prepared, settings, (request.task.run,))
         custody.hear_dropped(request.task, hospital.withdrawn)
         forget_visit(hospital.state, request.task, hospital.center)
         good, problems = hospital.open(hospital.test)

@@ -1,6 +1,7 @@
 """The coordinator's Flower ServerApp."""
 
 import time
+import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -11,7 +12,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.course import check_pool, order_of_visits, plan_course
 from server.journal.journal import Journal
-from server.preflight import check_terms
+from server.preflight import check_terms, check_tests
 from server.results import versions, write_results
 from server.roster import Roster, call_roll
 from server.strategy.fedavg import Rounds
@@ -63,11 +64,14 @@ def main(grid: Grid, context: Context) -> None:
 def _begin(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roster]:
     """Call the roll of a new run and begin its journal."""
     check_fresh(folder)
-    roster = call_roll(grid, settings.run)
+    run = uuid.uuid4().hex
+    roster = call_roll(grid, settings.run, (run,))
     check_pool(settings.run, roster.simulated)
     order = order_of_visits(roster.cards, settings.run)
-    check_terms(settings, roster.cards, plan_course(order, settings.run), roster.simulated)
-    return Journal.create(folder, settings, order, roster.cards), roster
+    course = plan_course(order, settings.run)
+    check_terms(settings, roster.cards, course, roster.simulated)
+    check_tests(settings, roster.cards, course)
+    return Journal.create(folder, settings, order, roster.cards, run), roster
 
 
 def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roster]:
@@ -85,9 +89,12 @@ def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Rost
     if journal.trained < len(course):
         testing |= set(journal.order)
     wanted = [center for center in journal.order if center in needed | testing]
-    roster = call_roll(grid, settings.run, wanted, needed)
+    facts = journal.facts
+    runs = (facts.run, facts.parent.run) if facts.parent else (facts.run,)
+    roster = call_roll(grid, settings.run, runs, wanted, needed)
     if needed:
         check_pool(settings.run, roster.simulated)
     check_terms(settings, roster.cards, course[journal.trained :], roster.simulated)
+    check_tests(settings, roster.cards, course[journal.trained :])
     journal.check_cards(roster.cards)
     return journal, roster

@@ -1,9 +1,12 @@
 """On which terms a run may begin: what the hospitals' policies and keys allow of what it needs."""
 
+from collections.abc import Mapping
+
 from server.course import Stage
 from shared.config.settings import Settings
 from shared.errors import CenterError, SettingsError
 from shared.log import say
+from shared.results import passed_over, passed_over_lines
 from shared.wire.headers import CenterCard
 
 
@@ -33,3 +36,33 @@ def check_terms(settings: Settings, cards: dict[str, CenterCard], course: tuple[
             )
     elif keyless := [center for center, card in cards.items() if not card.identity]:
         say(f"no keys were made at {', '.join(keyless)}: exemplars neither come from there nor go there")
+
+
+def check_tests(settings: Settings, cards: Mapping[str, CenterCard], course: tuple[Stage, ...]) -> None:
+    """Say what each center passes over and which contrast it cannot test, and see that each that trains is tested.
+
+    Raises `CenterError` where one that is to train has no subject to test on, unless the run and its policy want that.
+    """
+    trains = {center for stage in course for center in stage.centers}
+    for line in passed_over_lines(passed_over(cards)):
+        say(line)
+    for center, card in cards.items():
+        if card.test_subjects:
+            if lacking := sorted(set(card.contrasts) - set(card.test_contrasts)):
+                say(f"{center}: no {' or '.join(lacking)} image is left to test on")
+            continue
+        untested = f"center {center} has no subject to test on ({card.untested or 'it gives no reason'})"
+        if center not in trains:
+            say(f"{untested}: its cells of R stay open")
+        elif settings.run.untested_centers == "refuse":
+            raise CenterError(
+                f"{untested}: its hospital mends or adds images (wardround hospital check), or leave it out of "
+                "centers, or set untested-centers = 'train' to train there all the same"
+            )
+        elif not card.trains_untested:
+            raise CenterError(
+                f"{untested}, and its policy lets no model train there untested: leave it out of centers, or its "
+                "hospital sets train-untested = true"
+            )
+        else:
+            say(f"{untested}: it trains, and its cells of R stay open")

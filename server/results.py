@@ -38,7 +38,9 @@ from shared.results import (
     RunResults,
     StageResult,
     TrainedCenter,
+    passed_over,
 )
+from shared.wire.headers import CenterCard
 
 PACKAGES = ("wardround", "flwr", "torch", "monai", "nibabel", "numpy")
 
@@ -50,7 +52,7 @@ def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], j
     """
     records = journal.records(course)
     withdrawn = {center: len(subjects) for center, subjects in journal.withdrawn.items()}
-    results = summarise(settings, journal.order, records, history(journal), withdrawn)
+    results = summarise(settings, journal.order, records, history(journal), withdrawn, journal.facts.cards)
     table = io.StringIO(newline="")
     writer = csv.writer(table)
     writer.writerow(["trained_at", *journal.order])
@@ -108,6 +110,7 @@ def summarise(
     records: list[StageRecord],
     history: RunHistory,
     withdrawn: Mapping[str, int],
+    cards: Mapping[str, CenterCard],
 ) -> RunResults:
     """What is to stand in `results.json`; NaN is None."""
     stages = _by_row(records)
@@ -151,6 +154,7 @@ def summarise(
         ),
         notes=tuple(_notes(order, records, spared)),
         history=history,
+        passed_over=passed_over({center: cards[center] for center in order if center in cards}),
         withdrawn=dict(withdrawn),
     )
 

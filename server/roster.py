@@ -16,7 +16,7 @@ from shared.config.groups import RunSettings
 from shared.errors import CenterError, MessageError
 from shared.log import say
 from shared.wire.code_fingerprint import code_fingerprint
-from shared.wire.headers import CenterCard, RollCall
+from shared.wire.headers import CenterCard, Question, RollCall
 from shared.wire.records import pack_question, unpack_header
 
 POLL_SECONDS = 0.5
@@ -30,6 +30,8 @@ class Roster:
     """Flower's node id of each center; another one after a center came back as a new node."""
     cards: dict[str, CenterCard]
     simulated: bool
+    runs: tuple[str, ...] = ()
+    """The run's name, and those of the runs that it goes on from."""
 
     def find(self, grid: Grid, run: RunSettings, center: str) -> int | None:
         """Where a center that was lost is now; nothing while it is away."""
@@ -38,7 +40,7 @@ class Roster:
             return self.nodes[center]
         strangers = sorted(listed - set(self.nodes.values()))
         enrolled = _enrolled(grid)
-        for node, call in _ask(grid, strangers, run, on_failure=lambda failure: None):
+        for node, call in _ask(grid, strangers, run, self.runs, on_failure=lambda failure: None):
             card = next((card for card in call.cards if card.center == center), None)
             if card is None:
                 continue
@@ -72,12 +74,14 @@ def stranger_problem(call: RollCall, enrolled: str) -> str:
 def call_roll(
     grid: Grid,
     run: RunSettings,
+    runs: tuple[str, ...],
     wanted: Collection[str] | None = None,
     required: Collection[str] | None = None,
     clock: Clock | None = None,
 ) -> Roster:
     """Ask every node who it is until all `wanted` centers (of the run: all) have answered.
 
+    `runs` are the run's name and those of the runs that it goes on from, by which hospitals keep their division.
     Raises `CenterError`: a node refused, is not who it says or runs other code, two nodes claim
     one center, or one of the `required` centers (all that are wanted) was still missing
     `run.wait_seconds` after the last node came in.
@@ -86,7 +90,7 @@ def call_roll(
     wanted = run.centers if wanted is None else wanted
     required = wanted if required is None else required
     asked: set[int] = set()
-    roster = Roster({}, {}, simulated=False)
+    roster = Roster({}, {}, simulated=False, runs=runs)
     last = clock.now()
     while missing := [center for center in wanted if center not in roster.nodes]:
         if clock.now() - last > run.wait_seconds:
@@ -106,7 +110,7 @@ def call_roll(
             say(f"{failure.name} {failure.reason}")
             lost.add(int(failure.name.removeprefix("node ")))
 
-        calls = _ask(grid, new, run, failed)
+        calls = _ask(grid, new, run, runs, failed)
         # Waiting for an answer is not waiting for a center to come.
         last = clock.now() if calls else last + clock.now() - begun
         enrolled = _enrolled(grid)
@@ -141,11 +145,16 @@ def _without(missing: list[str], required: Collection[str], run: RunSettings) ->
 
 
 def _ask(
-    grid: Grid, nodes: Iterable[int], run: RunSettings, on_failure: Callable[[Failure], None]
+    grid: Grid,
+    nodes: Iterable[int],
+    run: RunSettings,
+    runs: tuple[str, ...],
+    on_failure: Callable[[Failure], None],
 ) -> list[tuple[int, RollCall]]:
     ttl = run.message_hours * 3600
     nodes = list(nodes)
-    messages = [Message(pack_question(), node, "query.roll_call", ttl=ttl) for node in nodes]
+    question = Question(runs=runs)
+    messages = [Message(pack_question(question), node, "query.roll_call", ttl=ttl) for node in nodes]
     heard = []
     for reply in exchange(grid, messages, [f"node {node}" for node in nodes], ttl, on_failure=on_failure):
         try:

@@ -1,13 +1,15 @@
 """`results.json`: what a finished run found. Its one schema, written by the coordinator and read by everything else.
 
-The schema has a version. Version 1 is the first: what Wardround wrote before had none, and is not read.
+The schema has a version. Version 1 is the first: what Wardround wrote before had none, and is not read. Version 2
+has `passed_over`.
 From 1 on, a later version reads the files of the earlier ones: `of_this_version` is where it turns them into
 its own form. Whoever adds, removes or renames a key raises `VERSION` and says there how the key of an earlier
 file is filled; the names of test scores are open, so that a new score needs no new version.
 """
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -17,8 +19,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from shared.errors import ResultsError
 from shared.metrics.scores import Share
 from shared.paths import RESULTS, has_begun
+from shared.text import counted
+from shared.wire.headers import CenterCard
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 MEND = "delete it, and 'wardround resume' writes it again"
 
@@ -146,6 +150,17 @@ class CenterScores(_Scored):
     images: Count
 
 
+class PassedOver(Part):
+    """An image, or a subject without one, that took no part from the beginning though its hospital would expect it."""
+
+    center: str
+    subject: str
+    """Pseudonym."""
+    contrast: str
+    """Empty where it concerns no image in particular."""
+    reason: str
+
+
 class MissingTest(Part):
     """A cell of R that was asked for and is missing."""
 
@@ -207,7 +222,7 @@ class RunHistory(Part):
 class RunResults(Part):
     """All of `results.json`."""
 
-    version: Literal[1] = VERSION
+    version: Literal[2] = VERSION
     method: str
     order: tuple[str, ...] = Field(min_length=1)
     """The centers as they were visited."""
@@ -235,6 +250,8 @@ class RunResults(Part):
     mean_scores: tuple[CenterScores, ...]
     notes: tuple[str, ...]
     history: RunHistory
+    passed_over: tuple[PassedOver, ...]
+    """What the centers could not use, as they said at the roll call."""
     withdrawn: dict[str, int]
     """How many subjects each center withdrew while the run lasted, or before."""
 
@@ -260,6 +277,23 @@ class RunResults(Part):
     def to_json(self) -> bytes:
         """The file's content: plain JSON, without NaN."""
         return (json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
+
+
+def passed_over(cards: Mapping[str, CenterCard]) -> tuple[PassedOver, ...]:
+    """What the centers could not use, as they said at the roll call."""
+    return tuple(
+        PassedOver(center=center, **one.model_dump()) for center, card in cards.items() for one in card.passed_over
+    )
+
+
+def passed_over_lines(found: Iterable[PassedOver]) -> list[str]:
+    """What centers could not use, in a line a center, contrast and reason."""
+    counts = Counter((one.center, one.contrast, one.reason) for one in found)
+    return [
+        f"{center} passes over {counted(number, f'{contrast} image' if contrast else 'subject')}: "
+        f"{'it' if number == 1 else 'each'} {reason}"
+        for (center, contrast, reason), number in sorted(counts.items())
+    ]
 
 
 def read_results(folder: Path) -> RunResults:
@@ -290,6 +324,9 @@ def of_this_version(document: dict[str, Any], path: Path) -> dict[str, Any]:
             f"reads version {VERSION}: {resume if has_begun(path.parent) else gone}"
         )
     version = document.get("version")
+    if version == 1:
+        # Nobody was asked then.
+        return document | {"version": VERSION, "passed_over": []}
     if isinstance(version, int) and version != VERSION:
         raise ResultsError(
             f"{path} has version {version} (written by Wardround {_writer(document)}), and this one "

@@ -52,6 +52,8 @@ class Remark:
     """The image that it is about; None where there is none."""
     label: Path | None = None
     """The file that was nearly taken for its label, or None."""
+    code: str = "no-label"
+    """Its name for programs, as a finding's (`client/data/rules.py`)."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 
 from client.data.inventory import Case
 from client.data.nifti import Nifti
-from client.data.reading import read_case
+from client.data.reading import Reading, read_case
 from client.data.rules import Finding, air_level, problem, refusal
 
 CLIP = 6.0
@@ -70,9 +70,13 @@ class Volume:
 
 def prepare(case: Case, spacing: float, allow_empty: bool = False) -> Volume:
     """Read, check and prepare one case; `allow_empty` lets in labels without lesion. Raises `DataError`."""
-    reading = read_case(case, allow_empty)
+    return prepare_reading(read_case(case, allow_empty), spacing)
+
+
+def prepare_reading(reading: Reading, spacing: float) -> Volume:
+    """Prepare a case that was read. Raises `DataError` where it cannot be used."""
     image, label = reading.usable_pair()
-    prepared, box = _prepare(case.image, image, spacing)
+    prepared, box = _prepare(reading.image_path, image, spacing)
     soft = _resample(label.array, image.affine, spacing).clip(0, 1)
     return Volume(
         image=prepared.image,

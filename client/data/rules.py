@@ -53,12 +53,14 @@ PUBLIC = {
     "constant": "has an image of a single value",
     "dangling-link": "cannot be read",
     "dtype": "is of a wrong type",
+    "duplicate": "has an image that another subject has, too",
     "empty": "has a label that marks no lesion",
     "empty-file": "cannot be read",
     "garbled": "cannot be read",
     "intensity": "has impossible intensities",
     "link-loop": "cannot be read",
     "missing": "cannot be read",
+    "no-label": "has no label that can be used",
     "not-3d": "has a wrong shape",
     "not-finite": "holds NaN or infinity",
     "not-gzip": "cannot be read",
@@ -118,9 +120,17 @@ def warning(code: str, part: Part, text: str, mend: str) -> Finding:
     return Finding(code, False, part, text, mend)
 
 
-def refusal(path: Path, finding: Finding) -> DataError:
+class RefusedError(DataError):
+    """A file that cannot be used for a problem that the rules found."""
+
+    def __init__(self, path: Path, finding: Finding) -> None:
+        super().__init__(f"{path} {finding.text}: {finding.mend}", PUBLIC[finding.code])
+        self.finding = finding
+
+
+def refusal(path: Path, finding: Finding) -> RefusedError:
     """The error for a file that cannot be used for this problem."""
-    return DataError(f"{path} {finding.text}: {finding.mend}", PUBLIC[finding.code])
+    return RefusedError(path, finding)
 
 
 def unexpected(error: Exception) -> Finding:

@@ -7,20 +7,56 @@ import hashlib
 import json
 import shutil
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from client.data.duplicates import fingerprint
 from client.data.inventory import Case
 from client.data.lesions import LESION
 from client.data.nifti import unreachable
-from client.data.preprocessing import Volume, prepare
-from client.data.rules import Finding, Part, refusal, without_lesion
+from client.data.preprocessing import Volume, prepare_reading
+from client.data.reading import read_case
+from client.data.rules import Finding, Part, RefusedError, refusal, without_lesion
 from shared.errors import DataError
 
-VERSION = 2
+VERSION = 3
 """Of the preparation; a change makes every cached volume stale."""
+
+PASSING = ("unreadable", "unexpected")
+"""Problems that the files' size and time do not tell: asked again each time."""
+
+VERDICT = "verdict.json"
+
+
+@dataclass(frozen=True)
+class CaseVerdict:
+    """What reading a case once has shown."""
+
+    fingerprint: str
+    """Of the image's voxels (`client/data/duplicates.py`)."""
+    refused: Finding | None = None
+    """Why it cannot be used; None where it can."""
+    peak: float = 1.0
+    """The label's greatest value."""
+
+    def under(self, allow_empty: bool) -> "CaseVerdict":
+        """The verdict where labels without lesion are let in, or not."""
+        empty = self.refused is None and self.peak < LESION
+        return replace(self, refused=without_lesion(self.peak)) if empty and not allow_empty else self
+
+
+def judge(case: Case, spacing: float, cache: Path, allow_empty: bool = False) -> CaseVerdict:
+    """Whether a case can be used. Files are read, and their volume prepared, where the cache does not know them yet.
+
+    Raises `DataError` where the cache folder cannot be written.
+    """
+    try:
+        folder = _folder(case, spacing, cache)
+    except RefusedError as error:
+        return CaseVerdict("", error.finding)
+    return _verdict(folder, case, spacing).under(allow_empty)
 
 
 def open_volume(case: Case, spacing: float, cache: Path, allow_empty: bool = False) -> Volume:
@@ -28,18 +64,44 @@ def open_volume(case: Case, spacing: float, cache: Path, allow_empty: bool = Fal
 
     Raises `DataError` where the image or its label cannot be used; `allow_empty` lets in labels without lesion.
     """
-    folder = cache / "volumes" / _key(case, spacing)
+    folder = _folder(case, spacing, cache)
+    _raise_where_refused(case, _verdict(folder, case, spacing).under(allow_empty))
     try:
-        volume = _load(folder)
+        return _load(folder)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
+        _raise_where_refused(case, _make(folder, case, spacing).under(allow_empty))
+        return _load(folder)
+
+
+def _raise_where_refused(case: Case, verdict: CaseVerdict) -> None:
+    if (refused := verdict.refused) is not None:
+        raise refusal(case.label if refused.part == "label" else case.image, refused)
+
+
+def _verdict(folder: Path, case: Case, spacing: float) -> CaseVerdict:
+    """The verdict on a case, which is read where the cache does not have one. Raises `DataError`."""
+    try:
+        kept = json.loads((folder / VERDICT).read_text())
+        refused = Finding(**kept["refused"]) if kept["refused"] else None
+        return CaseVerdict(kept["fingerprint"], refused, kept["peak"])
+    except (OSError, ValueError, KeyError, TypeError):
         # Not there yet, or damaged.
-        shutil.rmtree(folder, ignore_errors=True)
-        # Kept with any label, for a run may allow empty ones and the next one not.
-        _store(prepare(case, spacing, allow_empty=True), folder)
-        volume = _load(folder)
-    if not allow_empty and (high := float(volume.truth.max()) / 255) < LESION:
-        raise refusal(case.label, without_lesion(high))
-    return volume
+        return _make(folder, case, spacing)
+
+
+def _make(folder: Path, case: Case, spacing: float) -> CaseVerdict:
+    shutil.rmtree(folder, ignore_errors=True)
+    # Kept with any label, for a run may allow empty ones and the next one not.
+    reading = read_case(case, allow_empty=True)
+    volume, refused = None, None
+    try:
+        volume = prepare_reading(reading, spacing)
+    except RefusedError as error:
+        refused = error.finding
+    verdict = CaseVerdict(fingerprint(reading), refused, 0.0 if volume is None else float(volume.truth.max()) / 255)
+    if refused is None or refused.code not in PASSING:
+        _store(verdict, volume, folder)
+    return verdict
 
 
 def _load(folder: Path) -> Volume:
@@ -54,9 +116,12 @@ def _load(folder: Path) -> Volume:
     )
 
 
-def _key(case: Case, spacing: float) -> str:
-    """A name that changes with the files' contents (by size and time), the spacing and the code."""
-    parts: list[object] = [VERSION, spacing]
+def _folder(case: Case, spacing: float, cache: Path) -> Path:
+    """A folder whose name changes with the files' contents (by size and time), the spacing and the code.
+
+    Raises `RefusedError` where a file is not there.
+    """
+    parts: list[object] = [VERSION, spacing, case.lesion_value]
     files: tuple[tuple[Path, Part], ...] = ((case.image, "image"), (case.label, "label"))
     for path, part in files:
         try:
@@ -64,33 +129,39 @@ def _key(case: Case, spacing: float) -> str:
         except OSError as error:
             raise refusal(path, unreachable(path, part, error)) from None
         parts += [path.absolute(), status.st_size, status.st_mtime_ns]
-    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+    return cache / "volumes" / hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
-def _store(volume: Volume, folder: Path) -> None:
-    """Write a volume whole or not at all; of two writers at once the first one stays."""
+def _store(verdict: CaseVerdict, volume: Volume | None, folder: Path) -> None:
+    """Write a verdict and its volume whole or not at all; of two writers at once the first one stays."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-", ignore_cleanup_errors=True) as name:
             new = Path(name) / "volume"
             new.mkdir()
-            for part in ("image", "label", "truth"):
-                np.save(new / f"{part}.npy", getattr(volume, part))
-            grid = {
-                "affine": volume.affine.tolist(),
-                "own_affine": volume.own_affine.tolist(),
-                "air": volume.air,
-                "warnings": [asdict(warning) for warning in volume.warnings],
-            }
-            (new / "grid.json").write_text(json.dumps(grid))
+            if volume is not None:
+                _write_volume(volume, new)
+            (new / VERDICT).write_text(json.dumps(asdict(verdict)))
             try:
                 new.rename(folder)
             except OSError:
                 # Another writer was first, or an earlier one was interrupted.
-                if not (folder / "grid.json").is_file():
+                if not (folder / VERDICT).is_file():
                     folder.rename(Path(name) / "old")
                     new.rename(folder)
     except OSError as error:
-        if not (folder / "grid.json").is_file():
+        if not (folder / VERDICT).is_file():
             reason = f"cache folder {folder.parent} cannot be written ({error.strerror})"
             raise DataError(f"{reason}: set cache-dir") from None
+
+
+def _write_volume(volume: Volume, folder: Path) -> None:
+    for part in ("image", "label", "truth"):
+        np.save(folder / f"{part}.npy", getattr(volume, part))
+    grid = {
+        "affine": volume.affine.tolist(),
+        "own_affine": volume.own_affine.tolist(),
+        "air": volume.air,
+        "warnings": [asdict(warning) for warning in volume.warnings],
+    }
+    (folder / "grid.json").write_text(json.dumps(grid))

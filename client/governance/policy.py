@@ -4,6 +4,7 @@ The `[policy]` section of the hospital's own TOML file:
 
     [policy]
     role = "both"                     # train, evaluate or both
+    train-untested = false            # whether to train though no subject is left to test on
     report-subject-scores = false     # else only means over test subjects leave
     share-exemplars = true            # crops for the replay memory
     centers = ["karo", "ucsf"]        # that may open them; each by name
@@ -37,6 +38,7 @@ class Policy(Group):
     """What may leave; the defaults let nothing but mean scores."""
 
     role: Literal["train", "evaluate", "both"] = "evaluate"
+    train_untested: bool = False
     report_subject_scores: bool = False
     share_exemplars: bool = False
     centers: Annotated[tuple[CenterName, ...], Field(strict=False)] = ()
@@ -65,6 +67,11 @@ class Policy(Group):
             place = ".".join(map(str, first["loc"]))
             at = f" at {place}" if place else ""
             raise SettingsError(f"the policy in {source} is wrong{at}: {first['msg']}") from None
+
+    @property
+    def trains_untested(self) -> bool:
+        """Whether the model may train here though it is not tested here."""
+        return self.train_untested or self.role == "train"
 
     @property
     def nbytes(self) -> int:

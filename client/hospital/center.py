@@ -1,27 +1,36 @@
 """A center and its data: which subjects it has, and which of them train and which test."""
 
 import hmac
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from client.data.inventory import Case
-from client.data.layouts import find_cases
+from client.data.inventory import Case, Inventory, LabelChoice
+from client.data.layouts import take_inventory
 from client.data.preprocessing import Volume
 from client.data.reading import warning_lines
 from client.data.split import split
+from client.data.usable import PassedOver, Usable, find_usable
 from client.data.volume_cache import open_volume
 from client.governance.pseudonyms import pseudonym, pseudonym_key
 from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
+from client.hospital.division import Division, keep_division, kept_division
 from shared.config.settings import Settings
 from shared.errors import DataError
 from shared.files import private_folder
 from shared.log import say
-from shared.wire.headers import CenterCard
+from shared.text import counted
+from shared.wire.headers import CenterCard, PassedOverCard
 
 REASONS = 5
 """At most so many are told at once."""
+
+PROGRESS_SECONDS = 20.0
+
+LATE = "can be used now, but could not when the run began: it takes no part in this run"
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,10 @@ class Hospital:
     """Secret of the pseudonyms; it never leaves."""
     withdrawn: frozenset[str] = frozenset()
     """Pseudonyms of subjects that are no longer used. The division is as if they were."""
+    passed_over: tuple[PassedOver, ...] = ()
+    """What takes no part though it should, where the files were looked over."""
+    tested: bool = True
+    """Whether a subject is left to test on."""
 
     @property
     def card(self) -> CenterCard:
@@ -56,7 +69,21 @@ class Hospital:
             contrasts=tuple(sorted({case.contrast for case in training + test})),
             fingerprint=hmac.new(self.key, repr(divided).encode(), "sha256").hexdigest()[:16],
             withdrawn=tuple(sorted(self.withdrawn)),
+            test_contrasts=tuple(sorted({case.contrast for case in test})),
+            untested="" if test else self._why_untested(),
+            passed_over=tuple(
+                PassedOverCard(subject=self.pseudonym(one.subject), contrast=one.contrast, reason=one.public)
+                for one in self.passed_over
+            ),
         )
+
+    def _why_untested(self) -> str:
+        """Why nobody is left to test on."""
+        if self.test:
+            return f"all of its {counted(len({case.subject for case in self.test}), 'test subject')} were withdrawn"
+        usable = counted(len({case.subject for case in self.training}), "usable subject")
+        others = len({one.subject for one in self.passed_over} - {case.subject for case in self.training})
+        return f"it has {usable}" + (f"; {others} {'was' if others == 1 else 'were'} passed over" if others else "")
 
     def pseudonym(self, subject: str) -> str:
         """A keyed hash of a subject's name, which this hospital alone can undo."""
@@ -92,10 +119,14 @@ class Hospital:
         return good, problems
 
 
-def open_hospital(site: Site, prepared: Path, settings: Settings) -> Hospital:
-    """The hospital's data; `prepared` is the folder for prepared volumes.
+def open_hospital(
+    site: Site, prepared: Path, settings: Settings, runs: Sequence[str] = (), look_over: bool = False
+) -> Hospital:
+    """The hospital's data, divided as the run has begun; `prepared` is the folder for prepared volumes.
 
-    Raises `DataError`, or `RecordError` where its state folder cannot be used.
+    `runs` are the run's name and those of the runs that it goes on from; the division is drawn where none of them
+    has one yet, and kept for the first. All files are looked over then, and when `look_over` asks for it, so that
+    `passed_over` says what takes no part. Raises `DataError`, or `RecordError` where its state folder cannot be used.
     """
     contrasts = tuple(contrast for contrast in settings.data.contrasts if contrast in site.data.contrasts)
     if not contrasts:
@@ -103,17 +134,82 @@ def open_hospital(site: Site, prepared: Path, settings: Settings) -> Hospital:
         problem = f"center {site.center} has contrasts {ours}, but the run uses {theirs}"
         raise DataError(problem, problem)
     key = pseudonym_key(private_folder(site.state, "state folder"), site.center)
-    withdrawn = Withdrawals(site.state, partial(pseudonym, key)).subjects()
-    cases = find_cases(site.data.folder, contrasts, site.data.layout, site.data.choice)
-    training, test = split(site.center, cases, settings.data.test_fraction, settings.run.seed)
+    hidden = partial(pseudonym, key)
+    withdrawn = Withdrawals(site.state, hidden).subjects()
+    inventory = take_inventory(
+        site.data.folder, contrasts, site.data.layout, LabelChoice(site.data.labels, site.data.lesion_value)
+    )
+    division = kept_division(site.state, site.center, runs, site.data.folder)
+    passed: tuple[PassedOver, ...] = ()
+    if division is None or look_over:
+        usable = _look_over(site, inventory, prepared, settings)
+        passed = usable.passed_over
+        if division is None:
+            division = _divide(site, usable, settings)
+        else:
+            passed = _with_changes(passed, division, usable, site)
+        if runs:
+            keep_division(site.state, site.center, runs[0], division, site.data.folder)
+    division = division.as_found(inventory.cases, site.data.folder)
     return Hospital(
         center=site.center,
-        training=training,
-        test=test,
+        training=division.training,
+        test=division.test,
         spacing=settings.data.spacing,
         keeps_empty=settings.data.empty_labels == "keep",
         cache=prepared,
         state=site.state,
         key=key,
         withdrawn=withdrawn,
+        passed_over=passed,
+        tested=any(hidden(case.subject) not in withdrawn for case in division.test),
     )
+
+
+def _look_over(site: Site, inventory: Inventory, prepared: Path, settings: Settings) -> Usable:
+    """What can be used, in the log and as a result. Raises `DataError` where nothing can."""
+    last = time.monotonic()
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        if time.monotonic() - last > PROGRESS_SECONDS:
+            last = time.monotonic()
+            say(f"{site.center}: read {done} of {total} images")
+
+    keeps_empty = settings.data.empty_labels == "keep"
+    usable = find_usable(inventory, settings.data.spacing, prepared, keeps_empty, progress)
+    for one in usable.passed_over:
+        say(f"{site.center}: {' '.join(filter(None, (one.subject, one.contrast)))} is passed over: {one.reason}")
+    if not usable.cases:
+        subjects = {case.subject for case in inventory.cases} | {remark.subject for remark in inventory.remarks}
+        told = [*dict.fromkeys((one.reason, one.public) for one in usable.passed_over)]
+        whole, public = (
+            f"center {site.center} has no usable subject of {len(subjects)}: " + "; ".join(reasons)
+            for reasons in (
+                [reason for reason, _ in told[:REASONS]] or [inventory.naming],
+                [f"one {public}" for _, public in told[:REASONS]] or ["none has a lesion label"],
+            )
+        )
+        raise DataError(whole, public)
+    return usable
+
+
+def _divide(site: Site, usable: Usable, settings: Settings) -> Division:
+    training, test = split(site.center, usable.cases, settings.data.test_fraction, settings.run.seed)
+    # Of a single subject, whoever only tests makes a test.
+    return Division((), training) if site.policy.role == "evaluate" and not test else Division(training, test)
+
+
+def _with_changes(
+    passed: tuple[PassedOver, ...], division: Division, usable: Usable, site: Site
+) -> tuple[PassedOver, ...]:
+    """What is passed over, and what has come since the division was drawn."""
+    known = {(case.subject, case.contrast) for case in (*division.training, *division.test)}
+    new = [
+        PassedOver(case.subject, case.contrast, LATE, LATE)
+        for case in usable.cases
+        if (case.subject, case.contrast) not in known
+    ]
+    for one in new:
+        say(f"{site.center}: {one.subject} {one.contrast} {LATE}")
+    return tuple(sorted((*passed, *new)))

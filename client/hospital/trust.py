@@ -59,6 +59,7 @@ class Custody:
                 "role": self.policy.role,
                 "policy": str(self.policy),
                 "allows_unsealed": self.policy.allow_unsealed,
+                "trains_untested": self.policy.trains_untested,
                 "identity": str(self.keys.identity) if self.keys else "",
             }
         )
@@ -88,6 +89,14 @@ class Custody:
             raise PolicyError(
                 f"this hospital's policy has the role {self.policy.role}, and it was asked to {role}: the coordinator "
                 'must not ask, or the hospital sets role = "both"'
+            )
+
+    def check_tested(self, tested: bool) -> None:
+        """Raise `PolicyError` where nobody is left to test on, and the policy lets no model train here untested."""
+        if not tested and not self.policy.trains_untested:
+            raise PolicyError(
+                "this hospital has no subject to test on, and its policy lets no model train here untested: it mends "
+                "or adds images, or sets train-untested = true"
             )
 
     def sent_before(self) -> frozenset[str]:

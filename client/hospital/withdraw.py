@@ -22,7 +22,7 @@ def withdraw(site: Site, subject: str, clock: Clock) -> bool:
     key = pseudonym_key(private_folder(site.state, "state folder"), site.center)
     log = AuditLog(site.state / "audit", clock)
     names = (subject, f"sub-{subject}")
-    inventory = take_inventory(site.data.folder, site.data.contrasts, site.data.layout, site.data.choice)
+    inventory = take_inventory(site.data.folder, site.data.contrasts, site.data.layout)
     known = {case.subject for case in inventory.cases} | {remark.subject for remark in inventory.remarks}
     # Its images may have been deleted already.
     shared = log.subjects("sent")

@@ -1,6 +1,5 @@
 """Checking one case: everything that is wrong with it, what it measures, and slices to look at."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from nibabel import orientations as nib_orientations
 from numpy.typing import NDArray
 
+from client.data.duplicates import fingerprint
 from client.data.inventory import Case
 from client.data.lesions import lesion_count, lesion_ml
 from client.data.nifti import Nifti
@@ -17,9 +17,6 @@ from client.data.rules import Examined, Finding, unexpected
 from client.qc.slices import View, slices_of
 
 orientations: Any = nib_orientations  # its functions carry no types
-
-NO_FINGERPRINT = ("not-finite", "air", "constant")
-"""Images of nothing, which are like many others and so no duplicates."""
 
 
 @dataclass(frozen=True)
@@ -68,15 +65,13 @@ def check_case(case: Case, allow_empty: bool = False) -> CaseCheck:
 
 def _check(case: Case, allow_empty: bool) -> CaseCheck:
     reading = read_case(case, allow_empty)
-    measured, fingerprint, view = None, "", None
+    measured, view = None, None
     if (image := reading.image) is not None:
         trusted = reading.label if reading.trusted else None
         measured = _measurements(image, trusted)
-        if not any(one.part == "image" and one.code in NO_FINGERPRINT for one in reading.findings):
-            fingerprint = _fingerprint(image.array)
         if image.array.ndim == 3:
             view = slices_of(image.array, image.affine, trusted.array if trusted else None)
-    return CaseCheck(case.subject, case.contrast, case.image, reading.findings, measured, fingerprint, view)
+    return CaseCheck(case.subject, case.contrast, case.image, reading.findings, measured, fingerprint(reading), view)
 
 
 def _measurements(image: Nifti, label: Nifti | None) -> Measurements:
@@ -99,9 +94,3 @@ def _orientation(affine: NDArray[np.float64]) -> str:
         return "".join(orientations.aff2axcodes(affine))
     except (ValueError, TypeError, np.linalg.LinAlgError):
         return ""
-
-
-def _fingerprint(array: NDArray[np.float32]) -> str:
-    digest = hashlib.blake2b(repr(array.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()

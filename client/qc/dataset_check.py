@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from client.data.duplicates import duplicate, twins
 from client.data.inventory import Inventory, Remark
 from client.data.rules import problem, warning
 from client.data.split import LEAST_SUBJECTS
@@ -153,24 +154,14 @@ def _missing(remark: Remark) -> CaseCheck:
 
 
 def _with_duplicates(checked: Sequence[CaseCheck]) -> list[CaseCheck]:
-    """The same, with a finding for each image that is there more than once.
-
-    Under two subjects one of them is wrong, and the patient might be trained on and tested on at once; which one is
-    wrong, the files cannot tell.
-    """
-    groups: dict[str, list[CaseCheck]] = {}
-    for one in checked:
-        if one.fingerprint:
-            groups.setdefault(one.fingerprint, []).append(one)
+    """The same, with a finding for each image that is there more than once."""
     marked = []
-    for one in checked:
-        twins = [other for other in groups.get(one.fingerprint, []) if other is not one]
-        if strangers := sorted({twin.subject for twin in twins} - {one.subject}):
-            text = f"is the same as that of {', '.join(strangers)}"
-            finding = problem("duplicate", "image", text, "find out whose it is, and remove the other")
-            one = replace(one, findings=(finding, *one.findings))
-        elif twins:
-            names = ", ".join(sorted(twin.image.name for twin in twins if twin.image))
+    for one, places in zip(checked, twins([one.fingerprint for one in checked]), strict=True):
+        others = [checked[place] for place in places]
+        if strangers := {other.subject for other in others} - {one.subject}:
+            one = replace(one, findings=(duplicate(strangers), *one.findings))
+        elif others:
+            names = ", ".join(sorted(other.image.name for other in others if other.image))
             finding = warning("repeated", "image", f"is the same as {names}", "keep one, or copy the right one there")
             one = replace(one, findings=(*one.findings, finding))
         marked.append(one)

@@ -65,7 +65,12 @@ def check(
             from client.hospital.config import Site
 
             site = Site.read(folder)
-            folder, layout, wanted, choice = site.data.folder, site.data.layout, site.data.contrasts, site.data.choice
+            folder, layout, wanted, choice = (
+                site.data.folder,
+                site.data.layout,
+                site.data.contrasts,
+                LabelChoice(site.data.labels, site.data.lesion_value),
+            )
         verdict = _check(folder, layout, wanted, choice, allow_empty, json_file, output)
         if site is not None and verdict != "none usable":
             show_what_would_leave(site, output)

@@ -9,7 +9,7 @@ from shared.errors import DamagedError, ResultsError
 from shared.files import read_document
 from shared.methods import spec_of
 from shared.paths import LAUNCH
-from shared.results import RunResults, read_results
+from shared.results import RunResults, passed_over_lines, read_results
 
 SCORES = {
     "dice": "Dice",
@@ -102,9 +102,18 @@ def _cases(run: RunEntry, results: RunResults) -> Iterator[CaseScores]:
 def _notes(results: RunResults) -> Iterator[str]:
     for cell in results.missing:
         yield f"{cell.center} was not tested after stage {cell.stage + 1}: it {cell.reason}"
+    yield from passed_over_lines(results.passed_over)
     for stage in results.stages:
         for subject, reason in stage.set_aside.items():
-            yield f"a subject ({subject}) was set aside at {stage.center}: {reason}"
+            yield f"a subject ({subject}) was set aside at {stage.center}: it {reason}"
+    tested = {
+        (center, subject, reason)
+        for stage in results.stages
+        for center, subjects in stage.test_set_aside.items()
+        for subject, reason in subjects.items()
+    }
+    for center, subject, reason in sorted(tested):
+        yield f"a test subject ({subject}) was set aside at {center}: it {reason}"
     for center, number in results.withdrawn.items():
         yield f"{center} withdrew subjects while the run lasted, or before: {number}"
     for stopped in results.history.interruptions:

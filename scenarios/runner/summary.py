@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from shared.paths import MODEL, RESULTS
-from shared.results import RunResults
+from shared.results import RunResults, passed_over_lines
+from shared.text import counted
 
 NOT_ASKED = "."
 """In place of a score that the run did not ask for."""
@@ -30,6 +31,8 @@ def describe(results: RunResults, folder: Path) -> str:
     if missing := results.missing:
         cells = ", ".join(f"{cell.center} after stage {cell.stage + 1}" for cell in missing)
         lines.append(f"NOTE the means leave out cells without a score: {cells}")
+    lines += [f"NOTE {line}" for line in passed_over_lines(results.passed_over)]
+    lines += [f"NOTE {line}" for line in _set_aside(results)]
     lines += [f"NOTE {note}" for note in results.notes]
     for center, subjects in results.withdrawn.items():
         lines.append(f"NOTE {center} withdrew subjects while the run lasted, or before: {subjects}")
@@ -38,6 +41,20 @@ def describe(results: RunResults, folder: Path) -> str:
     lines.append(f"time {training:.0f} s training, {computing / training:.0%} of it in forward, backward and step")
     lines += ["", f"results {folder / RESULTS}", f"model   {folder / MODEL}"]
     return "\n".join(lines)
+
+
+def _set_aside(results: RunResults) -> list[str]:
+    """How many subjects each center could not use though they were divided; results.json has the reasons."""
+    found: dict[str, set[str]] = {}
+    for stage in results.stages:
+        found.setdefault(stage.center, set()).update(stage.set_aside)
+        for center, subjects in stage.test_set_aside.items():
+            found.setdefault(center, set()).update(subjects)
+    return [
+        f"{center} set aside {counted(len(subjects), 'subject')} while the run lasted: {RESULTS} says why"
+        for center, subjects in found.items()
+        if subjects
+    ]
 
 
 def _cell(value: float | None, otherwise: str, name_width: int) -> str:

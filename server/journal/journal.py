@@ -42,10 +42,12 @@ class Journal:
         self._parts = Parts(self._folder, content.parts)
 
     @classmethod
-    def create(cls, results: Path, settings: Settings, order: tuple[str, ...], cards: Mapping[str, CenterCard]) -> Self:
-        """Begin the journal of a new run in its results folder. Raises `ResultsError`."""
+    def create(
+        cls, results: Path, settings: Settings, order: tuple[str, ...], cards: Mapping[str, CenterCard], run: str
+    ) -> Self:
+        """Begin the journal of the new run `run` in its results folder. Raises `ResultsError`."""
         facts = RunFacts(
-            run=uuid.uuid4().hex,
+            run=run,
             settings=settings.to_run_config(),
             order=order,
             cards={center: cards[center] for center in order},
@@ -176,13 +178,12 @@ class Journal:
     def check_cards(self, cards: Mapping[str, CenterCard]) -> None:
         """Raise `CenterError` where a center's subjects are not those that the run was begun with.
 
-        What a center says that the run was extended to is noted.
+        What a center says that the run was extended to is noted, and what is passed over since.
         """
         for center, card in cards.items():
             kept = self.facts.cards.get(center)
             if kept is None:
-                self.facts = self.facts.model_copy(update={"cards": self.facts.cards | {center: card}})
-                self._write(self._folder / RUN, self.facts.model_dump(mode="json"))
+                self._keep_card(center, card)
             elif card.fingerprint != kept.fingerprint:
                 raise CenterError(
                     f"center {center} has other subjects than when the run was begun "
@@ -195,6 +196,13 @@ class Journal:
                     f"center {center} shows other keys than when the run was begun, so it cannot open what was sealed "
                     "for it: restore its key folder, or start a new run"
                 )
+            elif new := [one for one in card.passed_over if one not in kept.passed_over]:
+                longer = kept.model_copy(update={"passed_over": (*kept.passed_over, *new)})
+                self._keep_card(center, longer)
+
+    def _keep_card(self, center: str, card: CenterCard) -> None:
+        self.facts = self.facts.model_copy(update={"cards": self.facts.cards | {center: card}})
+        self._write(self._folder / RUN, self.facts.model_dump(mode="json"))
 
     # What is added
 

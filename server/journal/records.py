@@ -10,7 +10,7 @@ from server.course import Stage
 from shared.stage_archive import Moved, Transit
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures
 
-FORMAT = 7
+FORMAT = 8
 """Version of the journal."""
 
 

@@ -174,6 +174,9 @@ class Visits(Strategy):
             if center not in self._roster.nodes:
                 self._miss(center, "did not come to the roll call")
                 continue
+            if not (card := self._roster.cards[center]).test_subjects:
+                self._miss(center, f"has no subject to test on ({card.untested})")
+                continue
             task = EvaluateTask(
                 run=self._journal.facts.run, stage=stage.index, center=center, dropped=self._dropped(center)
             )

@@ -59,6 +59,9 @@ class RunSettings(Group):
     tested_others: int = Field(ge=-1)
     """At how many centers, drawn by `seed`, a stage's model is tested beside its own; -1: at all. The last
     stage's is tested at all in any case."""
+    untested_centers: Literal["refuse", "train"]
+    """Whether a center without a subject to test on ends the run at the roll call, or trains all the same where its
+    policy lets it; its cells of R stay open."""
     tracking: Literal["off", "tensorboard", "mlflow"]
     """Whether the run can be looked at in one of these; in `output_dir` alone (server/tracking.py)."""
 

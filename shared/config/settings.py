@@ -54,6 +54,7 @@ CIRCUMSTANCES = {
     "output-dir",
     "resume",
     "wait-seconds",
+    "untested-centers",
     "message-hours",
     "patience-minutes",
     "tracking",

@@ -20,6 +20,22 @@ RunName = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Pseudonyms = tuple[Pseudonym, ...]
 
 
+class Question(Header):
+    """The roll call's question."""
+
+    runs: tuple[RunName, ...] = ()
+    """The run's name, and those of the runs that it goes on from: its hospitals keep their division by them."""
+
+
+class PassedOverCard(Header):
+    """An image, or a subject without one, that takes no part though its hospital would expect it to."""
+
+    subject: Pseudonym
+    contrast: str
+    """Empty where it concerns no image in particular."""
+    reason: str
+
+
 class CenterCard(Header):
     """What a center says of itself at the roll call."""
 
@@ -38,6 +54,13 @@ class CenterCard(Header):
     """Its name and public keys (shared/trust/identity.py); empty where it has made none."""
     withdrawn: Pseudonyms = ()
     """Of subjects that may no longer be handed on."""
+    test_contrasts: tuple[str, ...] = ()
+    """Of the images to test on."""
+    untested: str = ""
+    """Why it has no subject to test on, following its name in a sentence; empty where it has."""
+    trains_untested: bool = False
+    """Whether its policy lets it train though it has none."""
+    passed_over: tuple[PassedOverCard, ...] = ()
 
 
 class RollCall(Header):

@@ -17,21 +17,21 @@ from pydantic import ValidationError
 from shared.errors import MessageError
 from shared.model.weights import State, Weights
 from shared.replay.contribution import Contribution, dump_documents, load_contributions
-from shared.wire.headers import Header
+from shared.wire.headers import Header, Question
 
-PROTOCOL = 7
+PROTOCOL = 8
 """Version of this format."""
 
 H = TypeVar("H", bound=Header)
 
 
-def pack_question() -> RecordDict:
-    """A query without further words, such as the roll call."""
-    return RecordDict({"question": ConfigRecord({"protocol": PROTOCOL})})
+def pack_question(question: Question) -> RecordDict:
+    """The roll call's question."""
+    return RecordDict({"question": ConfigRecord({"protocol": PROTOCOL}), **pack_header(question)})
 
 
-def check_question(records: RecordDict) -> None:
-    """Raise `MessageError` where the coordinator speaks another version of this format."""
+def unpack_question(records: RecordDict) -> Question:
+    """The roll call's question. Raises `MessageError` where the coordinator speaks another version of this format."""
     question = records.config_records.get("question", ConfigRecord())
     theirs = question.get("protocol")
     if theirs != PROTOCOL:
@@ -39,6 +39,7 @@ def check_question(records: RecordDict) -> None:
             f"the coordinator speaks protocol {theirs!r}, this hospital {PROTOCOL}: "
             "run the same version of Wardround on both sides"
         )
+    return unpack_header(records, Question)
 
 
 def pack_header(header: Header) -> RecordDict:

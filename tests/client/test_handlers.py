@@ -10,11 +10,11 @@ import torch
 
 from scenarios.simulation.clientapp import app
 from shared.replay.contribution import PlainContribution
-from shared.wire.headers import RollCall, TestFigures
+from shared.wire.headers import Question, RollCall, TestFigures
 from shared.wire.messages import (
     unpack_train_reply,
 )
-from shared.wire.records import pack_question, unpack_header
+from shared.wire.records import Refused, pack_question, unpack_header
 from tests.conftest import ROOT
 from tests.support.fakes import FakeGrid
 from tests.support.hospital_messages import (
@@ -31,6 +31,9 @@ from tests.support.hospital_messages import (
 )
 from tests.support.scored import SCORES, SHARES
 
+RUN = "0" * 32
+QUESTION = pack_question(Question(runs=(RUN,)))
+
 
 def test_the_door_opens_without_torch() -> None:
     """Flower's simulation loads the ClientApp before it starts Ray, and would wait for seconds of imports."""
@@ -45,9 +48,7 @@ def test_the_door_opens_without_torch() -> None:
 @pytest.mark.parametrize("nodes", [1, 2, 3])
 def test_at_the_roll_call_every_center_shows_its_card_once(run_config: dict[str, Any], nodes: int) -> None:
     grid = FakeGrid.simulated(app, run_config, nodes)
-    answers = [
-        unpack_header(ask(grid, "query.roll_call", pack_question(), node), RollCall) for node in grid.get_node_ids()
-    ]
+    answers = [unpack_header(ask(grid, "query.roll_call", QUESTION, node), RollCall) for node in grid.get_node_ids()]
     cards = {card.center: card for answer in answers for card in answer.cards}
     assert all(answer.simulated for answer in answers)
     assert sum(len(answer.cards) for answer in answers) == 3
@@ -60,7 +61,7 @@ def test_at_the_roll_call_every_center_shows_its_card_once(run_config: dict[str,
 
 
 def test_a_deployed_node_shows_its_one_center(deployed: FakeGrid) -> None:
-    answer = unpack_header(ask(deployed, "query.roll_call", pack_question(), 7), RollCall)
+    answer = unpack_header(ask(deployed, "query.roll_call", QUESTION, 7), RollCall)
     assert not answer.simulated
     assert [(card.center, card.training_subjects, card.test_subjects) for card in answer.cards] == [("grace", 4, 1)]
 
@@ -113,7 +114,7 @@ def test_nothing_is_contributed_unasked_or_beyond_the_budget(grid: FakeGrid, tas
 
 def test_no_name_and_no_path_leaves_a_hospital(deployed: FakeGrid, tmp_path: Path) -> None:
     requests = {
-        "query.roll_call": pack_question(),
+        "query.roll_call": QUESTION,
         "train": train_request(deployed.run_config, center="grace", order=ORDER),
         "evaluate": evaluate_request(deployed.run_config, "grace"),
     }
@@ -125,17 +126,49 @@ def test_no_name_and_no_path_leaves_a_hospital(deployed: FakeGrid, tmp_path: Pat
         assert not [secret for secret in secrets if secret.encode() in answer], kind
 
 
-def test_a_broken_subject_is_told_by_pseudonym_only(deployed: FakeGrid, tmp_path: Path) -> None:
-    broken = NAMES[:2]
-    for name in broken:
-        (tmp_path / "st-elsewhere" / name / "anat" / f"{name}_FLAIR.nii.gz").write_bytes(b"")
-    content = ask(deployed, "train", train_request(deployed.run_config, center="grace"), 7)
+def break_images(folder: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        (folder / "st-elsewhere" / name / "anat" / f"{name}_FLAIR.nii.gz").write_bytes(b"")
+
+
+def test_a_broken_subject_is_passed_over_from_the_roll_call_on_and_told_by_pseudonym(
+    deployed: FakeGrid, tmp_path: Path
+) -> None:
+    break_images(tmp_path, broken := NAMES[:2])
+    answer = ask(deployed, "query.roll_call", QUESTION, 7)
+    (card,) = unpack_header(answer, RollCall).cards
+    assert [(one.contrast, one.reason) for one in card.passed_over] == [("FLAIR", "cannot be read")] * 2
+    content = ask(deployed, "train", train_request(deployed.run_config, center="grace", run=RUN), 7)
+    figures = unpack_train_reply(content).figures
+    assert (card.training_subjects, card.test_subjects, figures.subjects, figures.set_aside) == (2, 1, 2, {})
+    for told in (everything_in(answer), everything_in(content)):
+        assert not [name for name in broken if name.removeprefix("sub-").encode() in told] and b"anat" not in told
+
+
+def test_a_subject_that_breaks_later_is_set_aside_and_told_by_pseudonym_only(
+    deployed: FakeGrid, tmp_path: Path
+) -> None:
+    ask(deployed, "query.roll_call", QUESTION, 7)
+    break_images(tmp_path, broken := NAMES[:2])
+    content = ask(deployed, "train", train_request(deployed.run_config, center="grace", run=RUN), 7)
     figures = unpack_train_reply(content).figures
     # Four subjects train; at most one of the broken ones tests.
     assert len(figures.set_aside) in (1, 2) and figures.subjects + len(figures.set_aside) == 4
     assert all(len(pseudonym) == 16 and int(pseudonym, 16) >= 0 for pseudonym in figures.set_aside)
     told = everything_in(content)
     assert not [name for name in broken if name.removeprefix("sub-").encode() in told] and b"anat" not in told
+
+
+def test_who_has_nobody_to_test_on_trains_only_where_its_policy_says_so(deployed: FakeGrid, tmp_path: Path) -> None:
+    break_images(tmp_path, NAMES[1:])
+    (card,) = unpack_header(ask(deployed, "query.roll_call", QUESTION, 7), RollCall).cards
+    assert (card.training_subjects, card.test_subjects, card.trains_untested) == (1, 0, False)
+    assert card.untested == "it has 1 usable subject; 4 were passed over"
+    with pytest.raises(Refused, match="this hospital has no subject to test on, and its policy lets no model train"):
+        trained(deployed, 7, center="grace")
+    file = tmp_path / "hospital.toml"
+    file.write_text(file.read_text().replace("[policy]\n", "[policy]\ntrain-untested = true\n"))
+    assert trained(deployed, 7, center="grace").figures.subjects == 1
 
 
 def test_pooled_training_in_simulation_is_on_all_centers(grid: FakeGrid) -> None:

@@ -16,7 +16,7 @@ from client.data.split import split
 from scenarios.simulation.clientapp import app
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import PACKED, Exemplar
-from shared.wire.headers import EvaluateTask, RollCall, TestFigures, TrainTask
+from shared.wire.headers import EvaluateTask, Question, RollCall, TestFigures, TrainTask
 from shared.wire.messages import (
     EvaluateRequest,
     TrainRequest,
@@ -51,7 +51,7 @@ def test_a_node_refuses_to_act_for_another_center(grid: FakeGrid, kind: str) -> 
 
 def test_a_node_without_any_center_says_so(run_config: dict[str, Any]) -> None:
     grid = FakeGrid.simulated(app, run_config, nodes=4)
-    assert unpack_header(ask(grid, "query.roll_call", pack_question(), 103), RollCall).cards == ()
+    assert unpack_header(ask(grid, "query.roll_call", pack_question(Question()), 103), RollCall).cards == ()
     with pytest.raises(Refused, match="at the node of no center"):
         unpack_header(ask(grid, "evaluate", evaluate_request(run_config, "milan"), 103), TestFigures)
 
@@ -69,7 +69,7 @@ def test_a_wrong_run_config_is_refused_with_its_reason(
 ) -> None:
     grid = FakeGrid.simulated(app, run_config | change, nodes=1)
     with pytest.raises(Refused, match=reason):
-        unpack_header(ask(grid, "query.roll_call", pack_question(), 100), RollCall)
+        unpack_header(ask(grid, "query.roll_call", pack_question(Question()), 100), RollCall)
 
 
 @pytest.mark.parametrize("kind", ["train", "evaluate"])
@@ -113,7 +113,7 @@ def test_an_exemplar_that_cannot_be_decoded_is_refused_when_it_is_drawn(grid: Fa
 
 def test_a_refusal_does_not_tell_where_the_data_lies(deployed: FakeGrid, tmp_path: Path) -> None:
     (tmp_path / "st-elsewhere").rename(tmp_path / "moved")
-    content = ask(deployed, "query.roll_call", pack_question(), 7)
+    content = ask(deployed, "query.roll_call", pack_question(Question()), 7)
     with pytest.raises(Refused, match="the hospital's data: cannot be used; its client's log says more"):
         unpack_header(content, RollCall)
     assert b"st-elsewhere" not in everything_in(content)
@@ -226,7 +226,7 @@ def test_a_hospital_may_have_a_state_folder_of_its_own(plain: FakeGrid, tmp_path
 
 
 def test_without_a_hospital_toml_a_node_trains_and_tests_and_shares_no_exemplar(plain: FakeGrid) -> None:
-    (card,) = unpack_header(ask(plain, "query.roll_call", pack_question(), 7), RollCall).cards
+    (card,) = unpack_header(ask(plain, "query.roll_call", pack_question(Question()), 7), RollCall).cards
     assert (card.role, card.allows_unsealed, card.identity) == ("both", False, "")
     assert card.policy == "trains and tests, mean scores, no exemplars"
     assert trained(plain, 7, center="grace", order=ORDER).contribution is None

@@ -14,7 +14,7 @@ from shared.errors import WardroundError
 from shared.methods import METHODS
 from shared.model.weights import Weights
 from shared.replay.exemplar import Exemplar
-from shared.wire.headers import EvaluateTask, TrainTask
+from shared.wire.headers import EvaluateTask, Question, TrainTask
 from shared.wire.messages import (
     EvaluateRequest,
     TrainReply,
@@ -190,7 +190,7 @@ def test_a_good_message_is_let_in() -> None:
     assert "hospital's data" in at_the_hospital(request())
     evaluate = EvaluateRequest(EvaluateTask(run=RUN_NAME, stage=0, center="grace"), WEIGHTS)
     assert "hospital's data" in at_the_hospital(pack_evaluate_request(evaluate), "evaluate")
-    assert "hospital's data" in at_the_hospital(pack_question(), "query.roll_call")
+    assert "hospital's data" in at_the_hospital(pack_question(Question()), "query.roll_call")
     inspect_reply(unpack_train_reply(reply(crop())), TASK, WEIGHTS, SETTINGS, CARD, simulated=True)
 
 

@@ -133,7 +133,7 @@ def test_one_center_has_an_accuracy_and_no_transfer(tmp_path: Path, settings: Se
     journal = journal_of(tmp_path, settings)
     first, *_ = journal.records(plan_course(ORDER, settings.run))
     first = replace(first, stage=replace(first.stage, tests=("ucsf",)), tests={"ucsf": first.tests["ucsf"]})
-    results = summarise(settings, ("ucsf",), [first], history(journal), {})
+    results = summarise(settings, ("ucsf",), [first], history(journal), {}, journal.facts.cards)
     assert results.acc == pytest.approx(0.6)
     assert results.bwt is None
     assert results.bwt_per_center == {}

@@ -99,7 +99,7 @@ def start_tracked(course: Journey) -> None:
     """From the start or where the journal is, to the end, as the ServerApp does it."""
     with tracked(course.settings, course.folder) as tracking:
         course.start(tracking=tracking)
-        results = summarise(course.settings, CENTERS, course.records, make_history(), {})
+        results = summarise(course.settings, CENTERS, course.records, make_history(), {}, {})
         tracking.end(len(course.course), results)
 
 

@@ -14,7 +14,7 @@ from tests.support.results import make_history, make_results, make_stage
 KEYS = {
     "RunResults": (
         "version method order seed R acc learning_accuracy bwt bwt_per_center bwt_over_k forgetting not_asked missing "
-        "settings versions stages test_scores mean_scores notes history withdrawn"
+        "settings versions stages test_scores mean_scores notes history passed_over withdrawn"
     ),
     "StageResult": (
         "stage center steps final_loss training_subjects training_seconds compute_seconds evaluating_seconds "
@@ -26,12 +26,13 @@ KEYS = {
     "ImageScores": "stage center subject contrast",
     "CenterScores": "stage center subjects images",
     "MissingTest": "stage center reason",
+    "PassedOver": "center subject contrast reason",
     "RunHistory": "run extends attempts interruptions",
     "RunAttempt": "started flower_run begins versions ended reason",
     "Interruption": "at stopped reason resumed",
     "ExtendedRun": "folder run centers",
 }
-"""Of version 1. Scores stand beside the keys of `ImageScores` and `CenterScores`, by any name."""
+"""Of version 2. Scores stand beside the keys of `ImageScores` and `CenterScores`, by any name."""
 
 R = [[0.6, 0.2], [None, 1 / 3]]
 
@@ -49,7 +50,7 @@ def test_the_keys_are_those_of_this_version() -> None:
     """Where this fails: raise `VERSION`, let `of_this_version` read the earlier files, and pin the new keys here."""
     schema = RunResults.model_json_schema()
     parts = {"RunResults": schema, **schema["$defs"]}
-    assert VERSION == 1
+    assert VERSION == 2
     pinned = {name: set(keys.split()) for name, keys in KEYS.items()}
     assert {name: set(part["properties"]) for name, part in parts.items()} == pinned
     scored = {"ImageScores", "CenterScores"}
@@ -121,6 +122,13 @@ def test_a_damaged_file_is_one_line_that_says_where(tmp_path: Path, changes: dic
     assert not is_outdated(tmp_path)
 
 
+def test_a_file_of_version_1_is_read_as_one_in_which_nobody_was_asked_what_is_passed_over(tmp_path: Path) -> None:
+    document = whole() | {"version": 1}
+    del document["passed_over"]
+    assert read_results(write(tmp_path, document)) == make_results(("here", "there"), R)
+    assert not is_outdated(tmp_path)
+
+
 def earlier() -> dict[str, Any]:
     document = whole()
     del document["version"]
@@ -134,7 +142,7 @@ def test_a_file_without_a_version_says_how_it_is_written_again(tmp_path: Path) -
         read_results(write(tmp_path, earlier()))
     assert str(caught.value) == (
         f"{tmp_path / 'results.json'} was written by an earlier Wardround (0.1.0) without a version, and this one "
-        f"reads version 1: 'wardround resume {tmp_path}' writes it again from the run's journal"
+        f"reads version 2: 'wardround resume {tmp_path}' writes it again from the run's journal"
     )
     assert is_outdated(tmp_path)
 
@@ -149,7 +157,7 @@ def test_a_file_of_a_later_version_says_which_and_who_wrote_it(tmp_path: Path) -
     with pytest.raises(ResultsError) as caught:
         read_results(write(tmp_path, later))
     assert str(caught.value) == (
-        f"{tmp_path / 'results.json'} has version 7 (written by Wardround 3.1), and this one reads version 1: "
+        f"{tmp_path / 'results.json'} has version 7 (written by Wardround 3.1), and this one reads version 2: "
         "use the Wardround that wrote it"
     )
     assert not is_outdated(tmp_path), "a run that resumes does not write over it"

@@ -4,6 +4,7 @@ import json
 from functools import cache
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def journal_of(folder: Path, settings: Settings, without: tuple[int, str] | None
         c: CenterCard(center=c, training_subjects=2, test_subjects=2, contrasts=("T2w",), fingerprint="f")
         for c in ORDER
     }
-    journal = Journal.create(folder, settings, ORDER, cards)
+    journal = Journal.create(folder, settings, ORDER, cards, uuid4().hex)
     course = plan_course(ORDER, settings.run)
     journal.add_attempt(5, journal.where(course), versions())
     for stage in course:

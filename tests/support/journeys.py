@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -109,18 +110,27 @@ class Journey:
     grid: FakeGrid
     folder: Path
     journals: list[Journal] = field(default_factory=list)
+    untested: dict[str, str] = field(default_factory=dict)
+    """Why a center has no subject to test on."""
 
     def start(self, initial: ArrayRecord | None = None, tracking: Tracking = OFF) -> Result:
         """From the start, or from where the journal is."""
         cards = {
-            c: CenterCard(center=c, training_subjects=2, test_subjects=2, contrasts=("FLAIR",), fingerprint="f")
+            c: CenterCard(
+                center=c,
+                training_subjects=2,
+                test_subjects=0 if c in self.untested else 2,
+                contrasts=("FLAIR",),
+                fingerprint="f",
+                untested=self.untested.get(c, ""),
+            )
             for c in CENTERS
         }
         roster = Roster(dict(NODES), cards, simulated=True)
         if self.journals:
             self.journals.append(Journal.open(self.folder))
         else:
-            self.journals.append(Journal.create(self.folder, self.settings, CENTERS, cards))
+            self.journals.append(Journal.create(self.folder, self.settings, CENTERS, cards, uuid4().hex))
         strategy = STRATEGIES.get(self.settings.run.spec.course, Visits)
         return strategy(self.settings, roster, self.course, self.journals[-1], tracking).start(self.grid, initial)
 

@@ -60,6 +60,7 @@ def make_results(order: Sequence[str], r: Sequence[Sequence[float | None]], **ch
             "mean_scores": (),
             "notes": (),
             "history": make_history(),
+            "passed_over": [],
             "withdrawn": {},
         }
         | changes

@@ -1,7 +1,9 @@
 """The cache of prepared volumes: prepared once, whole or not at all, anew for a changed file."""
 
+import gzip
 import json
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 
 from client.data.inventory import Case
 from client.data.preprocessing import prepare
-from client.data.volume_cache import open_volume
+from client.data.volume_cache import judge, open_volume
 from shared.errors import DataError
 from tests.support.datasets import grid, patient, write_case, write_image
 
@@ -52,8 +54,14 @@ def test_a_volume_is_prepared_once(tmp_path: Path, small: Case) -> None:
 def test_nothing_but_the_volume_is_left_in_the_cache(tmp_path: Path, small: Case) -> None:
     open_volume(small, 4.0, tmp_path / "cache")
     (folder,) = (tmp_path / "cache" / "volumes").iterdir()
-    assert {path.name for path in folder.iterdir()} == {"image.npy", "label.npy", "truth.npy", "grid.json"}
-    assert "sub-01" not in str(folder) + (folder / "grid.json").read_text()
+    assert {path.name for path in folder.iterdir()} == {
+        "image.npy",
+        "label.npy",
+        "truth.npy",
+        "grid.json",
+        "verdict.json",
+    }
+    assert "sub-01" not in str(folder) + "".join((folder / f"{name}.json").read_text() for name in ("grid", "verdict"))
 
 
 @pytest.mark.parametrize("which", ["image", "label"])
@@ -113,3 +121,40 @@ def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, small: Case, bl
     (tmp_path / blocked).write_text("a file where a folder should be")
     with pytest.raises(DataError, match=r"cache folder .*volumes cannot be written .*cache-dir"):
         open_volume(small, 4.0, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("broken", ["image", "label"])
+def test_a_file_that_cannot_be_used_is_read_once_too(tmp_path: Path, small: Case, broken: str) -> None:
+    path: Path = getattr(small, broken)
+    path.write_bytes(b"neither gzip nor NIfTI")
+    refused = judge(small, 4.0, tmp_path / "cache").refused
+    assert refused is not None and refused.part == broken
+    written = kept(tmp_path / "cache")
+    assert written, "the verdict is kept"
+    for _ in range(2):
+        assert judge(small, 4.0, tmp_path / "cache").refused == refused
+        with pytest.raises(DataError, match=rf"{path} {re.escape(refused.text)}: {re.escape(refused.mend)}"):
+            open_volume(small, 4.0, tmp_path / "cache")
+    assert kept(tmp_path / "cache") == written
+
+
+def test_a_verdict_is_that_of_the_files_as_they_are(tmp_path: Path, small: Case) -> None:
+    good = small.image.read_bytes()
+    assert judge(small, 4.0, tmp_path / "cache").refused is None
+    small.image.write_bytes(b"")
+    refused = judge(small, 4.0, tmp_path / "cache").refused
+    assert refused is not None and refused.code == "empty-file"
+    small.image.unlink()
+    refused = judge(small, 4.0, tmp_path / "cache").refused
+    assert refused is not None and refused.code == "missing"
+    small.image.write_bytes(good)
+    assert judge(small, 4.0, tmp_path / "cache").refused is None
+
+
+def test_the_same_voxels_have_one_fingerprint_however_they_are_compressed(tmp_path: Path) -> None:
+    image, label = patient(SHAPE, AFFINE)
+    one, other = (write_case(tmp_path / name, image, label, AFFINE) for name in ("one", "other"))
+    changed = write_case(tmp_path / "changed", image * np.float32(1.5), label, AFFINE)
+    other.image.write_bytes(gzip.compress(gzip.decompress(one.image.read_bytes()), compresslevel=1))
+    found = [judge(case, 4.0, tmp_path / "cache").fingerprint for case in (one, other, changed)]
+    assert found[0] == found[1] != found[2] and all(found)

@@ -51,7 +51,7 @@ def test_what_went_otherwise_is_said(tmp_path: Path) -> None:
     )
     assert read_details(study, tmp_path).notes == (
         "replay descending seed 0: here was not tested after stage 2: it did not answer",
-        "replay descending seed 0: a subject (ab12) was set aside at here: has a wrong shape",
+        "replay descending seed 0: a subject (ab12) was set aside at here: it has a wrong shape",
         "replay descending seed 0: there withdrew subjects while the run lasted, or before: 1",
         "replay descending seed 0: interrupted at stage 1/2: training at here and resumed",
         "replay descending seed 0: per-subject scores not reported by there",

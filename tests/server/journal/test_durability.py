@@ -11,6 +11,7 @@ from functools import partial
 from itertools import count, groupby
 from pathlib import Path
 from typing import Any, TextIO
+from uuid import uuid4
 
 import pytest
 import torch
@@ -81,7 +82,7 @@ def test_a_refused_write_is_not_believed_to_be_there(tmp_path: Path, settings: S
 def test_a_journal_below_a_file_is_refused(tmp_path: Path, settings: Settings) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ResultsError, match="cannot be written"):
-        Journal.create(tmp_path / "file", settings, ORDER, {c: card(c) for c in ORDER})
+        Journal.create(tmp_path / "file", settings, ORDER, {c: card(c) for c in ORDER}, uuid4().hex)
 
 
 # SIGKILL at any moment
@@ -146,7 +147,7 @@ def test_a_writer_that_is_killed_at_any_moment_loses_what_it_was_writing_and_not
     for change in count():
         folder = tmp_path / str(change)
         folder.mkdir()
-        Journal.create(folder, settings, ORDER, cards)
+        Journal.create(folder, settings, ORDER, cards, uuid4().hex)
         code, log = Fork(partial(write_on, folder, change)).end()
         assert code in (0, -signal.SIGKILL)
         reached.append(check_prefix(folder, settings, log))

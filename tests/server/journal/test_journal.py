@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import torch
@@ -34,7 +35,7 @@ def test_a_journal_opened_again_says_the_same(tmp_path: Path, settings: Settings
 
 def test_an_unfinished_journal_knows_what_comes_next(tmp_path: Path, settings: Settings) -> None:
     course = plan_course(ORDER, settings.run)
-    journal = Journal.create(tmp_path, settings, ORDER, {c: card(c) for c in ORDER})
+    journal = Journal.create(tmp_path, settings, ORDER, {c: card(c) for c in ORDER}, uuid4().hex)
     assert Journal.open(tmp_path).where(course) == "stage 1/3: training at ucsf"
     journal.add_visit(*visit_of(journal, settings), settings, NO_TRANSIT)
     assert Journal.open(tmp_path).untested(course[0]) == ORDER
@@ -75,7 +76,7 @@ def test_an_attempt_that_ended_without_a_word_has_no_end(tmp_path: Path, setting
 def test_a_journal_is_never_begun_over_another(tmp_path: Path, settings: Settings) -> None:
     before = content(journal_of(tmp_path, settings))
     with pytest.raises(ResultsError, match="holds the journal of another run: choose a new folder"):
-        Journal.create(tmp_path, settings, ORDER, {c: card(c) for c in ORDER})
+        Journal.create(tmp_path, settings, ORDER, {c: card(c) for c in ORDER}, uuid4().hex)
     assert content(Journal.open(tmp_path)) == before
 
 
@@ -107,6 +108,7 @@ OTHERWISE: dict[str, Any] = {
     "ewc-decay": 0.5,
     "mas-decay": 0.5,
     "patch-size": 24,
+    "untested-centers": "train",
     "memory-megabytes": 100.0,
 }
 """Another value for each key; numbers that are not here may be doubled, or be one more."""
@@ -118,7 +120,7 @@ def test_a_run_goes_on_under_other_circumstances_but_not_with_another_science(
 ) -> None:
     config = run_config | {"exemplar-mm": 256.0, "epochs": 1}
     settings = Settings.from_run_config(config)
-    journal = Journal.create(tmp_path, settings, ORDER, {c: card(c) for c in ORDER})
+    journal = Journal.create(tmp_path, settings, ORDER, {c: card(c) for c in ORDER}, uuid4().hex)
     value = OTHERWISE.get(key, config[key] * 2 if isinstance(config[key], float) else None)
     value = config[key] + 1 if value is None else value
     changed = Settings.from_run_config(config | {key: value})
@@ -136,7 +138,7 @@ def test_a_run_goes_on_under_other_circumstances_but_not_with_another_science(
 
 def test_all_differences_are_named_at_once(tmp_path: Path, run_config: dict[str, Any]) -> None:
     settings = Settings.from_run_config(run_config)
-    journal = Journal.create(tmp_path, settings, ORDER, {c: card(c) for c in ORDER})
+    journal = Journal.create(tmp_path, settings, ORDER, {c: card(c) for c in ORDER}, uuid4().hex)
     other = Settings.from_run_config(run_config | {"seed": 3, "steps": 5, "device": "cpu"})
     with pytest.raises(SettingsError) as caught:
         journal.check_settings(other)

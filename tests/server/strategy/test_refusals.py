@@ -65,6 +65,18 @@ def test_a_sampled_test_that_fails_is_missing_and_the_rest_is_not_asked_for(jour
     assert [len(record.asked) for record in course.records] == [2, 2, 3]
 
 
+def test_a_center_without_a_test_subject_is_not_asked_and_its_cells_are_missing_with_the_reason(
+    journey: Setup,
+) -> None:
+    course = journey()
+    course.untested["amu"] = "it has 1 usable subject"
+    course.start()
+    assert ("evaluate", NODES["amu"]) not in course.visits and ("train", NODES["amu"]) in course.visits
+    for record in course.records:
+        assert set(record.row) == set(CENTERS) - {"amu"}
+        assert record.missing == {"amu": "has no subject to test on (it has 1 usable subject)"}
+
+
 def test_a_model_that_nobody_could_test_ends_the_course(journey: Setup) -> None:
     course = journey(errors={(node, "evaluate", 1): Error(8, "killed") for node in NODES.values()})
     said = failure(course, 1, ("evaluate", NODES["milan"]))

@@ -25,6 +25,7 @@ from shared.wire.headers import (
     CenterCard,
     EvaluateTask,
     Header,
+    Question,
     RollCall,
     TestFigures,
     TrainFigures,
@@ -219,7 +220,7 @@ def test_a_refusal_comes_back_as_its_reason(travel: Travel) -> None:
 
 
 def test_a_question_travels(travel: Travel) -> None:
-    assert "question" in travel(pack_question()).config_records
+    assert "question" in travel(pack_question(Question())).config_records
 
 
 def test_weights_that_came_can_be_trained_in_place() -> None:

@@ -1,0 +1,81 @@
+"""Before a run begins: what is passed over is said, and who trains without being tested is not overlooked."""
+
+from typing import Any
+
+import pytest
+
+from server.course import plan_course
+from server.preflight import check_tests
+from shared.config.settings import Settings
+from shared.errors import CenterError
+from shared.results import passed_over, passed_over_lines
+from shared.wire.headers import CenterCard, PassedOverCard
+
+
+@pytest.fixture
+def settings(run_config: dict[str, Any]) -> Settings:
+    return Settings.from_run_config(run_config)
+
+
+def card(center: str = "milan", **changes: object) -> CenterCard:
+    facts = {
+        "center": center,
+        "training_subjects": 2,
+        "test_subjects": 1,
+        "contrasts": ("FLAIR", "T2w"),
+        "test_contrasts": ("FLAIR", "T2w"),
+        "fingerprint": "f",
+    }
+    return CenterCard.model_validate(facts | changes)
+
+
+def check(settings: Settings, changed: CenterCard, **run: object) -> None:
+    """The course of a run over ucsf and the center of this card."""
+    settings = settings.model_copy(update={"run": settings.run.model_copy(update=run)})
+    cards = {"ucsf": card("ucsf"), changed.center: changed}
+    check_tests(settings, cards, plan_course(tuple(cards), settings.run))
+
+
+UNTESTED = {"test_subjects": 0, "test_contrasts": (), "untested": "it has 1 usable subject; 3 were passed over"}
+
+
+def test_a_center_that_has_nobody_to_test_on_is_named_with_its_reason(settings: Settings) -> None:
+    with pytest.raises(CenterError) as caught:
+        check(settings, card(trains_untested=True, **UNTESTED))
+    assert str(caught.value) == (
+        "center milan has no subject to test on (it has 1 usable subject; 3 were passed over): its hospital mends or "
+        "adds images (wardround hospital check), or leave it out of centers, or set untested-centers = 'train' to "
+        "train there all the same"
+    )
+
+
+def test_it_trains_where_the_run_and_its_policy_say_so(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(CenterError, match=r"its policy lets no model train there untested: .* train-untested = true"):
+        check(settings, card(**UNTESTED), untested_centers="train")
+    capsys.readouterr()
+    check(settings, card(trains_untested=True, **UNTESTED), untested_centers="train")
+    assert "it trains, and its cells of R stay open" in capsys.readouterr().out
+
+
+def test_one_that_does_not_train_ends_no_run(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    cards = {"milan": card(**UNTESTED), "ucsf": card("ucsf")}
+    course = plan_course(("ucsf",), settings.run)
+    check_tests(settings, cards, course)
+    assert (
+        "milan has no subject to test on (it has 1 usable subject; 3 were passed over): its cells of R stay open"
+        in (capsys.readouterr().out)
+    )
+
+
+def test_a_contrast_without_a_test_image_is_said(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    check(settings, card(test_contrasts=("FLAIR",)))
+    assert capsys.readouterr().out == "[wardround] milan: no T2w image is left to test on\n"
+
+
+def test_what_is_passed_over_is_a_line_a_reason() -> None:
+    told = [("aa", "FLAIR", "cannot be read"), ("bb", "FLAIR", "cannot be read"), ("cc", "", "has no label")]
+    passed = tuple(PassedOverCard(subject=s * 8, contrast=c, reason=r) for s, c, r in told)
+    assert passed_over_lines(passed_over({"milan": card(passed_over=passed)})) == [
+        "milan passes over 1 subject: it has no label",
+        "milan passes over 2 FLAIR images: each cannot be read",
+    ]
