@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import tempfile
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -28,9 +29,11 @@ def run_on(
     The configuration is the one in the folder `home`, else the user's own.
 
     Returns the final status, `finished:completed`; raises `LaunchError` with the reason where
-    the run did not complete. On KeyboardInterrupt the run goes on without being followed.
+    Flower knows no such connection or the run did not complete. On KeyboardInterrupt the run
+    goes on without being followed.
     """
     flwr = flower_command("flwr")
+    check_known(superlink, home)
     environment = {**os.environ, "FLWR_DISABLE_UPDATE_CHECK": "1", "PYTHONUNBUFFERED": "1"}
     if home is not None:
         environment["FLWR_HOME"] = str(home)
@@ -72,3 +75,22 @@ def run_on(
             "see whether it runs"
         )
     return completed(listing.stdout, heard)
+
+
+def check_known(superlink: str, home: Path | None) -> None:
+    """Raise `LaunchError` where Flower's configuration, in `home` or the user's own, has no such connection."""
+    folder = home or Path(os.environ.get("FLWR_HOME") or "~/.flwr").expanduser()
+    path = folder / "config.toml"
+    entry = f'[superlink.{superlink}]\naddress = "HOST:PORT"\nroot-certificates = "CA.crt"'
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get("superlink", {})
+    except FileNotFoundError:
+        raise LaunchError(f"Flower knows no SuperLink yet: write {path} with\n{entry}") from None
+    except (OSError, ValueError) as error:
+        raise LaunchError(f"{path}, Flower's configuration, cannot be read ({error}): mend it") from None
+    known = sorted(name for name, entry in table.items() if isinstance(entry, dict))
+    if superlink not in known:
+        raise LaunchError(
+            f"Flower knows no SuperLink {superlink!r}: {path} has {', '.join(known) or 'none'}; give one of these, or "
+            f"add\n{entry}"
+        )

@@ -27,6 +27,7 @@ from typing import IO
 import tomli_w
 
 from scenarios.processes.output import tail
+from scenarios.processes.ray_address import check_cluster, cluster_address
 from scenarios.processes.supervisor import flower_command, free_port
 from scenarios.processes.tree import (
     MARK,
@@ -44,6 +45,9 @@ CONNECTION = "wardround"
 # Unix socket paths end at 103 bytes on macOS and 107 on Linux, and Ray adds 68 to its folder.
 _LONGEST_RAY_FOLDER = 103 - 68
 
+_SHORT = ("/tmp", "/var/tmp")
+"""Folders for a run's own where TMPDIR is too long a name for Ray's sockets."""
+
 
 @contextmanager
 def superlink(app: Path, ready_seconds: float = 60.0) -> Iterator["Superlink"]:
@@ -51,17 +55,46 @@ def superlink(app: Path, ready_seconds: float = 60.0) -> Iterator["Superlink"]:
 
     The block is entered at once, while the SuperLink still starts: `wait` waits for it. On
     leaving, by whatever exception or signal, every process is stopped and every file deleted.
-    Raises `LaunchError` when Flower's commands are not installed beside this Python.
+    Raises `LaunchError` when Flower's commands are not installed beside this Python, the Ray cluster that
+    `RAY_ADDRESS` names does not answer, or no folder's name is short enough for Ray's sockets.
     """
     command = flower_command("flower-superlink")
+    if address := cluster_address():
+        check_cluster(address)
     with signals_raise():
-        ours = Superlink(command, app, Path(tempfile.mkdtemp(prefix="wardround-")), ready_seconds)
+        ours = Superlink(command, app, run_folder(os.environ), ready_seconds)
         try:
             ours.start()
             yield ours
         finally:
             with signals_wait():
                 ours.stop()
+
+
+def run_folder(environment: Mapping[str, str]) -> Path:
+    """A new folder for a run, whose name leaves room for Ray's sockets unless Ray has a folder of its own.
+
+    Raises `LaunchError` where no such folder can be made.
+    """
+    chosen = environment.get("RAY_TMPDIR", "")
+    if len(os.fsencode(chosen)) > _LONGEST_RAY_FOLDER:
+        raise LaunchError(
+            f"RAY_TMPDIR={chosen} is too long for Ray's sockets ({_LONGEST_RAY_FOLDER} bytes at most): choose a folder "
+            "with a shorter name, or unset it"
+        )
+    usual = tempfile.gettempdir()
+    for parent in (usual, *_SHORT):
+        try:
+            folder = Path(tempfile.mkdtemp(prefix="wardround-", dir=parent))
+        except OSError:
+            continue
+        if chosen or len(os.fsencode(folder)) <= _LONGEST_RAY_FOLDER:
+            return folder
+        folder.rmdir()
+    raise LaunchError(
+        f"the temporary folder {usual} has too long a name for Ray's sockets, and neither {' nor '.join(_SHORT)} can "
+        "be written: set RAY_TMPDIR to a folder with a short name"
+    )
 
 
 class Superlink:
@@ -167,7 +200,7 @@ def run_environment(base: Mapping[str, str], folder: Path) -> dict[str, str]:
         runtime = {"runtime_env": {"py_executable": quoted}}
         environment.setdefault("RAY_JOB_CONFIG_JSON_ENV_VAR", json.dumps(runtime))
     # In a folder of its own Ray neither leaves logs behind nor joins a cluster that it finds.
-    if "RAY_ADDRESS" not in base and len(os.fsencode(folder)) <= _LONGEST_RAY_FOLDER:
+    if "RAY_ADDRESS" not in base:
         environment.setdefault("RAY_TMPDIR", str(folder))
     return environment
 

@@ -17,16 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scenarios.processes.ray_address import check_cluster, no_cluster
 from scenarios.processes.supervisor import marked
 from scenarios.study.plan import PLAN
 from scenarios.study.worker import GRACE, NAP, CellProcess, Ending, Task, cell_environment
 from shared.errors import LaunchError
-
-
-def cluster_address() -> str | None:
-    """The Ray cluster that the user names by `RAY_ADDRESS`; none where it means this machine alone."""
-    address = os.environ.get("RAY_ADDRESS", "").strip()
-    return address if address and address != "local" else None
 
 
 class ClusterRun:
@@ -112,11 +107,11 @@ def cluster_workers(
     """
     import ray
 
-    _check_answers(address)
+    check_cluster(address)
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _no_answer(address, str(error).strip().splitlines()[0]) from None
+        raise no_cluster(address, str(error).strip().splitlines()[0]) from None
     try:
         nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
         machines = [node["Resources"] for node in nodes if node["Alive"]]
@@ -130,24 +125,6 @@ def cluster_workers(
         yield ClusterWorkers(min(jobs or room, room), plan_digest(study), each)
     finally:
         ray.shutdown()
-
-
-def _check_answers(address: str) -> None:
-    """Raise `LaunchError` where nobody listens at `host:port`, for which Ray would wait for minutes."""
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdigit() or "://" in address:
-        return  # `auto`, or a client's address: Ray finds out
-    try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise _no_answer(address, str(error)) from None
-
-
-def _no_answer(address: str, reason: str) -> LaunchError:
-    return LaunchError(
-        f"the Ray cluster at RAY_ADDRESS={address} does not answer ({reason}): "
-        "start it, or unset RAY_ADDRESS to use this machine alone"
-    )
 
 
 def plan_digest(study: Path) -> str:

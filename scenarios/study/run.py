@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from scenarios.processes.ray_address import cluster_address
 from scenarios.processes.resources import cores_here, free_mb
 from scenarios.processes.tree import signals_raise
 from scenarios.results.study import Study, write_study
@@ -15,7 +16,7 @@ from scenarios.study.capacity import Capacity, choose_jobs, expected_mb
 from scenarios.study.collect import collect, finished_results
 from scenarios.study.executor import StudyProgress, StudyWork, seconds_of_methods
 from scenarios.study.plan import Cell, StudyPlan
-from scenarios.study.ray_cluster import Need, cluster_address, cluster_workers
+from scenarios.study.ray_cluster import Need, cluster_workers
 from scenarios.study.run_folder import CellFolder
 from scenarios.study.terminal import describe_run, watching
 from scenarios.study.worker import Task, Workers, local_workers

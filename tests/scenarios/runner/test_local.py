@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import threading
 import tomllib
@@ -15,13 +16,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import scenarios.runner.superlink as superlink_module
 from scenarios.processes.output import own_words, tail
 from scenarios.processes.supervisor import free_port
 from scenarios.processes.tree import MARK, descendants, stop_all
 from scenarios.run_config import toml_lines
 from scenarios.runner.local import Launch, completed, federation_config, last_error, launch
-from scenarios.runner.superlink import run_environment, superlink, wait_for_health
+from scenarios.runner.remote import check_known
+from scenarios.runner.superlink import run_environment, run_folder, superlink, wait_for_health
 from shared.errors import LaunchError
+from tests.conftest import ROOT
 
 # TOML text is Unicode without surrogates; Flower carries integers of 64 bits.
 texts = st.text(st.characters(exclude_categories=["Cs"]))
@@ -111,10 +115,46 @@ def test_environment_keeps_what_the_caller_chose(tmp_path: Path) -> None:
     assert environment["FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION"] == "1"
 
 
-def test_ray_gets_the_run_s_folder_only_where_its_sockets_fit() -> None:
+def test_ray_gets_the_run_s_folder_unless_it_has_one() -> None:
     assert run_environment({}, Path("/tmp/wardround-ab12cd34"))["RAY_TMPDIR"] == "/tmp/wardround-ab12cd34"
-    assert "RAY_TMPDIR" not in run_environment({}, Path("/var/folders/zz/" + "x" * 30))
     assert run_environment({"RAY_TMPDIR": "/scratch"}, Path("/tmp/w"))["RAY_TMPDIR"] == "/scratch"
+
+
+def test_a_run_s_folder_leaves_room_for_ray_s_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 60)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    folder = run_folder({})
+    assert not folder.is_relative_to(long) and not list(long.iterdir())
+    folder.rmdir()
+    beside = run_folder({"RAY_TMPDIR": "/scratch"})
+    assert beside.parent == long, "where Ray has a folder, TMPDIR is as good as any"
+    monkeypatch.setattr(superlink_module, "_SHORT", (str(tmp_path / "nowhere"),))
+    with pytest.raises(LaunchError, match=r"has too long a name for Ray's sockets.*: set RAY_TMPDIR to a folder"):
+        run_folder({})
+    with pytest.raises(LaunchError, match=r"RAY_TMPDIR=.* is too long for Ray's sockets"):
+        run_folder({"RAY_TMPDIR": str(long)})
+
+
+def test_a_superlink_that_flower_does_not_know_is_named_with_those_that_it_does(tmp_path: Path) -> None:
+    with pytest.raises(LaunchError, match=r"Flower knows no SuperLink yet: write .*config.toml with"):
+        check_known("hospitals", tmp_path)
+    (tmp_path / "config.toml").write_text('[superlink]\ndefault = "local"\n[superlink.local]\naddress = ":local:"\n')
+    check_known("local", tmp_path)
+    with pytest.raises(LaunchError, match=r"Flower knows no SuperLink 'default': .* has local; give one of these"):
+        check_known("default", tmp_path)
+    (tmp_path / "config.toml").write_text("[superlink")
+    with pytest.raises(LaunchError, match=r"config.toml, Flower's configuration, cannot be read"):
+        check_known("local", tmp_path)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_a_ray_cluster_that_does_not_answer_ends_a_run_before_it_begins(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(LaunchError, match=rf"Ray cluster at RAY_ADDRESS={address} does not answer"), superlink(ROOT):
+        pass
 
 
 def test_descendants_are_found_over_generations() -> None:

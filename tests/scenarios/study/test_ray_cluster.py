@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from scenarios.processes.ray_address import cluster_address
 from scenarios.processes.tree import descendants, parents_of_all, stop_all
 from scenarios.results.study import read_study
-from scenarios.study.ray_cluster import Need, cluster_address, cluster_workers, plan_digest, sharing_problem
+from scenarios.study.ray_cluster import Need, cluster_workers, plan_digest, sharing_problem
 from scenarios.study.run_folder import CellFolder
 from shared.errors import LaunchError
 from shared.results import read_results
