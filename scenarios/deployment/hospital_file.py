@@ -102,6 +102,8 @@ enrolled-as = {_text(self.center)}
 # train: the model learns here and leaves, changed by your patients{"" if trains else " (not allowed now)"};
 # evaluate: it is only tested here; or both.
 role = {_text(self.role)}
+# Whether the model may learn here though no patient is left to test it on (a run must want that, too).
+train-untested = false
 # Whether each test image's score leaves, by pseudonym; else only means over two subjects or more.
 report-subject-scores = false
 # Whether crops of patients' images may leave for the replay memory, sealed for the hospitals below.

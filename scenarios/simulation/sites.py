@@ -26,6 +26,7 @@ def simulated_site(center: str, settings: Settings) -> Site:
         folder = make_hospital(center, phantom_settings(data), cache / "hospitals")
     everything = Policy(
         role="both",
+        train_untested=True,
         report_subject_scores=True,
         share_exemplars=True,
         centers=settings.run.centers,
