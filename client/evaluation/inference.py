@@ -7,16 +7,23 @@ import numpy as np
 import torch
 from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
+from torch.nn.functional import pad
 
 from client.data.preprocessing import Volume
 from client.evaluation.metrics import score
 from shared.config.settings import Settings
 from shared.metrics.scores import Scores
-from shared.model.network import LesionNet, network_with, soft_segmentation
+from shared.model.network import LEVELS, LesionNet, network_with, soft_segmentation
 from shared.model.weights import Weights
 
 WINDOWS = 8
 """Windows that go through the network at once."""
+
+MULTIPLE = 2 ** (LEVELS - 1)
+"""Of voxels along each edge, which the network takes."""
+
+MOST_AT_ONCE = 2**26
+"""Numbers in a map of a whole volume at full resolution (256 MiB); a larger volume goes in windows."""
 
 SCORING = 2
 """Volumes that are compared at once."""
@@ -28,10 +35,14 @@ WAITING = 4
 def segment(network: LesionNet, image: Tensor, patch: int, window_overlap: float) -> Tensor:
     """The soft segmentation of a prepared image, (D, H, W) to (D, H, W), on the image's device.
 
-    Windows are stitched as scores and made a segmentation once, over the whole volume: done
-    window by window, normalised ReLU would stretch the noise of every empty window to 1.
+    A network without statistics over space takes the volume in one piece, where that is not too large. Else windows
+    are stitched as scores and made a segmentation once, over the whole volume: done window by window, normalised ReLU
+    would stretch the noise of every empty window to 1.
     """
+    settings = network.settings
     with torch.inference_mode():
+        if settings.norm == "channel" and settings.features * image.numel() <= MOST_AT_ONCE:
+            return soft_segmentation(_in_one_piece(network, image), settings.activation)[0, 0]
         scores = sliding_window_inference(
             image[None, None],
             (patch,) * 3,
@@ -43,7 +54,17 @@ def segment(network: LesionNet, image: Tensor, patch: int, window_overlap: float
         )
         if not isinstance(scores, Tensor):
             raise TypeError(f"MONAI's sliding window gave {type(scores).__name__} instead of a tensor")
-        return soft_segmentation(scores, network.settings.activation)[0, 0]
+        return soft_segmentation(scores, settings.activation)[0, 0]
+
+
+def _in_one_piece(network: LesionNet, image: Tensor) -> Tensor:
+    """The scores of a whole image, (D, H, W) to (1, 1, D, H, W)."""
+    lacking = [-edge % MULTIPLE for edge in reversed(image.shape)]
+    padding = [n for edge in lacking for n in (0, edge)]
+    whole = pad(image[None, None], padding, value=float(image.min())).contiguous(memory_format=torch.channels_last_3d)
+    depth, height, width = image.shape
+    scores: Tensor = network(whole)[..., :depth, :height, :width]
+    return scores
 
 
 def segment_volume(

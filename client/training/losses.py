@@ -5,11 +5,14 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from shared.config.groups import Loss
+from shared.config.groups import DiceOver, Loss
 from shared.model.network import LesionNet, soft_segmentation
 
-# Over the batch as a whole, and smoothed by 1, so that a patch without lesion is defined.
-_dice = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
+# Smoothed by 1, so that a patch without lesion is defined.
+_dice: dict[DiceOver, DiceLoss] = {
+    "batch": DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0),
+    "patch": DiceLoss(batch=False, smooth_nr=1.0, smooth_dr=1.0),
+}
 _squared_dice = DiceLoss(batch=True, squared_pred=True, smooth_nr=1.0, smooth_dr=1.0)
 
 
@@ -20,9 +23,11 @@ def scores_of(network: LesionNet, images: Tensor) -> Tensor:
     return scores.float()
 
 
-def loss_of(network: LesionNet, scores: Tensor, labels: Tensor, kind: Loss = "dice") -> Tensor:
+def loss_of(
+    network: LesionNet, scores: Tensor, labels: Tensor, kind: Loss = "dice", over: DiceOver = "batch"
+) -> Tensor:
     """The loss of the network's scores against soft labels, both (B, 1, D, H, W)."""
-    loss: Tensor = _dice(soft_segmentation(scores, network.settings.activation), labels)
+    loss: Tensor = _dice[over](soft_segmentation(scores, network.settings.activation), labels)
     return loss + binary_cross_entropy_with_logits(scores, labels) if kind == "dice-ce" else loss
 
 

@@ -159,23 +159,28 @@ class Recipe:
     """Patches of a batch that come from `past`."""
 
 
+Stratum = tuple[tuple[Patches, ...], ...]
+"""Exemplars that share a part of the memory's turns, by center."""
+
+
 class PatchSampler:
     """Batches of patches: from the center's own volumes, and from those of past centers.
 
-    Own volumes come in shuffled passes, so that each serves equally often. Past centers take
-    turns, whatever the number of exemplars that each contributed.
+    Own volumes come in shuffled passes, so that each serves equally often. The strata of the memory take turns, and
+    within each its centers, whatever the number of exemplars that each contributed.
     """
 
     def __init__(
-        self, own: Sequence[Patches], past: Sequence[Sequence[Patches]], recipe: Recipe, random: np.random.Generator
+        self, own: Sequence[Patches], past: Sequence[Stratum], recipe: Recipe, random: np.random.Generator
     ) -> None:
         self._recipe = recipe
         self._random = random
         self._own = own
         self._past = past
-        # What is left of the pass over the own volumes, and of the round of past centers.
+        # What is left of the pass over the own volumes, of the round of strata, and of each one's round of centers.
         self._pass: list[int] = []
         self._round: list[int] = []
+        self._turns: list[list[int]] = [[] for _ in past]
 
     def batch(self) -> Batch:
         """The patches of one step: fresh ones first, then those of past centers."""
@@ -209,18 +214,27 @@ class PatchSampler:
     def _next_past(self) -> Patches:
         if not self._round:
             self._round = self._random.permutation(len(self._past)).tolist()
-        center = self._past[self._round.pop(0)]
+        stratum = self._round.pop(0)
+        center = self._past[stratum][self._next_turn(stratum)]
         return center[int(self._random.integers(len(center)))]
+
+    def _next_turn(self, stratum: int) -> int:
+        """Whose turn it is in a stratum."""
+        if len(self._past[stratum]) == 1:
+            return 0
+        if not self._turns[stratum]:
+            self._turns[stratum] = self._random.permutation(len(self._past[stratum])).tolist()
+        return self._turns[stratum].pop(0)
 
     def state(self) -> str:
         """All that the next batches depend on, as JSON; `restore` takes it."""
         generator = self._random.bit_generator.state
-        return json.dumps({"pass": self._pass, "round": self._round, "generator": generator})
+        return json.dumps({"pass": self._pass, "round": self._round, "turns": self._turns, "generator": generator})
 
     def restore(self, state: str) -> None:
         """Go on where another sampler over the same sources was."""
         values = json.loads(state)
-        self._pass, self._round = values["pass"], values["round"]
+        self._pass, self._round, self._turns = values["pass"], values["round"], values["turns"]
         self._random.bit_generator.state = values["generator"]
 
 

@@ -8,19 +8,16 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
 
 from client.training.losses import loss_of, scores_of
 from client.training.methods.base import Method
-from client.training.sampler import Patches, PatchSampler, Recipe
-from shared.config.groups import TrainingSettings
+from client.training.optimisers import Optimisation
+from client.training.sampler import Patches, PatchSampler, Recipe, Stratum
+from shared.config.groups import Deal
 from shared.config.settings import Settings
 from shared.errors import TrainingError
 from shared.model.network import LesionNet, network_with
 from shared.model.weights import Weights
-
-WARM_UP = 0.1
-"""Share of a one-cycle stage in which the learning rate rises."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +25,8 @@ class Plan:
     """What a stage will do, known before it starts."""
 
     own: tuple[Patches, ...]
-    past: tuple[tuple[Patches, ...], ...]
-    """Exemplars by center, drawn from in a fixed share; empty in `paper` mode."""
+    past: tuple[Stratum, ...]
+    """Exemplars that share their part of each batch, drawn from in a fixed share; empty in `paper` mode."""
     recipe: Recipe
     steps: int
     steps_per_epoch: int
@@ -79,10 +76,9 @@ def plan_stage(
     """
     training = settings.training
     volumes = len(own)
-    past = tuple(tuple(center) for center in memory if center)
-    merged = settings.memory.replay_mode == "paper" and bool(past)
-    if merged:
-        own = [*own, *(source for center in past for source in center)]
+    past = dealt(memory, settings.memory.replay_deal)
+    if settings.memory.replay_mode == "paper":
+        own = [*own, *(source for center in memory for source in center)]
         past = ()
     replayed = round(training.patches * settings.memory.replay_share) if past else 0
     per_epoch = math.ceil(len(own) / training.batch_size)
@@ -101,7 +97,16 @@ def plan_stage(
     return Plan(tuple(own), past, recipe, steps, per_epoch, before=steps * round_, after=steps * (rounds - round_ - 1))
 
 
-STATE = {"network", "optimizer", "scheduler", "sampler", "method", "torch", "losses", "computing", "seconds"}
+def dealt(memory: Sequence[Sequence[Patches]], deal: Deal) -> tuple[Stratum, ...]:
+    """The memory, given by center, as those among whom its part of a batch is shared: the centers, or the contrasts."""
+    if deal == "centers":
+        return tuple((tuple(center),) for center in memory if center)
+    contrasts = sorted({exemplar.contrast for center in memory for exemplar in center})
+    parts = [[tuple(one for one in center if one.contrast == contrast) for center in memory] for contrast in contrasts]
+    return tuple(tuple(center for center in part if center) for part in parts)
+
+
+STATE = {"network", "optimisation", "sampler", "method", "torch", "losses", "computing", "seconds"}
 """What a checkpoint holds."""
 
 
@@ -138,10 +143,9 @@ def train(
     method = method or Method()
     network = network_with(weights, settings.network, device).train()
     options = settings.training
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay, foreach=True
+    optimisation = Optimisation(
+        network, options, plan.before + plan.steps + plan.after, plan.steps_per_epoch, plan.before
     )
-    scheduler = _scheduler(optimizer, plan, options)
     sampler = PatchSampler(plan.own, plan.past, plan.recipe, np.random.default_rng(seed))
     torch.manual_seed(seed)
     losses: list[float] = []
@@ -150,8 +154,7 @@ def train(
     saved = checkpoints.load() if checkpoints else None
     if saved is not None:
         network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
-        scheduler.load_state_dict(saved["scheduler"])
+        optimisation.load_state_dict(saved["optimisation"])
         sampler.restore(saved["sampler"])
         method.load_state_dict(saved["method"])
         torch.set_rng_state(saved["torch"])
@@ -162,18 +165,18 @@ def train(
         batch = sampler.batch()
         begun = time.perf_counter()
         scores = scores_of(network, batch.images)
-        loss = loss_of(network, scores, batch.labels, options.loss)
+        loss = loss_of(network, scores, batch.labels, options.loss, options.dice_over)
         penalty = method.penalty(network, batch, scores)
         if penalty is not None:
             loss = loss + penalty
-        optimizer.zero_grad(set_to_none=True)
+        optimisation.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         method.adjust_gradients(network, batch)
-        optimizer.step()
+        optimisation.step()
         method.after_step(network, step)
         losses.append(loss.item())
         computing += time.perf_counter() - begun
-        scheduler.step()
+        optimisation.advance()
         if not math.isfinite(losses[-1]):
             weight = f", or what holds the model ({', '.join(method.weighed_by)})" if method.weighed_by else ""
             raise TrainingError(
@@ -184,8 +187,7 @@ def train(
             checkpoints.save(
                 {
                     "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "scheduler": scheduler.state_dict(),
+                    "optimisation": optimisation.state_dict(),
                     "sampler": sampler.state(),
                     "method": method.state_dict(),
                     "torch": torch.get_rng_state(),
@@ -200,23 +202,3 @@ def train(
     final = {name: value.detach().cpu().contiguous().clone() for name, value in network.state_dict().items()}
     tail = losses[-max(1, plan.steps // 10) :]
     return Trained(network, final, plan.steps, float(np.mean(tail)), time.perf_counter() - started, computing)
-
-
-def _scheduler(optimizer: torch.optim.Optimizer, plan: Plan, options: TrainingSettings) -> LRScheduler:
-    """The schedule over all rounds, at the step at which this one begins.
-
-    One schedule, and not one a round: with `one-cycle`, each average would be driven off again at
-    the full rate by a fresh cycle, and the last would be no better settled than the first.
-    """
-    scheduler: LRScheduler
-    if options.schedule == "one-cycle":
-        total = plan.before + plan.steps + plan.after + 1
-        scheduler = OneCycleLR(optimizer, options.learning_rate, total_steps=total, pct_start=max(WARM_UP, 2 / total))
-    else:
-        factor = options.decay_factor if options.schedule == "step" else 1.0
-        scheduler = StepLR(optimizer, step_size=options.decay_epochs * plan.steps_per_epoch, gamma=factor)
-    if plan.before:
-        optimizer.step()  # without gradients it moves nothing; a scheduler wants to see one first
-    for _ in range(plan.before):
-        scheduler.step()
-    return scheduler

@@ -117,12 +117,18 @@ class DataSettings(Group):
         return contrasts
 
 
+Norm = Literal["instance", "channel"]
+"""What normalises the network's features: `instance`, each channel of a sample over all of its voxels (as the paper's
+network has it), or `channel`, each voxel over its channels (shared/model/channel_norm.py)."""
+
+
 class NetworkSettings(Group):
     """The network that travels."""
 
     features: int = Field(ge=2, le=128)
     """Features of the first level, doubled at each of three down-samplings."""
     activation: Literal["sigmoid", "normalised-relu"]
+    norm: Norm
 
 
 DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
@@ -134,10 +140,17 @@ Loss = Literal["dice", "dice-ce"]
 network finds no lesion at all in a kind of image (Isensee et al. 2021, nnU-Net)."""
 
 
+DiceOver = Literal["batch", "patch"]
+"""Over what the Dice loss is taken: the batch as a whole, in which patches with much lesion outweigh the others, or
+each patch by itself, and then the mean (so that own and replayed patches count by their number, as in equation 2 of
+Karthik et al. 2022)."""
+
+
 class TrainingSettings(Group):
     """One stage of training at one center."""
 
     loss: Loss
+    dice_over: DiceOver
 
     steps: int = Field(ge=0)
     """Optimiser steps of a stage; 0: count by `epochs` over the center's volumes."""
@@ -149,7 +162,11 @@ class TrainingSettings(Group):
     """Voxels along each edge, a multiple of 8 (three down-samplings)."""
     lesion_share: float = Field(ge=0, le=1)
     """Share of the patches that are centred on a lesion voxel."""
+    optimiser: Literal["adamw", "muon"]
+    """`muon`: kernels along their orthogonalised momentum (client/training/optimisers.py), the rest by AdamW."""
     learning_rate: float = Field(gt=0)
+    """AdamW's."""
+    muon_learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
     schedule: Literal["constant", "one-cycle", "step"]
     """`step`: times `decay_factor` every `decay_epochs` epochs; `one-cycle`: up and
@@ -183,12 +200,19 @@ class TrainingSettings(Group):
         return self
 
 
+Deal = Literal["centers", "contrasts"]
+"""Among whom the memory's share of a batch is dealt evenly."""
+
+
 class MemorySettings(Group):
     """The replay memory."""
 
     replay_mode: Literal["balanced", "paper"]
     """`balanced`: a fixed share of each batch, evenly over past centers; `paper`: merged in."""
     replay_share: float = Field(ge=0, lt=1)
+    replay_deal: Deal
+    """`balanced`: `contrasts` deals evenly over the contrasts, and within each over the centers, so that a rare
+    contrast does not fade."""
     memory_subjects: int = Field(ge=1)
     """Exemplars that a center contributes at most, one a subject."""
     memory_megabytes: float = Field(gt=0, le=480)

@@ -11,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from shared.config.groups import NetworkSettings
+from shared.config.groups import NetworkSettings, Norm
 from shared.errors import MessageError, ResultsError
+from shared.model.channel_norm import ChannelNorm
 from shared.model.instance_norm import InstanceNorm
 from shared.model.weights import Weights
 
@@ -48,7 +49,7 @@ class LesionNet(nn.Module):
             num_res_units=2,
             norm="instance",
         )
-        _replace_norms(self.unet)
+        _replace_norms(self.unet, settings.norm)
         self.head = nn.Conv3d(TOP_CHANNELS, 1, kernel_size=1)
         if settings.activation == "sigmoid" and self.head.bias is not None:
             nn.init.constant_(self.head.bias, PRIOR)
@@ -58,13 +59,13 @@ class LesionNet(nn.Module):
         return scores
 
 
-def _replace_norms(network: nn.Module) -> None:
-    """Put our instance normalisation, which has no parameters either, in the place of PyTorch's."""
+def _replace_norms(network: nn.Module, norm: Norm) -> None:
+    """Put the settings' normalisation, which has no parameters either, in the place of PyTorch's instance norm."""
     for name, part in network.named_children():
         if isinstance(part, nn.InstanceNorm3d):
-            setattr(network, name, InstanceNorm(part.num_features))
+            setattr(network, name, ChannelNorm() if norm == "channel" else InstanceNorm(part.num_features))
         else:
-            _replace_norms(part)
+            _replace_norms(part, norm)
 
 
 def soft_segmentation(scores: Tensor, activation: Literal["sigmoid", "normalised-relu"]) -> Tensor:

@@ -14,7 +14,7 @@ class OnPaper(nn.Module):
 
     def __init__(self, gain: float, bias: float, activation: Any = "sigmoid") -> None:
         super().__init__()
-        self.settings = NetworkSettings(features=2, activation=activation)
+        self.settings = NetworkSettings(features=2, activation=activation, norm="instance")
         self.gain = nn.Parameter(torch.tensor(float(gain)))
         self.bias = nn.Parameter(torch.tensor(float(bias)))
 

@@ -26,7 +26,7 @@ class Fake(torch.nn.Module):
 
     def __init__(self, activation: str, score: float | None = None) -> None:
         super().__init__()
-        self.settings: Any = SimpleNamespace(activation=activation)
+        self.settings: Any = SimpleNamespace(activation=activation, norm="instance", features=2)
         self.score = score
 
     def forward(self, image: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from shared.model.network import LesionNet
 
 @pytest.fixture
 def network() -> LesionNet:
-    return LesionNet(NetworkSettings(features=2, activation="sigmoid"))
+    return LesionNet(NetworkSettings(features=2, activation="sigmoid", norm="instance"))
 
 
 def test_dice_ce_is_dice_and_the_mean_cross_entropy(network: LesionNet) -> None:

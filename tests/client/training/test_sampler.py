@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from client.data.preprocessing import Volume
-from client.training.sampler import Batch, PatchSampler, Recalled, Recipe, Source
+from client.training.sampler import Batch, Patches, PatchSampler, Recalled, Recipe, Source, Stratum
 from shared.replay.exemplar import Exemplar
 from tests.support.examples import examples
 
@@ -133,7 +134,7 @@ def test_soft_labels_stay_soft() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_flips_and_turns_take_image_and_label_together(seed: int) -> None:
-    sampler = PatchSampler([source()], [[source(seed=1)]], recipe(32, replayed=8), generator(seed))
+    sampler = PatchSampler([source()], [((source(seed=1),),)], recipe(32, replayed=8), generator(seed))
     images, labels = arrays(sampler.batch())
     assert torch.equal(labels == 1, images > 0)
 
@@ -156,21 +157,28 @@ def test_patches_are_flipped_along_every_axis_and_turned_in_the_axial_plane() ->
 
 @pytest.mark.parametrize("replayed", [0, 1, 3])
 def test_exactly_the_asked_number_of_patches_is_replayed(replayed: int) -> None:
-    sampler = PatchSampler([flat(1.0)], [[flat(2.0)], [flat(3.0)]], recipe(4, replayed), generator())
+    sampler = PatchSampler([flat(1.0)], [((flat(2.0),),), ((flat(3.0),),)], recipe(4, replayed), generator())
     for _ in range(5):
         assert sum(value > 1 for value in values(sampler.batch().images)) == replayed
 
 
+def test_strata_take_turns_and_within_them_their_centers() -> None:
+    first: Stratum = ((flat(2.0),), (flat(3.0), flat(4.0)))
+    sampler = PatchSampler([flat(1.0)], [first, ((flat(5.0),),)], recipe(5, replayed=4), generator())
+    drawn = Counter(value for _ in range(10) for value in values(sampler.batch().images))
+    assert (drawn[1.0], drawn[2.0], drawn[3.0] + drawn[4.0], drawn[5.0]) == (10, 10, 10, 20)
+
+
 def test_past_centers_take_turns_whatever_they_contributed() -> None:
     past = [[flat(2.0)], [flat(3.0)] * 20, [flat(4.0)] * 3]
-    sampler = PatchSampler([flat(1.0)], past, recipe(4, replayed=3), generator())
+    sampler = PatchSampler([flat(1.0)], by_center(past), recipe(4, replayed=3), generator())
     drawn = Counter(value for _ in range(10) for value in values(sampler.batch().images))
     assert drawn == {1.0: 10, 2.0: 10, 3.0: 10, 4.0: 10}
 
 
 def test_all_exemplars_of_a_center_serve() -> None:
     past = [[flat(float(value)) for value in range(2, 7)]]
-    sampler = PatchSampler([flat(1.0)], past, recipe(4, replayed=3), generator())
+    sampler = PatchSampler([flat(1.0)], by_center(past), recipe(4, replayed=3), generator())
     assert {value for _ in range(20) for value in values(sampler.batch().images)} == {1.0, 2.0, 3.0, 4.0, 5.0, 6.0}
 
 
@@ -190,17 +198,24 @@ def test_a_volume_gives_several_patches_to_a_step() -> None:
 
 def test_the_seed_decides_every_batch() -> None:
     def batches(seed: int) -> list[torch.Tensor]:
-        sampler = PatchSampler([source(), source(seed=1)], [[source(seed=2)]], recipe(4, 1), generator(seed))
+        sampler = PatchSampler([source(), source(seed=1)], [((source(seed=2),),)], recipe(4, 1), generator(seed))
         return [part for _ in range(3) for part in arrays(sampler.batch())]
 
     assert all(map(torch.equal, batches(0), batches(0)))
     assert not all(map(torch.equal, batches(0), batches(1)))
 
 
+def by_center(past: Sequence[Sequence[Patches]]) -> list[Stratum]:
+    """Each past center as a stratum of its own."""
+    return [(tuple(center),) for center in past]
+
+
 def sampler_of(seed: int, replayed: int = 2) -> PatchSampler:
     """Five volumes in passes of four a batch, and three past centers in rounds of two."""
     past = [[source(seed=9)], [source(seed=8), source(seed=7)], [source(seed=6)]]
-    return PatchSampler([source(seed=n) for n in range(5)], past, recipe(4 + replayed, replayed), generator(seed))
+    return PatchSampler(
+        [source(seed=n) for n in range(5)], by_center(past), recipe(4 + replayed, replayed), generator(seed)
+    )
 
 
 @examples(0.2)
@@ -273,7 +288,9 @@ def test_an_exemplar_is_decoded_when_it_is_drawn_and_only_once(monkeypatch: pyte
     unpack = Exemplar.unpack
     monkeypatch.setattr(Exemplar, "unpack", lambda self: decoded.append(self.provenance.checksum) or unpack(self))
     exemplars = [recallable(seed) for seed in range(30)]
-    sampler = PatchSampler([source()], [[Recalled(e, 8, CPU) for e in exemplars]], recipe(4, replayed=2), generator())
+    sampler = PatchSampler(
+        [source()], [(tuple(Recalled(e, 8, CPU) for e in exemplars),)], recipe(4, replayed=2), generator()
+    )
     assert decoded == [], "nothing before the first batch"
     for _ in range(3):
         sampler.batch()
@@ -294,7 +311,7 @@ def test_a_source_is_kept_in_half_precision_and_loses_nothing_by_it() -> None:
 def test_a_batch_says_which_patches_are_replayed_and_of_which_contrast() -> None:
     own = [replace(flat(float(value)), contrast=value % 2) for value in range(4)]
     past = [[Recalled(recallable(), 8, CPU, contrast=1)]]
-    batch = PatchSampler(own, past, recipe(6, replayed=2), generator()).batch()
+    batch = PatchSampler(own, by_center(past), recipe(6, replayed=2), generator()).batch()
     assert batch.replayed.tolist() == [False] * 4 + [True] * 2
     fresh = [int(image.flatten()[0]) % 2 for image in batch.images[:4]]
     assert batch.contrast.tolist() == [*fresh, 1, 1]
@@ -307,7 +324,7 @@ def test_what_an_exemplar_carries_is_cut_out_and_turned_with_its_patch(seed: int
     exemplar = recallable()
     label = exemplar.decode()[1]
     past = [[Recalled(exemplar.carrying("answer", 1 - label), 8, CPU)]]
-    batch = PatchSampler([source()], past, recipe(8, replayed=6), generator(seed)).batch()
+    batch = PatchSampler([source()], by_center(past), recipe(8, replayed=6), generator(seed)).batch()
     answer = batch.extras["answer"]
     assert answer.shape == batch.labels.shape and answer.dtype == torch.float32
     assert torch.equal(answer[2:], 1 - batch.labels[2:]) and batch.labels[2:].any()

@@ -11,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from client.training.optimisers import Optimisation
 from client.training.sampler import PatchSampler, Source
-from client.training.trainer import Plan, Progress, Trained, _scheduler, plan_stage, train
+from client.training.trainer import Plan, Progress, Trained, plan_stage, train
 from shared.config.settings import Settings
 from shared.errors import TrainingError
 from shared.model.device import choose_device
@@ -40,7 +41,7 @@ def test_balanced_replay_costs_no_step_and_gives_the_memory_its_share(
     assert plan.steps == 10
     assert (plan.recipe.patches, plan.recipe.replayed) == (8, 2)
     assert len(plan.own) == 3
-    assert [len(center) for center in plan.past] == [exemplars] * past_centers
+    assert [[len(center) for center in stratum] for stratum in plan.past] == [[exemplars]] * past_centers
 
 
 @examples(fixture=True)
@@ -102,14 +103,15 @@ def rates(settings: Settings, steps: int, per_epoch: int = 1) -> list[float]:
 
 def rates_of(plan: Plan, settings: Settings) -> list[float]:
     """The learning rate of each step of a plan."""
-    options = settings.training
-    optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=options.learning_rate)
-    scheduler = _scheduler(optimizer, plan, options)
+    total = plan.before + plan.steps + plan.after
+    network = LesionNet(settings.network)
+    optimisation = Optimisation(network, settings.training, total, plan.steps_per_epoch, plan.before)
     seen = []
     for _ in range(plan.steps):
-        seen.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
+        (rate,) = optimisation.learning_rates
+        seen.append(rate)
+        optimisation.step()
+        optimisation.advance()
     return seen
 
 
@@ -275,8 +277,7 @@ def test_a_checkpoint_holds_nothing_but_numbers_tensors_and_text(configured: Con
     stage(configured(steps=2), checkpoints=kept)
     assert set(kept.states[0]) == {
         "network",
-        "optimizer",
-        "scheduler",
+        "optimisation",
         "sampler",
         "method",
         "torch",
@@ -286,9 +287,12 @@ def test_a_checkpoint_holds_nothing_but_numbers_tensors_and_text(configured: Con
     }
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
 @pytest.mark.parametrize("schedule", ["constant", "one-cycle"])
-def test_training_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(configured: Configured, schedule: str) -> None:
-    settings = configured(steps=5, schedule=schedule)
+def test_training_goes_on_from_a_checkpoint_as_if_it_had_never_stopped(
+    configured: Configured, schedule: str, optimiser: str
+) -> None:
+    settings = configured(steps=5, schedule=schedule, optimiser=optimiser)
     kept = Kept({2})
     whole = stage(settings, memory=1, checkpoints=kept)
     heard: list[Progress] = []
@@ -346,7 +350,7 @@ def test_a_stage_is_the_training_that_a_plain_loop_does(configured: Configured) 
     rate = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, options.learning_rate, total_steps=7, pct_start=max(0.1, 2 / 7)
     )
-    sampler = PatchSampler(own, past, plan.recipe, np.random.default_rng(5))
+    sampler = PatchSampler(own, plan.past, plan.recipe, np.random.default_rng(5))
     losses = []
     for _ in range(6):
         batch = sampler.batch()

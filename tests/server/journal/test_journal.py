@@ -109,6 +109,10 @@ OTHERWISE: dict[str, Any] = {
     "mas-decay": 0.5,
     "patch-size": 24,
     "untested-centers": "train",
+    "norm": "channel",
+    "dice-over": "patch",
+    "optimiser": "muon",
+    "replay-deal": "contrasts",
     "memory-megabytes": 100.0,
 }
 """Another value for each key; numbers that are not here may be doubled, or be one more."""

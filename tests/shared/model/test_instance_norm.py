@@ -60,7 +60,7 @@ def test_a_single_sample_has_the_right_gradient_however_it_lies(lies_last: tuple
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_the_whole_network_has_the_gradient_of_double_precision(batch: int) -> None:
-    network = LesionNet(NetworkSettings(features=4, activation="sigmoid"))
+    network = LesionNet(NetworkSettings(features=4, activation="sigmoid", norm="instance"))
     exact = copy.deepcopy(network).double()
     for name, part in list(exact.unet.named_modules()):
         if isinstance(part, InstanceNorm):
@@ -104,7 +104,7 @@ def test_large_maps_take_the_other_way() -> None:
 
 
 def test_the_network_has_it_and_no_parameter_more() -> None:
-    network = LesionNet(NetworkSettings(features=2, activation="sigmoid"))
+    network = LesionNet(NetworkSettings(features=2, activation="sigmoid", norm="instance"))
     norms = [part for part in network.modules() if isinstance(part, nn.InstanceNorm3d)]
     assert norms and all(isinstance(part, InstanceNorm) for part in norms)
     assert not any(list(part.parameters()) + list(part.buffers()) for part in norms)
@@ -112,7 +112,9 @@ def test_the_network_has_it_and_no_parameter_more() -> None:
 
 @pytest.mark.usefixtures("always")
 def test_the_network_computes_the_same_by_both_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = LesionNet(NetworkSettings(features=4, activation="sigmoid")).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    network = LesionNet(NetworkSettings(features=4, activation="sigmoid", norm="instance")).to(
+        memory_format=torch.channels_last_3d
+    )  # type: ignore[call-overload]
     given = images(2, 1, 16, 16, 16)
     one = network(given)
     monkeypatch.setattr(module, "LEAST", 2**40)

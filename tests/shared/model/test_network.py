@@ -25,8 +25,8 @@ from shared.model.network import (
 )
 from shared.model.weights import Weights
 
-SIGMOID = NetworkSettings(features=2, activation="sigmoid")
-RELU = NetworkSettings(features=2, activation="normalised-relu")
+SIGMOID = NetworkSettings(features=2, activation="sigmoid", norm="instance")
+RELU = NetworkSettings(features=2, activation="normalised-relu", norm="instance")
 
 
 def same(a: Weights, b: Weights) -> bool:
@@ -68,7 +68,7 @@ def test_the_global_random_state_is_left_alone() -> None:
 
 
 def test_with_32_features_it_has_the_paper_s_number_of_parameters() -> None:
-    weights = initial_weights(NetworkSettings(features=32, activation="normalised-relu"), 0)
+    weights = initial_weights(NetworkSettings(features=32, activation="normalised-relu", norm="instance"), 0)
     assert 4.7e6 < sum(value.numel() for value in weights.values()) < 4.8e6
 
 
@@ -218,7 +218,7 @@ def test_another_program_s_safetensors_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_whose_weights_are_not_its_network_s_is_refused(saved: Path) -> None:
-    save_model(saved, initial_weights(SIGMOID, 0), NetworkSettings(features=4, activation="sigmoid"))
+    save_model(saved, initial_weights(SIGMOID, 0), NetworkSettings(features=4, activation="sigmoid", norm="instance"))
     refused(saved)
 
 
