@@ -30,7 +30,7 @@ LABEL_STEPS = 128
 """A label is stored as uint8 in steps of 1/128: a power of two, so that 0.5 and 1 come back exactly."""
 COLUMNS = {
     "participant_id": "The simulated subject",
-    "contrast": "The one contrast in which the subject was imaged",
+    "contrasts": "The contrasts in which the subject was imaged",
     "lesion_ml": "Simulated lesion volume in ml, counted by fractions of voxels",
     "lesion_count": "Number of separate simulated lesions (label at least 0.5)",
     "brain_ml": "Volume of the simulated brain in ml",
@@ -38,7 +38,7 @@ COLUMNS = {
 }
 LESIONS = "lesions.tsv"
 """In `derivatives/labels`, where it is asked for: every lesion, with its place and volume."""
-LESION_COLUMNS = ("participant_id", "contrast", "place", "ml")
+LESION_COLUMNS = ("participant_id", "place", "ml")
 NOTES = ".made"
 """In a hospital that is being made: a note for each subject that is whole."""
 SYNTHETIC = (
@@ -94,7 +94,7 @@ class HospitalDraft:
                 shutil.rmtree(half, ignore_errors=True)  # left by a process that was killed
             (hidden / NOTES).mkdir(parents=True, exist_ok=True)
             row = write_patient(hidden, name, patient, self.center.orientation)
-            lesions = [[name, patient.contrast, one.place, f"{one.ml:.4f}"] for one in patient.lesions]
+            lesions = [[name, one.place, f"{one.ml:.4f}"] for one in patient.lesions]
             write_whole(self._note(subject), json.dumps({"row": row, "lesions": lesions}).encode())
 
     def finish(self, *, list_lesions: bool = False) -> None:
@@ -122,18 +122,17 @@ def _name(subject: int) -> str:
 
 
 def write_patient(folder: Path, name: str, patient: Patient, orientation: str) -> dict[str, str]:
-    """Write a subject's image and label; return its row of participants.tsv."""
-    stem = f"{name}_{patient.contrast}"
-    image = _nifti(patient.image, patient.affine, orientation)
-    _save(image, folder / name / "anat" / f"{stem}.nii.gz")
-
+    """Write a subject's images, each with its label; return its row of participants.tsv."""
     stored = np.rint(patient.label * LABEL_STEPS).astype(np.uint8)
     label = _nifti(stored, patient.affine, orientation)
     label.header.set_slope_inter(1 / LABEL_STEPS, 0)
-    _save(label, folder / "derivatives" / "labels" / name / "anat" / f"{stem}_label-lesion_seg.nii.gz")
+    for contrast, voxels in patient.images.items():
+        stem = f"{name}_{contrast}"
+        _save(_nifti(voxels, patient.affine, orientation), folder / name / "anat" / f"{stem}.nii.gz")
+        _save(label, folder / "derivatives" / "labels" / name / "anat" / f"{stem}_label-lesion_seg.nii.gz")
     return {
         "participant_id": name,
-        "contrast": patient.contrast,
+        "contrasts": ",".join(patient.images),
         "lesion_ml": f"{patient.lesion_ml:.2f}",
         "lesion_count": str(patient.lesion_count),
         "brain_ml": f"{patient.brain_ml:.0f}",
@@ -151,7 +150,7 @@ def _nifti(values: NDArray[Any], affine: NDArray[np.float64], orientation: str) 
 
 
 def _save(image: Any, path: Path) -> None:
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     nib.save(image, path)
 
 

@@ -23,7 +23,7 @@ class CenterProfile:
     subjects: int
     """Number of subjects in the paper."""
     protocols: Mapping[Contrast, Protocol]
-    """How each of the center's contrasts is made; subjects take turns between them."""
+    """How each of the center's contrasts is made; every subject is imaged in all of them."""
     load: float
     """Median lesion volume of a patient, in ml."""
     spread: float
@@ -41,10 +41,6 @@ class CenterProfile:
     def contrasts(self) -> tuple[Contrast, ...]:
         """The contrasts that the center has."""
         return tuple(self.protocols)
-
-    def contrast_of(self, subject: int) -> Contrast:
-        """Return the one contrast in which subject 1, 2, ... was imaged."""
-        return self.contrasts[(subject - 1) % len(self.contrasts)]
 
 
 # Sequences of the kind that is published for MS, such as Commowick et al., NeuroImage 244:118589, 2021 (MSSEG 2016),

@@ -1,5 +1,6 @@
 """One simulated patient, complete: drawn by name and number, the same whatever else is made."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,10 +20,10 @@ LOADS = (1.0, 30.0)
 
 @dataclass(frozen=True)
 class Patient:
-    """An image and its soft lesion label, on one grid, stored towards right, anterior and superior."""
+    """Images and their soft lesion label, all on one grid, stored towards right, anterior and superior."""
 
-    contrast: Contrast
-    image: NDArray[np.int16]
+    images: Mapping[Contrast, NDArray[np.int16]]
+    """One in each of the center's contrasts, as it were registered to each other."""
     label: Array
     affine: NDArray[np.float64]
     atrophy: float
@@ -42,7 +43,7 @@ class Patient:
     @property
     def brain_ml(self) -> float:
         """The volume inside the skull-stripped brain."""
-        return float(np.count_nonzero(self.image)) * self._voxel_ml
+        return float(np.count_nonzero(next(iter(self.images.values())))) * self._voxel_ml
 
     @property
     def _voxel_ml(self) -> float:
@@ -64,7 +65,9 @@ def make_patient(center: CenterProfile, subject: int, spacing: float, seed: int)
     drawn = [] if rng.random() < center.lesion_free else draw_lesions(rng, load)
     lesions = paint_lesions(drawn, rng, anatomy, tissues, grid, center.rater)
 
-    contrast = center.contrast_of(subject)
-    image = scan(center.protocols[contrast], tissues, lesions, grid, generator(seed, *words, "scanner"))
+    images = {
+        contrast: scan(protocol, tissues, lesions, grid, generator(seed, *words, "scanner", *([contrast] if n else [])))
+        for n, (contrast, protocol) in enumerate(center.protocols.items())
+    }
     found = find_lesions(lesions.label, anatomy, tissues, grid)
-    return Patient(contrast, image, lesions.label, grid.affine, anatomy.atrophy, found)
+    return Patient(images, lesions.label, grid.affine, anatomy.atrophy, found)

@@ -189,7 +189,10 @@ def test_the_command_writes_hospitals_sheets_and_table(
         *("riverside", "hillside", "riverside.png", "hillside.png", "summary.csv", MANIFEST),
     }
     images = sorted(path.name for path in folder.glob("*/sub-*/anat/*"))
-    assert images == ["sub-001_FLAIR.nii.gz", "sub-001_FLAIR.nii.gz", "sub-002_T2w.nii.gz"]
+    assert images == [
+        "sub-001_FLAIR.nii.gz",
+        *(f"sub-00{number}_{contrast}.nii.gz" for number in (1, 2) for contrast in ("FLAIR", "T2w")),
+    ]
     made = json.loads((folder / MANIFEST).read_text())
     assert [center["subjects"] for center in made["centers"]] == [1, 2]
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import nibabel
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from scenarios.simulation.hospitals import hospital_folder, make_hospital, subject_count
 from shared.errors import DataError, SettingsError
 from shared.phantoms.centers import CENTERS
 from shared.phantoms.settings import PhantomSettings
-from shared.phantoms.subject import make_patient
+from shared.phantoms.subject import Patient, make_patient
 
 SMALL = PhantomSettings(spacing=4.0, scale=0.02, minimum_subjects=2)
 
@@ -30,6 +31,10 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
+EACH = [(f"sub-00{number}", contrast) for number in (1, 2) for contrast in ("FLAIR", "T2w")]
+"""Subjects and contrasts of karo."""
+
+
 def test_names_are_those_of_bids(root: Path) -> None:
     names = set(files(hospital_folder("karo", SMALL, root)))
     assert names == {
@@ -37,11 +42,9 @@ def test_names_are_those_of_bids(root: Path) -> None:
         "dataset_description.json",
         "participants.json",
         "participants.tsv",
-        "sub-001/anat/sub-001_FLAIR.nii.gz",
-        "sub-002/anat/sub-002_T2w.nii.gz",
         "derivatives/labels/dataset_description.json",
-        "derivatives/labels/sub-001/anat/sub-001_FLAIR_label-lesion_seg.nii.gz",
-        "derivatives/labels/sub-002/anat/sub-002_T2w_label-lesion_seg.nii.gz",
+        *(f"{sub}/anat/{sub}_{contrast}.nii.gz" for sub, contrast in EACH),
+        *(f"derivatives/labels/{sub}/anat/{sub}_{contrast}_label-lesion_seg.nii.gz" for sub, contrast in EACH),
     }
 
 
@@ -71,7 +74,12 @@ def test_what_is_stored_is_what_was_drawn(center: str, root: Path) -> None:
     """Through reorientation, quantisation and the NIfTI header."""
     folder = hospital_folder(center, SMALL, root)
     drawn = make_patient(CENTERS[center], 1, SMALL.spacing, SMALL.seed)
-    stem = f"sub-001_{drawn.contrast}"
+    for contrast, image in drawn.images.items():
+        check_stored(center, folder, f"sub-001_{contrast}", drawn, image)
+
+
+def check_stored(center: str, folder: Path, stem: str, drawn: Patient, image: NDArray[np.int16]) -> None:
+    """Compare an image and its label on disk with what was drawn."""
     stored = nibabel.load(folder / "sub-001" / "anat" / f"{stem}.nii.gz")
     label = nibabel.load(folder / "derivatives/labels/sub-001/anat" / f"{stem}_label-lesion_seg.nii.gz")
     assert np.array_equal(stored.affine, label.affine)
@@ -81,7 +89,7 @@ def test_what_is_stored_is_what_was_drawn(center: str, root: Path) -> None:
 
     upright = nibabel.as_closest_canonical(stored)
     assert np.allclose(upright.affine, drawn.affine)
-    assert np.array_equal(np.asarray(upright.dataobj), drawn.image)
+    assert np.array_equal(np.asarray(upright.dataobj), image)
     soft = nibabel.as_closest_canonical(label).get_fdata()
     assert soft.min() == 0 and 0.5 < soft.max() <= 1
     assert np.abs(soft - drawn.label).max() <= 0.5 / 128 + 1e-6
