@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
-from client.data.filenames import CONTRASTS, contrast_of, stem, subjects_of
+from client.data.filenames import CONTRASTS, contrast_of, stem
 from client.data.inventory import ANY_LABEL, Case, Inventory, LabelChoice, Remark
+from client.data.subjects import subjects_of
 from shared.errors import DataError
 
 LISTS = ("training", "validation", "test")

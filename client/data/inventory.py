@@ -7,6 +7,7 @@ needs to know how a hospital names its files.
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.data.subjects import Doubt
 from shared.errors import DataError
 
 
@@ -52,6 +53,8 @@ class Remark:
     """The image that it is about; None where there is none."""
     label: Path | None = None
     """The file that was nearly taken for its label, or None."""
+    code: str = "missing"
+    """Its name for programs: `missing` (image or label), `several-labels`, `contrast-unknown`, `format`."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Inventory:
     remarks: tuple[Remark, ...]
     naming: str
     """How this layout finds labels, for the message where there are none."""
+    doubts: tuple[Doubt, ...] = ()
+    """Subjects whose names may mean another patient."""
 
     def usable(self) -> list[Case]:
         """The cases. Raises `DataError` where there is none."""

@@ -9,8 +9,9 @@ import re
 from pathlib import Path, PurePath
 
 from client.data.decathlon import read_json
-from client.data.filenames import contrast_of, images_in, stem, subjects_of
+from client.data.filenames import contrast_of, images_in, stem
 from client.data.inventory import ANY_LABEL, Case, Inventory, LabelChoice, Remark
+from client.data.subjects import subjects_of
 from shared.errors import DataError
 
 IMAGES, LABELS, ABOUT = "imagesTr", "labelsTr", "dataset.json"

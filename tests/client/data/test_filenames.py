@@ -4,7 +4,8 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from client.data.filenames import contrast_of, images_in, subjects_of
+from client.data.filenames import contrast_of, images_in
+from client.data.subjects import subjects_of
 from shared.text import counted
 
 
