@@ -54,7 +54,8 @@ class Remark:
     label: Path | None = None
     """The file that was nearly taken for its label, or None."""
     code: str = "missing"
-    """Its name for programs: `missing` (image or label), `several-labels`, `contrast-unknown`, `format`."""
+    """Its name for programs: `missing` (image or label), `several-labels`, `contrast-unknown` and `format` of problems,
+    `other-contrast` and `mixed-labels` of what is none."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,11 @@ class Inventory:
             subjects = len({remark.subject for remark in self.remarks})
             raise DataError(
                 f"data folder {self.folder} has {subjects} subjects but no {' or '.join(self.contrasts)} image "
-                f"with a lesion label: {self.naming}"
+                f"with a lesion label: {self.naming}{self._example()}"
             )
         return list(self.cases)
+
+    def _example(self) -> str:
+        """A file that was nearly used, and what is wrong with it."""
+        near = [remark for remark in self.remarks if remark.problem and (remark.code != "missing" or remark.label)]
+        return f"; of {near[0].subject}, {near[0].text}" if near else ""

@@ -72,6 +72,9 @@ PUBLIC = {
     "unexpected": "cannot be used",
     "unreadable": "cannot be read",
     "zero-size": "has a wrong shape",
+    "contrast-unknown": "is of unknown contrast",
+    "format": "is in a format that is not read",
+    "several-labels": "has several labels, of which none is chosen",
 }
 """What a deployed hospital tells the coordinator of each problem: its kind, without names, numbers or contents."""
 

@@ -58,14 +58,14 @@ def subjects_of(images: Sequence[PurePath]) -> list[str]:
 
 def whose(
     images: Sequence[PurePath],
-    labels: Sequence[Hashable | None] = (),
+    labels: Sequence[Iterable[Hashable]] = (),
     said: Sequence[str] = (),
     participants: Iterable[str] = (),
 ) -> Whose:
     """Whose each image is, from paths relative to the data set.
 
-    `labels` and `said` go with `images`: what stands for an image's label, and the subject that the site names, or an
-    empty text. `participants` are the names in a `participants.tsv`.
+    `labels` and `said` go with `images`: what stands for each label that an image may have, and the subject that the
+    site names, or an empty text. `participants` are the names in a `participants.tsv`.
     """
     known = tuple(participants)
     told = [(said[place] if said else "") or _told(image, known) for place, image in enumerate(images)]
@@ -76,7 +76,7 @@ def whose(
     merged = _unite_what_means_the_same(by_path, texts, groups)
     if labels:
         before = groups.roots()
-        groups.unite(labels)
+        groups.unite_by_any(labels)
         merged += _merged(before, groups, texts, "share a label file")
     shown = groups.names(texts)
     doubts = [Doubt(shown[place], text) for place, text in merged]
@@ -140,11 +140,15 @@ class _Groups:
         one, other = self._root(one), self._root(other)
         self._parent[max(one, other)] = min(one, other)
 
-    def unite(self, keys: Iterable[Hashable | None]) -> None:
-        """Join all with one key; None is nobody's."""
+    def unite(self, keys: Iterable[Hashable]) -> None:
+        """Join all with one key."""
+        self.unite_by_any([key] for key in keys)
+
+    def unite_by_any(self, keys: Iterable[Iterable[Hashable]]) -> None:
+        """Join all that have a key in common."""
         first: dict[Hashable, int] = {}
-        for place, key in enumerate(keys):
-            if key is not None:
+        for place, own in enumerate(keys):
+            for key in own:
                 self.join(first.setdefault(key, place), place)
 
     def names(self, texts: Sequence[str]) -> list[str]:

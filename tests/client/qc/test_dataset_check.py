@@ -81,8 +81,8 @@ def test_json_has_what_scripts_read(tmp_path: Path) -> None:
     record = json.loads(json.dumps(checkup(folder).to_json(), allow_nan=False))
     good, bad = record["subjects"]
     assert record["verdict"] == "some set aside"
-    assert {key: good[key] for key in ("id", "contrast", "ok", "problems", "lesion_count", "spacing")} == {
-        "id": "sub-1",
+    assert {key: good[key] for key in ("subject", "contrast", "ok", "problems", "lesion_count", "spacing")} == {
+        "subject": "sub-1",
         "contrast": "FLAIR",
         "ok": True,
         "problems": [],
