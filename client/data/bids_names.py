@@ -26,7 +26,9 @@ _SUFFIX = re.compile(
     r"(mask|seg|segmentation|dseg|probseg|lesions?|wmh|lesion(mask|seg)|rater|expert|manual|consensus|auto)\d*"
 )
 _HINT = re.compile(r"lesion|wmh|mask|seg|label|manual|consensus|annot|truth|rater|(^|_)gt(_|$)")
-_OTHER_TISSUE = re.compile(r"(label|desc|seg)-(brain|gm|wm|csf|bg|head|tissue|aseg|aparc|vent)|brain_?mask|fill|defac")
+_OTHER_TISSUE = re.compile(
+    r"(label|desc|seg)-(brain|(gm|wm|csf|bg)(?![a-z])|head|tissue|aseg|aparc|vent)|brain_?mask|fill|defac"
+)
 _OWN_SPACE = ("orig", "original", "native", "individual", "subject", "self", "scanner", "acq")
 
 

@@ -10,24 +10,28 @@ from dataclasses import dataclass, field
 
 from client.data.filenames import words_of
 
-_MONTH = "(jan|feb|mar|apr|may|mai|jun|jul|aug|sep|oct|okt|nov|dec|dez)[a-z]*"
+_MONTH = (
+    "(jan(uary?)?|feb(ruary?)?|mar(ch)?|apr(il)?|may|mai|june?|juni|july?|juli|aug(ust)?|sept?(ember)?|o[ck]t(ober)?"
+    "|nov(ember)?|de[cz](ember)?)"
+)
 _Y, _M, _D = r"(?:19|20)\d\d", r"(?:0[1-9]|1[0-2])", r"(?:0[1-9]|[12]\d|3[01])"
 _DATE = re.compile(
     rf"(?<![a-z0-9])({_Y}(?P<a>[-_. ]?){_M}(?P=a){_D}([-_t ]?([01]\d|2[0-3])[-_:]?[0-5]\d([-_:]?[0-5]\d)?)?"
     rf"|{_D}(?P<b>[-_. ]?){_M}(?P=b){_Y}|{_M}(?P<c>[-_. ]){_D}(?P=c){_Y}|{_Y}[-.]{_M}|{_D}\.{_M}\.\d\d"
-    rf"|\d\d?[-_. ]?{_MONTH}[-_. ]?{_Y}|{_Y}[-_. ]?{_MONTH}[-_. ]?\d\d?)(?![a-z0-9])",
+    rf"|\d\d?[-_. ]?{_MONTH}[-_. ]?{_Y}|{_MONTH}-?{_Y}|{_Y}[-_. ]?{_MONTH}([-_. ]?\d\d?)?"
+    rf"|{_Y}[-_. ]?q[1-4]|q[1-4][-_. ]?{_Y})(?![a-z0-9])",
     re.IGNORECASE,
 )
 _SIZE = re.compile(r"(?<![a-z0-9])\d+([.,p]\d+)?(mm|t)(?![a-z0-9])|(?<![a-z0-9])\d+(\.\d+)?(x\d+(\.\d+)?)+(mm)?", re.I)
 
 _HOW = re.compile(
-    r"\w*flair\w*|t1\w{0,4}|t2(w|wi|weighted|tse|fse|se|space|cube|vista|s|star|\*)?|\*|pdw?|dp|dwi|dti|adc|swi|swan"
+    r"[a-z0-9]*flair[a-z]*|t1[a-z]{0,4}|t2(w|wi|weighted|tse|fse|se|space|cube|vista|s|star|\*)?|\*|pdw?|dp|dwi|dti|adc|swi|swan"
     r"|mp2?rage|dir|stir|psir|star|map|tof|mtr|bold|asl|ct|tirm|tir|tse|fse|se|ir|gre|epi|ffe|space|cube|vista|darkfluid|dark|fluid"
-    r"|weighted|w|[23]d|tra|trans|transversal|transverse|axial|ax|sag|sagittal|cor|coronal|iso\w{0,3}|isovox|isotropic"
-    r"|n[34]\w{0,4}|bias\w*|brain\w*|brains|skull\w*|strip|stripped|noskull|ss|pp|prep|preproc\w*|preprocessed|processed|proc"
-    r"|reg\w{0,4}|registered|coreg\w*|rigid|affine|warped|mni(152)?|icbm\w*|norm\w*|bet|hdbet|synthstrip|deface[d]?|anon\w*"
+    r"|weighted|w|[23]d|tra|trans|transversal|transverse|axial|ax|sag|sagittal|cor|coronal|iso(\d(mm)?)?|isovox|isotropic"
+    r"|n[34][a-z]{0,4}|bias[a-z]*|brain[a-z]*|skull[a-z]*|strip|stripped|noskull|ss|pp|prep|preproc[a-z]*|preprocessed|processed|proc"
+    r"|reg[a-z]{0,4}|registered|coreg[a-z]*|rigid|affine|warped|mni(152)?|icbm\w*|norm[a-z]*|bet|hdbet|synthstrip|deface[d]?|anon[a-z]*"
     r"|img|imgs|image|images|vol|volume|raw|rawdata|orig|original|native|resampled|resliced|resamp|denoised?|clean(ed)?"
-    r"|final|corr|corrected|bc|ce|gd|gado\w*|contrast|fs|fatsat|mri?|mris|nii|nifti|gz|to|in|on|onto|into|middle"
+    r"|final|corr|corrected|bc|ce|gd|gado[a-z]*|contrast|fs|fatsat|mri?|mris|nii|nifti|gz|to|in|on|onto|into|middle"
     r"|sourcedata|derivatives|anat|images?t[rs]|data|datasets?|all|public|train|training|test|testing|val|valid"
     r"|validation|eval|dev|out|fold\d*|batch\d*|scanner\d*|masked|cropped|crop|pad|padded|linear|lin|high|low|res|hr|lr"
 )
@@ -37,7 +41,7 @@ _WHEN = re.compile(
     r"(ses|sess|session|sessions|visit|vis|tp|tpt|time|times|timepoint|point|scan|scans|study|exam|examination|month|months"
     r"|mo|mth|weeks?|wk|years?|yr|days?|fu|followup|follow|up|bl|base|baseline|screening|screen|scr|run|acq|rec|echo|rep"
     r"|repeat|retest|rescan|date|acc|accession|round|wave|prior|current|previous|series|seq|ser|im)(\d{0,14}|\d{1,3}(mo?|y|w|d))"
-    r"|[vt]\d{1,2}|m\d{1,2}|w[1-9]?\d{1,2}|y\d{1,2}|d\d{1,2}|\d{1,3}(m|mo|mth|months?|y|yr|years?|w|wk|weeks?|d|days?)"
+    r"|[vt]\d{1,2}|m\d{1,2}|w[1-9]?\d{1,2}|y\d{1,2}|d\d{1,4}|\d{1,3}(m|mo|mth|months?|y|yr|years?|w|wk|weeks?|d|days?)"
     r"|pre|post|first|second|third|fourth|1st|2nd|3rd|4th|early|late"
 )
 """Words that tell when."""
@@ -105,7 +109,17 @@ class Unit:
         """Whether it is a number that may count visits."""
         if self.word or not self.number:
             return len(self.word) == 1 and not self.number
-        return len(self.number) <= 2 or bool(re.fullmatch(_Y, self.number))
+        return len(self.number) <= 2 or self.year
+
+    @property
+    def year(self) -> bool:
+        """Whether it is nothing but a year."""
+        return not self.word and re.fullmatch(_Y, self.number) is not None
+
+    @property
+    def padded(self) -> bool:
+        """Whether its number has leading zeros."""
+        return self.number.startswith("0") and len(self.number) > 1
 
 
 @dataclass(frozen=True)

@@ -50,8 +50,8 @@ class PathName:
         if last.like_a_visit:
             return any(unit.number and unit.word not in PLACE for unit in self.who[:-1])
         apart = not last.text.lower().startswith(f"{last.word}{last.number}")
-        person = bool(last.word) and last.word not in PATIENT | COHORT | PLACE and not last.text[:2].isupper()
-        return person and apart and len(last.number) in (1, 2, 4)
+        person = bool(last.word) and last.word not in PATIENT | COHORT | PLACE
+        return person and apart and replace(last, word="").like_a_visit
 
     def without_visit(self) -> "PathName":
         """The same name without the last number."""
@@ -94,6 +94,7 @@ def _faint(parts: Sequence[Told]) -> str:
 def _a_folder_of_all(names: Mapping[int, PathName], read: Mapping[int, Sequence[Told]]) -> bool:
     """Whether all that is told is one folder's word, while files have numbers (`MSdata/scan_001`)."""
     numbered = any(unit.number for name in names.values() for unit in name.who)
+    numbered = numbered or any(parts[-1].units for parts in read.values())
     faint = {_faint(parts) for parts in read.values()} - {""}
     return len({name.keys for name in names.values()}) == 1 and not numbered and len(faint) > 1
 
@@ -104,6 +105,7 @@ def _without_common_folders(levels: dict[int, list[Path]]) -> dict[int, list[Pat
         levels
         and all(any(parts[1:]) for parts in levels.values())
         and len({tuple(unit.key for unit in parts[0]) for parts in levels.values()}) == 1
+        and not any(unit.patient or unit.cohort or unit.long for parts in levels.values() for unit in parts[0])
     ):
         levels = {place: parts[1:] for place, parts in levels.items()}
     return levels
@@ -122,7 +124,8 @@ def _flat(parts: Sequence[Path], alike: bool) -> Path:
     for part in parts:
         told = {unit.key for unit in path if unit.word or alike}
         path += [unit for unit in part if unit.key not in told]
-    return tuple(path)
+    # A folder for each year is of all patients.
+    return tuple(unit for unit in path if not unit.year) or tuple(path)
 
 
 def _by_number(paths: Mapping[int, Path]) -> dict[int, PathName]:
@@ -150,7 +153,7 @@ def _fixed(paths: set[Path]) -> frozenset[Hashable]:
     result = set()
     for unit in {unit for path in paths for unit in path if unit.key in common and (unit.cohort or unit.long)}:
         behind = {path[[other.key for other in path].index(unit.key) + 1 :] for path in paths}
-        visits = all(other.like_a_visit for rest in behind for other in rest)
+        visits = unit.long or all(other.like_a_visit for rest in behind for other in rest)
         if len(behind) > (MOST_VISITS if visits else 1):
             result.add(unit.key)
     return frozenset(result)
@@ -175,11 +178,13 @@ def _without_visits(names: Mapping[int, PathName]) -> dict[int, PathName]:
     for name in short.values():
         several[name.keys].add(name.rest[0].key)
     numbers = set().union(*several.values())
+    padded = {place for place, name in names.items() if place in short and name.who[-1].word and name.who[-1].padded}
     visits = len(several) > 1 and any(len(one) > 1 for one in several.values()) and len(numbers) <= len(several)
     result = dict(names)
     for place, name in short.items():
         narrow = len(several) > 1 and 0 < len(name.rest[0].number) < len(name.who[-1].number)
-        if visits or narrow:
+        # Visits are not counted `Doe_01`; patients of a center are.
+        if (visits and place not in padded) or narrow:
             result[place] = name
     return result
 

@@ -19,7 +19,7 @@ from pathlib import Path, PurePath
 
 from client.data.filenames import stem
 from client.data.name_words import PLACE
-from client.data.path_names import PathName, names_of
+from client.data.path_names import MOST_VISITS, PathName, names_of
 
 PARTICIPANTS = "participants.tsv"
 
@@ -238,7 +238,7 @@ def _doubts_of(names: Mapping[int, PathName], shown: Mapping[int, str]) -> Itera
     for subject, own in its.items():
         yield from _doubts_of_one(subject, own)
     for alike in visits.values():
-        for subject in sorted(alike) if len(alike) > 1 else ():
+        for subject in sorted(alike) if 1 < len(alike) <= MOST_VISITS else ():
             yield Doubt(subject, f"is told by what may count visits, as is {_listed(alike - {subject})}: {APART}")
     # Where centers are told by that word, a number of each is as it should be.
     places = {unit.word for name in names.values() for unit in name.who} & PLACE
