@@ -15,10 +15,11 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path, PurePath
 
-from client.data.filenames import stem
-from client.data.name_words import PLACE
+from client.data.filenames import contrast_of, stem, words_of
+from client.data.name_words import PLACE, read_name
 from client.data.path_names import MOST_VISITS, PathName, names_of
 
 PARTICIPANTS = "participants.tsv"
@@ -82,6 +83,7 @@ def whose(
     doubts = [Doubt(shown[place], text) for place, text in merged]
     doubts += _doubts_of(by_path, {place: shown[place] for place in by_path})
     doubts += _large(by_path, shown)
+    doubts += _in_several_folders(images, shown)
     return Whose(tuple(shown), tuple(dict.fromkeys(sorted([*doubts, *spelt_alike(shown)]))))
 
 
@@ -115,10 +117,17 @@ def _told(image: PurePath, participants: tuple[str, ...]) -> str:
     found = [name for name in participants if _stands_in(name.removeprefix("sub-"), text)]
     if found:
         return max(found, key=len)
-    for part in image.parts:
-        if match := re.match(r"sub-[^_.]+", part):
-            return match.group()
-    return ""
+    return next((name for part in image.parts if (name := _by_bids(part))), "")
+
+
+def _by_bids(part: str) -> str:
+    """`sub-01` of `sub-01_FLAIR`, and of what sites make of it, such as `sub-01-FLAIR`; `sub-MS-012` stays whole."""
+    match = re.match(r"sub-((?:[^\W\d_]+-(?=\d))?[^\W_]+)", part, re.IGNORECASE)
+    if match is None:
+        return ""
+    words = [before + word for before, word in words_of(match[1])]
+    own = takewhile(lambda word: contrast_of(word) is None, words[1:])
+    return "sub-" + "".join([words[0], *own])
 
 
 def _stands_in(name: str, text: str) -> bool:
@@ -262,6 +271,19 @@ def _large(names: Mapping[int, PathName], shown: Sequence[str]) -> Iterable[Doub
     for subject, count in Counter(shown[place] for place in names).most_common(1):
         if count >= MANY and 2 * count > len(shown):
             yield Doubt(subject, f"holds {count} of {len(shown)} images: {MEND}")
+
+
+def _in_several_folders(images: Sequence[PurePath], shown: Sequence[str]) -> Iterable[Doubt]:
+    """Subjects of BIDS that lie in several folders (`milan/sub-01`, `rome/sub-01`), which may be several patients."""
+    folders: dict[str, set[str]] = defaultdict(set)
+    for image, subject in zip(images, shown, strict=True):
+        above = takewhile(lambda part: not _by_bids(part), image.parts[:-1])
+        units = [unit.text for part in above for unit in read_name(part).units]
+        if any(_by_bids(part) == subject for part in image.parts):
+            folders[subject].add("/".join(units))
+    for subject, own in folders.items():
+        if len(own - {""}) > 1:
+            yield Doubt(subject, f"lies in {_listed(own - {''})}, taken for one patient: {MEND}")
 
 
 def _listed(texts: Iterable[str]) -> str:

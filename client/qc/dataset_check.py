@@ -141,7 +141,7 @@ class DatasetCheck:
             "summary": dict(self.summary()),
             "notes": list(self.notes),
             "passed_over": [_passed_over(remark) for remark in self.passed_over],
-            "doubts": [{"subject": doubt.subject, "text": doubt.text} for doubt in self.doubts],
+            "doubts": [{"subject": doubt.subject, "code": DOUBTFUL, "text": doubt.text} for doubt in self.doubts],
             "subjects": [_entry(checked) for checked in self.checked],
         }
 

@@ -255,6 +255,9 @@ def test_what_the_site_says_counts() -> None:
     assert named("x1|x2|P01_FLAIR", said=["anna", "anna", ""]).subjects == ("anna", "anna", "P01")
     assert named("a/17_FLAIR|a/170_FLAIR|b/17_T2", participants=["17", "170"]).subjects == ("17", "170", "17")
     assert named("P07_FLAIR|P7_T2", participants=["sub-P07"]).subjects[0] == "sub-P07"
+    for name in ("sub-01-FLAIR", "sub-01 T2w", "sub-01T2w", "Sub-01_ses-2-T2w", "sub-01.FLAIR"):
+        assert named(name).subjects == ("sub-01",)
+    assert named("sub-MS-012_FLAIR|sub-anna-T2").subjects == ("sub-MS-012", "sub-anna")
     assert named("data/sub-01/anat/sub-01_FLAIR|sub-01_ses-2_T2").subjects == ("sub-01", "sub-01")
 
 
@@ -282,6 +285,7 @@ def test_participants_are_read_and_what_cannot_be_is_none(tmp_path: Path) -> Non
         ("Utrecht/0/FLAIR|Singapore/0/FLAIR", "has the number of Utrecht-0 in another folder"),
         ("P1_FLAIR|P1_T2|P1_V2_T2|P2_T2", "holds 3 of 4 images"),
         ("GE/Doe/FLAIR|Philips/Doe/T2|Philips/Roe/T2|Philips/Poe/T2", "is GE-Doe, Philips-Doe, which seem to mean one"),
+        ("milan/sub-01/sub-01_FLAIR|rome/sub-01/sub-01_FLAIR", "lies in milan, rome, taken for one patient"),
         ("DOE_1|DOE_2|ROE_1", "has 1, 2 in its names, taken for visits or techniques"),
         ("Doe_01|Doe_02|Roe_01", "is told by what may count visits, as is Doe_02"),
         ("1234567_88123456|1234567_90001234", "has 88123456, 90001234 in its names, taken for visits"),

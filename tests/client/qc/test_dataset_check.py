@@ -126,7 +126,7 @@ def test_a_doubtful_subject_is_a_warning_of_each_of_its_images(tmp_path: Path) -
     found = checkup(listed(tmp_path, "P01_1_FLAIR", "P01_2_FLAIR", "P02_1_FLAIR"))
     assert found.verdict is DatasetVerdict.good and found.warned == 2
     assert [one["codes"] for one in found.to_json()["subjects"]] == [["doubtful-subject"]] * 2 + [[]]
-    assert found.to_json()["doubts"] == [{"subject": "P01", "text": found.doubts[0].text}]
+    assert found.to_json()["doubts"] == [{"subject": "P01", "code": "doubtful-subject", "text": found.doubts[0].text}]
 
 
 def test_several_labels_set_an_image_aside_even_where_its_subject_has_another(tmp_path: Path) -> None:
