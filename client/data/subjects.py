@@ -74,12 +74,12 @@ def whose(
     texts = [name or by_path[place].text for place, name in enumerate(told)]
     groups = _Groups(len(images))
     groups.unite(name or by_path[place].key for place, name in enumerate(told))
-    merged = _unite_what_means_the_same(by_path, texts, groups)
+    merged = _unite_what_means_the_same(by_path, texts, groups) + _unite_with_told(images, told, texts, groups)
     if labels:
         before = groups.roots()
         groups.unite_by_any(labels)
         merged += _merged(before, groups, texts, "share a label file")
-    shown = groups.names(texts)
+    shown = groups.names([(not name, len(text), text) for name, text in zip(told, texts, strict=True)])
     doubts = [Doubt(shown[place], text) for place, text in merged]
     doubts += _doubts_of(by_path, {place: shown[place] for place in by_path})
     doubts += _large(by_path, shown)
@@ -160,12 +160,12 @@ class _Groups:
             for key in own:
                 self.join(first.setdefault(key, place), place)
 
-    def names(self, texts: Sequence[str]) -> list[str]:
-        """One of its members' names for each: the shortest, of several the first in the alphabet."""
-        best: dict[int, str] = {}
-        for root, text in zip(self.roots(), texts, strict=True):
-            best[root] = min(best.get(root, text), text, key=lambda name: (len(name), name))
-        return [best[root] for root in self.roots()]
+    def names(self, ranked: Sequence[tuple[bool, int, str]]) -> list[str]:
+        """One of its members' names for each: one that the site says, then the shortest, then the first."""
+        best: dict[int, tuple[bool, int, str]] = {}
+        for root, name in zip(self.roots(), ranked, strict=True):
+            best[root] = min(best.get(root, name), name)
+        return [best[root][2] for root in self.roots()]
 
     def _root(self, place: int) -> int:
         while self._parent[place] != place:
@@ -201,6 +201,25 @@ def _unite_what_means_the_same(
                 groups.join(same[0], place)
     _unite_persons(names, groups)
     return _merged(before, groups, texts, "seem to mean one")
+
+
+def _unite_with_told(
+    images: Sequence[PurePath], told: Sequence[str], texts: Sequence[str], groups: _Groups
+) -> list[tuple[int, str]]:
+    """Join an image whose subject nobody says with those of the same name whose subject is said."""
+    before = groups.roots()
+    if any(told) and not all(told):
+        keys = {place: name.key for place, name in names_of(dict(enumerate(images))).items() if name.who}
+        said: dict[Hashable, set[str]] = defaultdict(set)
+        for place, key in keys.items():
+            if told[place]:
+                said[key].add(told[place])
+        first = {told[place]: place for place in reversed(range(len(told)))}
+        for place, key in keys.items():
+            # Where the site says that one name is several patients', names tell nothing.
+            if not told[place] and len(said[key]) == 1:
+                groups.join(first[next(iter(said[key]))], place)
+    return _merged(before, groups, texts, "have one name in their paths")
 
 
 def _unite_persons(names: Mapping[int, PathName], groups: _Groups) -> None:

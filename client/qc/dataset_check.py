@@ -55,9 +55,9 @@ class DatasetCheck:
     def files(self) -> list[tuple[str, str, str]]:
         """Subject, image and label of each image, as paths in the data folder."""
         return [
-            (checked.subject, self.path(checked.image), self.path(checked.label))
-            for checked in self.checked
-            if checked.image is not None
+            (one.subject, self.path(one.image), "" if _without_label(one) else self.path(one.label))
+            for one in self.checked
+            if one.image is not None
         ]
 
     def path(self, file: Path | None) -> str:
@@ -181,6 +181,11 @@ def check_inventory(inventory: Inventory, allow_empty: bool = False, progress: A
 def number(value: float) -> str:
     """An intensity as a person writes it."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _without_label(checked: CaseCheck) -> bool:
+    """Whether its label is one that was only nearly taken."""
+    return any(finding.part == "subject" for finding in checked.problems)
 
 
 def _missing(remark: Remark) -> CaseCheck:

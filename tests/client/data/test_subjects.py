@@ -261,6 +261,14 @@ def test_what_the_site_says_counts() -> None:
     assert named("data/sub-01/anat/sub-01_FLAIR|sub-01_ses-2_T2").subjects == ("sub-01", "sub-01")
 
 
+def test_an_image_that_nothing_is_said_of_goes_with_those_of_its_name() -> None:
+    found = named("P01_FLAIR|P01_T2w|P02_FLAIR", said=["anna", "", ""])
+    assert found.subjects == ("anna", "anna", "P02")
+    assert "P01, anna, which have one name in their paths" in found.doubts[0].text
+    assert named("P07_FLAIR|P7_T2|P08_T2", participants=["sub-P07"]).subjects == ("sub-P07", "sub-P07", "P08")
+    assert named("x_FLAIR|x_T2w|x_V2_T2w", said=["anna", "bert", ""]).subjects == ("anna", "bert", "x")
+
+
 def test_participants_are_read_and_what_cannot_be_is_none(tmp_path: Path) -> None:
     assert read_participants(tmp_path) == ()
     (tmp_path / "participants.tsv").write_text("\ufeffparticipant_id\tage\nP07\t40\n\nP08\n", encoding="utf-8")
