@@ -95,6 +95,8 @@ def words_of(text: str) -> list[tuple[str, str]]:
 def _unjoined(token: str) -> list[str]:
     if (match := re.fullmatch(r"([a-z]*\d+)[a-f]", token.lower())) and token.lower() not in ("2d", "3d"):
         return [token[:-1], token[-1]]
+    if re.fullmatch(r"\d{1,3}(mo?|w|y)", token.lower()):
+        return [token]
     cuts = [0]
     for match in _JOINED.finditer(token.lower()):
         cuts += match.span()

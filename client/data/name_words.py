@@ -22,6 +22,9 @@ _DATE = re.compile(
     rf"|{_Y}[-_. ]?q[1-4]|q[1-4][-_. ]?{_Y})(?![a-z0-9])",
     re.IGNORECASE,
 )
+_UID = re.compile(r"(?<![\w.])\d+(\.\d+){5,}(?![\w.])")
+"""Of DICOM, one number without its dots."""
+
 _SIZE = re.compile(r"(?<![a-z0-9])\d+([.,p]\d+)?(mm|t)(?![a-z0-9])|(?<![a-z0-9])\d+(\.\d+)?(x\d+(\.\d+)?)+(mm)?", re.I)
 
 _HOW = re.compile(
@@ -134,7 +137,8 @@ class Told:
 
 def read_name(name: str) -> Told:
     """Read a folder's name, or a file's without its suffix."""
-    text = _SIZE.sub("_", _DATE.sub("_date_", name))
+    whole = _UID.sub(lambda uid: uid.group().replace(".", ""), name)
+    text = _SIZE.sub("_", _DATE.sub("_date_", whole))
     words = words_of(text)
     units: list[Unit] = []
     faint: list[str] = []

@@ -53,6 +53,13 @@ class PathName:
         person = bool(last.word) and last.word not in PATIENT | COHORT | PLACE
         return person and apart and replace(last, word="").like_a_visit
 
+    def may_end_in_visit(self) -> bool:
+        """Whether its last number might, though it is taken for a patient's: `Doe_005`, `Doe/FLAIR_301`."""
+        last = self.who[-1] if self.who and not self.rest else None
+        if last is None or not last.number or len(last.number) > 3 or last.word in PATIENT | COHORT | PLACE:
+            return self.ends_in_visit()
+        return len(self.who) > 1 if not last.word else not last.text.lower().startswith(f"{last.word}{last.number}")
+
     def without_visit(self) -> "PathName":
         """The same name without the last number."""
         last = self.who[-1]
@@ -143,7 +150,11 @@ def _cut(path: Path, tests: Iterable[Callable[[Unit], bool]]) -> PathName:
     for test in tests:
         for place, unit in enumerate(path):
             if test(unit):
-                return PathName((unit,) if unit.long else path[: place + 1], path[place + 1 :])
+                # A bare number before it in one name counts visits (`2_P01`); a folder's may be a center's.
+                before = [other for other in path[:place] if other.word or other.level != unit.level]
+                rest = [other for other in path[:place] if other not in before]
+                who = (unit,) if unit.long else (*before, unit)
+                return PathName(who, (*rest, *path[place + 1 :]))
     return PathName(path)
 
 

@@ -261,8 +261,10 @@ def _doubts_of(names: Mapping[int, PathName], shown: Mapping[int, str]) -> Itera
         its[shown[place]].append(name)
         if len(name.who) > 1 and name.who[0].level != name.who[-1].level and name.who[-1].number:
             ends[name.who[-1].key].add(shown[place])
-        if name.ends_in_visit():
+        if name.may_end_in_visit():
             visits[name.without_visit().keys].add(shown[place])
+        elif len(name.who) > 1 and not name.who[0].word and not any(unit.number for unit in name.who[1:]):
+            visits[name.keys[1:]].add(shown[place])
     for subject, own in its.items():
         yield from _doubts_of_one(subject, own)
     for alike in visits.values():

@@ -122,6 +122,9 @@ ONE = [
     "T1_P01_FLAIR|T2_P01_FLAIR",
     "Pat12Flair|Pat12T2",
     "RRMS-07-bl|RRMS-07-fu",
+    "1_P01_FLAIR|2_P01_FLAIR",
+    "7/baseline/flair|7/12m/flair|7/6mo/t2",
+    "1.2.840.113619.2.1/FLAIR|1.2.840.113619.2.1/T2",
 ]
 """Images of one patient."""
 
@@ -162,6 +165,8 @@ SEVERAL = [
     "Milan/P01_FLAIR|Rome/P01_FLAIR",
     "patientA_FLAIR|patientB_FLAIR",
     "12-345-678_FLAIR|12-345-679_FLAIR",
+    "1.2.840.113619.2.1/FLAIR|1.2.840.113619.2.2/FLAIR",
+    "1/P01_FLAIR|2/P01_FLAIR",
 ]
 """Images of as many patients."""
 
@@ -295,6 +300,9 @@ def test_participants_are_read_and_what_cannot_be_is_none(tmp_path: Path) -> Non
         ("GE/Doe/FLAIR|Philips/Doe/T2|Philips/Roe/T2|Philips/Poe/T2", "is GE-Doe, Philips-Doe, which seem to mean one"),
         ("milan/sub-01/sub-01_FLAIR|rome/sub-01/sub-01_FLAIR", "lies in milan, rome, taken for one patient"),
         ("DOE_1|DOE_2|ROE_1", "has 1, 2 in its names, taken for visits or techniques"),
+        ("Doe_005_FLAIR|Doe_007_T2|Roe_005_FLAIR", "is told by what may count visits, as is Doe_007"),
+        ("DOE/FLAIR_301|DOE/T2_501|ROE/T2_501", "is told by what may count visits, as is DOE-501"),
+        ("005_Doe_FLAIR|007_Doe_T2", "is told by what may count visits, as is 007_Doe"),
         ("Doe_01|Doe_02|Roe_01", "is told by what may count visits, as is Doe_02"),
         ("1234567_88123456|1234567_90001234", "has 88123456, 90001234 in its names, taken for visits"),
     ],
