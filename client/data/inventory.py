@@ -7,6 +7,7 @@ needs to know how a hospital names its files.
 from dataclasses import dataclass
 from pathlib import Path
 
+from client.data.subjects import Doubt
 from shared.errors import DataError
 
 
@@ -52,8 +53,9 @@ class Remark:
     """The image that it is about; None where there is none."""
     label: Path | None = None
     """The file that was nearly taken for its label, or None."""
-    code: str = "no-label"
-    """Its name for programs, as a finding's (`client/data/rules.py`)."""
+    code: str = "missing"
+    """Its name for programs: `missing` (image or label), `several-labels`, `contrast-unknown` and `format` of problems,
+    `other-contrast` and `mixed-labels` of what is none."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Inventory:
     remarks: tuple[Remark, ...]
     naming: str
     """How this layout finds labels, for the message where there are none."""
+    doubts: tuple[Doubt, ...] = ()
+    """Subjects whose names may mean another patient."""
 
     def usable(self) -> list[Case]:
         """The cases. Raises `DataError` where there is none."""
@@ -75,6 +79,11 @@ class Inventory:
             subjects = len({remark.subject for remark in self.remarks})
             raise DataError(
                 f"data folder {self.folder} has {subjects} subjects but no {' or '.join(self.contrasts)} image "
-                f"with a lesion label: {self.naming}"
+                f"with a lesion label: {self.naming}{self._example()}"
             )
         return list(self.cases)
+
+    def _example(self) -> str:
+        """A file that was nearly used, and what is wrong with it."""
+        near = [remark for remark in self.remarks if remark.problem and (remark.code != "missing" or remark.label)]
+        return f"; of {near[0].subject}, {near[0].text}" if near else ""

@@ -60,7 +60,6 @@ PUBLIC = {
     "intensity": "has impossible intensities",
     "link-loop": "cannot be read",
     "missing": "cannot be read",
-    "no-label": "has no label that can be used",
     "not-3d": "has a wrong shape",
     "not-finite": "holds NaN or infinity",
     "not-gzip": "cannot be read",
@@ -74,6 +73,9 @@ PUBLIC = {
     "unexpected": "cannot be used",
     "unreadable": "cannot be read",
     "zero-size": "has a wrong shape",
+    "contrast-unknown": "is of unknown contrast",
+    "format": "is in a format that is not read",
+    "several-labels": "has several labels, of which none is chosen",
 }
 """What a deployed hospital tells the coordinator of each problem: its kind, without names, numbers or contents."""
 

@@ -13,6 +13,9 @@ from client.data.inventory import Case, Inventory
 from client.data.rules import PUBLIC, Finding, refusal
 from client.data.volume_cache import CaseVerdict, judge
 
+NO_PAIR = "has no image with a label"
+"""What is told of a subject of whom one of the two is missing."""
+
 AfterEach = Callable[[int, int], None]
 """Called after each case with how many are done and how many there are."""
 
@@ -54,9 +57,9 @@ def find_usable(
             progress(len(verdicts), len(inventory.cases))
     good: list[Case] = []
     passed = [
-        PassedOver(remark.subject, remark.contrast, remark.text, PUBLIC[remark.code])
-        for remark in inventory.remarks
-        if remark.problem
+        PassedOver(one.subject, one.contrast, one.text, NO_PAIR if one.code == "missing" else PUBLIC[one.code])
+        for one in inventory.remarks
+        if one.problem
     ]
     alike = twins([verdict.fingerprint for verdict in verdicts])
     for case, verdict, places in zip(inventory.cases, verdicts, alike, strict=True):

@@ -49,3 +49,8 @@ def pseudonym_key(state: Path, center: str) -> bytes:
             f"the pseudonym key {path} was damaged: restore it from a backup, for another one names other pseudonyms"
         )
     return key
+
+
+def image_word(path: str) -> str:
+    """What is hashed for an image, by its path below the data folder; no subject is called so."""
+    return f"image {path}"

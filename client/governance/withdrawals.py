@@ -6,7 +6,7 @@ key makes of one fixed word, and is refused under another key: a withdrawn subje
 under a new pseudonym, would otherwise be shared again in silence.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -32,6 +32,8 @@ class _WithdrawalsFile(Statement):
     format: Literal[1] = 1
     key_check: Pseudonym
     withdrawn: tuple[Withdrawn, ...] = ()
+    images: tuple[Pseudonym, ...] = ()
+    """Of the withdrawn subjects' images: should a subject come to be called otherwise, it is known by them."""
 
 
 class Withdrawals:
@@ -46,10 +48,15 @@ class Withdrawals:
         """Pseudonyms of all that were withdrawn. Raises `RecordError` where the list cannot be read."""
         return frozenset(one.subject for one in self._read().withdrawn)
 
-    def add(self, subject: str, now: datetime) -> bool:
-        """Withdraw a subject, by pseudonym; on return it is on disk. False where it was already.
+    def images(self) -> frozenset[str]:
+        """Pseudonyms of the images of all that were withdrawn. Raises `RecordError` where they cannot be read."""
+        return frozenset(self._read().images)
 
-        Raises `RecordError` where the list cannot be read or written, or this is no pseudonym.
+    def add(self, subject: str, now: datetime, images: Collection[str] = ()) -> bool:
+        """Withdraw a subject, by pseudonym, and its images by theirs; on return it is on disk.
+
+        False where it was already. Raises `RecordError` where the list cannot be read or written, or this is no
+        pseudonym.
         """
         private_folder(self._path.parent, "state folder")
         with locked(self._lock):
@@ -62,7 +69,8 @@ class Withdrawals:
                 raise RecordError(
                     "a subject can be withdrawn only by its pseudonym, 16 to 64 hexadecimal digits: derive it first"
                 ) from None
-            changed = current.model_copy(update={"withdrawn": (*current.withdrawn, new)})
+            seen = tuple(sorted({*current.images, *images}))
+            changed = current.model_copy(update={"withdrawn": (*current.withdrawn, new), "images": seen})
             try:
                 write_whole(self._path, canonical(changed) + b"\n", private=True)
             except OSError as error:

@@ -14,10 +14,10 @@ from client.data.reading import warning_lines
 from client.data.split import split
 from client.data.usable import PassedOver, Usable, find_usable
 from client.data.volume_cache import open_volume
-from client.governance.pseudonyms import pseudonym, pseudonym_key
+from client.governance.pseudonyms import image_word, pseudonym, pseudonym_key
 from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
-from client.hospital.division import Division, keep_division, kept_division
+from client.hospital.division import Division, inside, keep_division, kept_division
 from shared.config.settings import Settings
 from shared.errors import DataError
 from shared.files import private_folder
@@ -135,7 +135,7 @@ def open_hospital(
         raise DataError(problem, problem)
     key = pseudonym_key(private_folder(site.state, "state folder"), site.center)
     hidden = partial(pseudonym, key)
-    withdrawn = Withdrawals(site.state, hidden).subjects()
+    withdrawals = Withdrawals(site.state, hidden)
     inventory = take_inventory(
         site.data.folder, contrasts, site.data.layout, LabelChoice(site.data.labels, site.data.lesion_value)
     )
@@ -151,6 +151,12 @@ def open_hospital(
         if runs:
             keep_division(site.state, site.center, runs[0], division, site.data.folder)
     division = division.as_found(inventory.cases, site.data.folder)
+    seen = withdrawals.images()
+    withdrawn = withdrawals.subjects() | {
+        hidden(case.subject)
+        for case in (*division.training, *division.test)
+        if seen and hidden(image_word(inside(case.image, site.data.folder))) in seen
+    }
     return Hospital(
         center=site.center,
         training=division.training,

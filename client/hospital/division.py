@@ -5,7 +5,7 @@ A file that is lost or mended later changes nothing in it: otherwise a subject m
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,15 +71,26 @@ def kept_division(state: Path, center: str, runs: Sequence[str], folder: Path) -
     return None
 
 
+def earlier_names(state: Path, center: str, images: Collection[str], folder: Path) -> set[str]:
+    """The subjects that any of these images (by their paths below the data folder) were taken for in kept divisions."""
+    names: set[str] = set()
+    for path in (state / "divisions").glob(f"{center}-*.json"):
+        division = kept_division(state, center, (path.stem.removeprefix(f"{center}-"),), folder)
+        if division is not None:
+            cases = (*division.training, *division.test)
+            names |= {case.subject for case in cases if inside(case.image, folder) in images}
+    return names
+
+
 def _path(state: Path, center: str, run: str) -> Path:
     return state / "divisions" / f"{center}-{run}.json"
 
 
 def _name(case: Case, folder: Path) -> tuple[str, str, str]:
-    return case.subject, case.contrast, _inside(case.image, folder)
+    return case.subject, case.contrast, inside(case.image, folder)
 
 
-def _inside(path: Path, folder: Path) -> str:
+def inside(path: Path, folder: Path) -> str:
     """A path below the data folder, so that the folder may move."""
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
@@ -88,8 +99,8 @@ def _to_json(case: Case, folder: Path) -> dict[str, Any]:
     return {
         "subject": case.subject,
         "contrast": case.contrast,
-        "image": _inside(case.image, folder),
-        "label": _inside(case.label, folder),
+        "image": inside(case.image, folder),
+        "label": inside(case.label, folder),
         "lesion_value": case.lesion_value,
     }
 

@@ -5,9 +5,10 @@ from functools import partial
 from client.data.layouts import take_inventory
 from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts
-from client.governance.pseudonyms import pseudonym, pseudonym_key
+from client.governance.pseudonyms import image_word, pseudonym, pseudonym_key
 from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
+from client.hospital.division import earlier_names, inside
 from shared.clock import Clock
 from shared.errors import DataError
 from shared.files import private_folder
@@ -32,8 +33,14 @@ def withdraw(site: Site, subject: str, clock: Clock) -> bool:
             f"{site.data.folder} has no subject {subject!r}: give its name as the data folder has it, such as "
             f"{min(known, default='sub-07')}; nobody was withdrawn"
         )
-    hidden = pseudonym(key, found[0])
-    if not Withdrawals(site.state, partial(pseudonym, key)).add(hidden, clock()):
-        return False
-    log.append("withdrawn", Facts(message="withdraw", subjects=(hidden,)))
-    return True
+    # It may have been called otherwise, or come to be: its images are the same.
+    paths = [case.image for case in inventory.cases if case.subject == found[0]]
+    paths += [remark.image for remark in inventory.remarks if remark.subject == found[0] and remark.image]
+    images = {inside(path, site.data.folder) for path in paths}
+    every = sorted({found[0]} | earlier_names(site.state, site.center, images, site.data.folder))
+    withdrawals = Withdrawals(site.state, partial(pseudonym, key))
+    hidden_images = [pseudonym(key, image_word(image)) for image in images]
+    new = tuple(hidden for name in every if withdrawals.add(hidden := pseudonym(key, name), clock(), hidden_images))
+    if new:
+        log.append("withdrawn", Facts(message="withdraw", subjects=new))
+    return bool(new)

@@ -43,6 +43,8 @@ class CaseCheck(Examined):
     contrast: str
     image: Path | None
     findings: tuple[Finding, ...]
+    label: Path | None = None
+    """The file that was taken for its label, or nearly was."""
     measured: Measurements | None = None
     fingerprint: str = ""
     """Of the voxels, however they are compressed; empty where they could not be read."""
@@ -60,7 +62,7 @@ def check_case(case: Case, allow_empty: bool = False) -> CaseCheck:
         return _check(case, allow_empty)
     except Exception as error:
         # Measuring one patient must not stop the check of the others, as reading does not.
-        return CaseCheck(case.subject, case.contrast, case.image, (unexpected(error),))
+        return CaseCheck(case.subject, case.contrast, case.image, (unexpected(error),), case.label)
 
 
 def _check(case: Case, allow_empty: bool) -> CaseCheck:
@@ -71,7 +73,12 @@ def _check(case: Case, allow_empty: bool) -> CaseCheck:
         measured = _measurements(image, trusted)
         if image.array.ndim == 3:
             view = slices_of(image.array, image.affine, trusted.array if trusted else None)
-    return CaseCheck(case.subject, case.contrast, case.image, reading.findings, measured, fingerprint(reading), view)
+    return CaseCheck(
+        *(case.subject, case.contrast, case.image, reading.findings, case.label),
+        measured=measured,
+        fingerprint=fingerprint(reading),
+        view=view,
+    )
 
 
 def _measurements(image: Nifti, label: Nifti | None) -> Measurements:

@@ -10,10 +10,14 @@ from typing import Any
 
 from client.data.duplicates import duplicate, twins
 from client.data.inventory import Inventory, Remark
-from client.data.rules import problem, warning
+from client.data.rules import Finding, problem, warning
 from client.data.split import LEAST_SUBJECTS
+from client.data.subjects import Doubt
 from client.qc.case_check import CaseCheck, check_case
 from shared.text import counted
+
+DOUBTFUL = "doubtful-subject"
+"""Code of the warning of an image whose subject's name may mean another patient."""
 
 MOST_KINDS = 4
 """So many different values of one kind are listed in the summary."""
@@ -39,8 +43,28 @@ class DatasetCheck:
     contrasts: tuple[str, ...]
     checked: tuple[CaseCheck, ...]
     """Every image of the wanted contrasts, and every subject that should have one; in order of subject."""
-    notes: tuple[str, ...]
-    """What was passed over as it should be."""
+    passed_over: tuple[Remark, ...]
+    """What was passed over as it should be, and what a subject can do without."""
+    doubts: tuple[Doubt, ...] = ()
+    """Subjects whose names may mean another patient."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was passed over, in a line each."""
+        return tuple(f"{remark.subject}: {remark.text}" for remark in self.passed_over)
+
+    def files(self) -> list[tuple[str, str, str]]:
+        """Subject, image and label of each image, as paths in the data folder."""
+        return [
+            (one.subject, self.path(one.image), "" if _without_label(one) else self.path(one.label))
+            for one in self.checked
+            if one.image is not None
+        ]
+
+    def path(self, file: Path | None) -> str:
+        """A file's path in the data folder; empty for none."""
+        root = self.folder if self.folder.is_dir() else self.folder.parent
+        return "" if file is None else str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
 
     @property
     def verdict(self) -> DatasetVerdict:
@@ -117,6 +141,8 @@ class DatasetCheck:
             "conclusion": self.conclusion(),
             "summary": dict(self.summary()),
             "notes": list(self.notes),
+            "passed_over": [_passed_over(remark) for remark in self.passed_over],
+            "doubts": [{"subject": doubt.subject, "code": DOUBTFUL, "text": doubt.text} for doubt in self.doubts],
             "subjects": [_entry(checked) for checked in self.checked],
         }
 
@@ -132,14 +158,25 @@ def check_inventory(inventory: Inventory, allow_empty: bool = False, progress: A
         if progress is not None:
             progress(len(checked), len(inventory.cases), checked[-1])
     used = {case.subject for case in inventory.cases}
-    notes = []
+    passed_over = []
+    said: dict[Path | str, list[Finding]] = {}
+    for doubt in inventory.doubts:
+        said.setdefault(doubt.subject, []).append(_warning(DOUBTFUL, doubt.text))
     for remark in inventory.remarks:
-        if remark.problem and remark.subject not in used:
+        # A subject can do without an image that was never labelled, but not without a file that was meant to be used.
+        if remark.problem and (remark.subject not in used or remark.code != "missing" or remark.label is not None):
             checked.append(_missing(remark))
+        elif remark.code == "mixed-labels" and remark.image is not None:
+            said.setdefault(remark.image, []).append(_warning(remark.code, remark.text))
         else:
-            notes.append(f"{remark.subject}: {remark.text}")
+            passed_over.append(remark)
     found = sorted(_with_duplicates(checked), key=lambda one: (one.subject, one.contrast, str(one.image)))
-    return DatasetCheck(inventory.folder, inventory.layout, inventory.contrasts, tuple(found), tuple(notes))
+    return DatasetCheck(
+        *(inventory.folder, inventory.layout, inventory.contrasts),
+        checked=tuple(_with(one, [*said.get(one.image or "", []), *said.get(one.subject, [])]) for one in found),
+        passed_over=tuple(passed_over),
+        doubts=inventory.doubts,
+    )
 
 
 def number(value: float) -> str:
@@ -147,10 +184,35 @@ def number(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
+def _without_label(checked: CaseCheck) -> bool:
+    """Whether its label is one that was only nearly taken."""
+    return any(finding.part == "subject" for finding in checked.problems)
+
+
 def _missing(remark: Remark) -> CaseCheck:
     text, _, mend = remark.text.partition(": ")
-    finding = problem("missing", "subject", text, mend)
-    return CaseCheck(remark.subject, remark.contrast, None, (finding,))
+    finding = problem(remark.code, "subject", text, mend)
+    return CaseCheck(remark.subject, remark.contrast, remark.image, (finding,), remark.label)
+
+
+def _warning(code: str, said: str) -> Finding:
+    text, _, mend = said.partition(": ")
+    return warning(code, "subject", text, mend)
+
+
+def _with(checked: CaseCheck, more: Sequence[Finding]) -> CaseCheck:
+    return replace(checked, findings=(*checked.findings, *more)) if more else checked
+
+
+def _passed_over(remark: Remark) -> dict[str, Any]:
+    return {
+        "subject": remark.subject,
+        "contrast": remark.contrast,
+        "image": remark.image and str(remark.image),
+        "label": remark.label and str(remark.label),
+        "code": remark.code,
+        "text": remark.text,
+    }
 
 
 def _with_duplicates(checked: Sequence[CaseCheck]) -> list[CaseCheck]:
@@ -171,9 +233,10 @@ def _with_duplicates(checked: Sequence[CaseCheck]) -> list[CaseCheck]:
 def _entry(checked: CaseCheck) -> dict[str, Any]:
     measured = checked.measured
     return {
-        "id": checked.subject,
+        "subject": checked.subject,
         "contrast": checked.contrast,
-        "image": None if checked.image is None else str(checked.image),
+        "image": checked.image and str(checked.image),
+        "label": checked.label and str(checked.label),
         "ok": checked.ok,
         "problems": [str(finding) for finding in checked.problems],
         "warnings": [str(finding) for finding in checked.warnings],

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.data.inventory import LabelChoice
+from client.data.inventory import ANY_LABEL, LabelChoice
 from client.data.layouts import Layout, take_inventory
 from scenarios.cli.common import ALL_CONTRASTS, Contrasts, on_terminal, progress_bar, read_contrasts, say
 from scenarios.cli.governance import add_trust_commands, show_what_would_leave
-from shared.errors import ResultsError, WardroundError
+from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.paths import private_output
 from shared.text import counted
 
@@ -41,7 +41,8 @@ def check(
     contrasts: Contrasts = ALL_CONTRASTS,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write findings as JSON.")] = None,
     labels: Annotated[
-        str, typer.Option(help="Which labels, where an image has several: a pipeline's name.", metavar="NAME")
+        str,
+        typer.Option(help="Which labels, where an image has several: a pipeline, a rater, an ending.", metavar="NAME"),
     ] = "",
     lesion_value: Annotated[
         float | None, typer.Option(help="Which value is lesion, in labels of several structures.", metavar="VALUE")
@@ -64,6 +65,10 @@ def check(
         if folder.suffix == ".toml":
             from client.hospital.config import Site
 
+            if choice != ANY_LABEL:
+                raise SettingsError(
+                    f"--labels and --lesion-value stand in {folder}: change labels and lesion-value there"
+                )
             site = Site.read(folder)
             folder, layout, wanted, choice = (
                 site.data.folder,
@@ -121,11 +126,15 @@ def _follow(inventory: "Inventory", allow_empty: bool) -> "DatasetCheck":
 
 
 def _report(dataset: "DatasetCheck") -> None:
+    from client.qc.dataset_check import DOUBTFUL
+
     for one in dataset.checked:
-        if one.findings:
+        # Of its subject it is said once, below.
+        if findings := [finding for finding in one.findings if finding.code != DOUBTFUL]:
             say(f"\n{_line(one)}")
-            for finding in one.findings:
+            for finding in findings:
                 say(f"  {'problem' if finding.problem else 'warning'}: {finding}")
+    _show_subjects(dataset)
     if dataset.notes:
         say("\npassed over")
         for note in dataset.notes:
@@ -136,6 +145,22 @@ def _report(dataset: "DatasetCheck") -> None:
     for name, text in rows:
         say(f"  {name:<{width}}  {text}")
     say(f"\nverdict: {dataset.verdict.value}: {dataset.conclusion()}")
+
+
+def _show_subjects(dataset: "DatasetCheck") -> None:
+    """Which images are whose, by which label, and whose name is in doubt."""
+    rows = [("subject", "image", "label"), *dataset.files()]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    say("")
+    before = ""
+    for subject, image, label in rows:
+        shown = "" if subject == before else subject
+        say(f"{shown:<{widths[0]}}  {image:<{widths[1]}}  {label or 'none'}")
+        before = subject
+    if dataset.doubts:
+        say("\ndoubtful subjects")
+        for doubt in dataset.doubts:
+            say(f"  warning: {doubt.subject} {doubt.text}")
 
 
 def _line(one: "CaseCheck") -> str:

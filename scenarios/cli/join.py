@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from filelock import FileLock, Timeout
 
+from client.data.inventory import LabelChoice
 from client.data.layouts import Layout, detect, find_cases
 from scenarios.cli.common import ALL_CONTRASTS, STOPPED, read_contrasts, say
 from scenarios.cli.governance import rehearse_here
@@ -32,6 +33,12 @@ def init(
     data: Annotated[Path | None, typer.Option(help="Folder of images and labels.")] = None,
     layout: Annotated[Layout | None, typer.Option(help="How it is laid out.  (default: detected)")] = None,
     contrasts: Annotated[str | None, typer.Option(help="The contrasts to use, such as FLAIR,T2w.")] = None,
+    labels: Annotated[
+        str, typer.Option(help="Which labels, where an image has several: a pipeline, a rater.", metavar="NAME")
+    ] = "",
+    lesion_value: Annotated[
+        float | None, typer.Option(help="Which value is lesion, in labels of several structures.", metavar="VALUE")
+    ] = None,
     role: Annotated[str | None, typer.Option(help="What a model may do here: train, evaluate or both.")] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Folder for keys, logs and training under way.")] = None,
     coordinator: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where the coordinator is.")] = None,
@@ -56,7 +63,8 @@ def init(
     data = Path(ask.text(data, "Folder of images and labels", None)).expanduser().absolute()
     layout = layout or (detect(data) if data.exists() else None)
     wanted = read_contrasts(ask.text(contrasts, "Contrasts to use", ALL_CONTRASTS))
-    cases = find_cases(data, wanted, layout)
+    choice = LabelChoice(labels, lesion_value)
+    cases = find_cases(data, wanted, layout, choice)
     role = ask.text(role, "May the model train here, or only be tested (train, evaluate, both)", "both")
     state = ask.text(state_dir, "Folder for keys and logs, for this user alone", output.parent / "state")
     address = ask.text(coordinator, "Host and port of the coordinator", None)
@@ -66,7 +74,7 @@ def init(
         root = str(Path(root).expanduser().absolute())
     folder = writable_folder(Path(state).expanduser().absolute(), "state folder")
     folder.chmod(0o700)
-    answers = Answers(center, folder, data, layout or detect(data), wanted, _role(role), address, root)
+    answers = Answers(center, folder, data, layout or detect(data), wanted, _role(role), address, root, choice)
     writable_folder(output.parent, "folder")
     _write_checked(output, answers)
     public = make_node_key(folder / "flower", center)

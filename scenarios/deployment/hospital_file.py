@@ -12,6 +12,7 @@ from typing import Literal, Self
 import tomli_w
 
 from client.data.filenames import CONTRASTS
+from client.data.inventory import ANY_LABEL, LabelChoice
 from client.data.layouts import Layout
 from client.hospital.config import Coordinator, Site
 from shared.errors import SettingsError
@@ -63,6 +64,7 @@ class Answers:
     role: Role
     address: str
     root_certificate: str
+    labels: LabelChoice = ANY_LABEL
 
     def document(self) -> str:
         """The whole file, with a comment for every key."""
@@ -83,6 +85,10 @@ folder = {_text(str(self.folder))}
 layout = {_text(self.layout.value)}
 # Which of {", ".join(CONTRASTS)} to use.
 contrasts = [{", ".join(map(_text, self.contrasts))}]
+# Which labels are meant where an image has several: the name of a pipeline's folder, a rater, or an ending of names.
+labels = {_text(self.labels.labels)}
+# Which value is lesion in labels of several structures; without it labels run from 0 to 1.
+{self._lesion_value()}
 
 [coordinator]
 # Host and port of the coordinator; the way out must allow TLS to it, and nothing need come in.
@@ -123,6 +129,10 @@ never = []
 # Whether the coordinator may see crops, unsealed.
 allow-unsealed = false
 """
+
+    def _lesion_value(self) -> str:
+        value = self.labels.lesion_value
+        return "# lesion-value = 1" if value is None else f"lesion-value = {float(value)}"
 
 
 def _text(text: str) -> str:

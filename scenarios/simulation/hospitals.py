@@ -12,7 +12,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from client.data.inventory import LabelChoice
 from client.data.layouts import find_cases
+from client.hospital.config import Data, Site
 from scenarios.simulation.bids_writer import HospitalDraft, writing
 from shared.config.groups import DataSettings
 from shared.config.settings import Settings
@@ -79,6 +81,15 @@ def _write(draft: HospitalDraft, progress: Callable[[int, int], None] | None) ->
         draft.discard()
 
 
+def data_of(folder: Path, contrasts: tuple[str, ...]) -> Data:
+    """What a center's folder below `data-dir` holds, as the `[data]` of a `hospital.toml` in it says.
+
+    Without that file it is any data set with one label an image. Raises `SettingsError` or `TrustError` for the file.
+    """
+    file = folder / "hospital.toml"
+    return Site.read(file).data if file.is_file() else Data(folder=folder, contrasts=contrasts)
+
+
 def prepare_hospitals(settings: Settings, say: Callable[[str], None]) -> None:
     """Check the data folder of every center, or make the simulated hospitals that are missing.
 
@@ -88,7 +99,8 @@ def prepare_hospitals(settings: Settings, say: Callable[[str], None]) -> None:
     data = settings.data
     if data.data_dir:
         for center in settings.run.centers:
-            find_cases(Path(data.data_dir) / center, data.contrasts)
+            own = data_of(Path(data.data_dir) / center, data.contrasts)
+            find_cases(own.folder, data.contrasts, own.layout, LabelChoice(own.labels, own.lesion_value))
         return
     root = writable_folder(cache_folder(data.cache_dir) / "hospitals", "cache folder")
     phantoms = phantom_settings(data)

@@ -7,7 +7,7 @@ from flwr.app import Context
 from client.governance.policy import Policy
 from client.hospital.config import Data, Site
 from client.hospital.node import NO_PINS, is_simulated, site_of
-from scenarios.simulation.hospitals import make_hospital, phantom_settings
+from scenarios.simulation.hospitals import data_of, make_hospital, phantom_settings
 from shared.config.settings import Settings
 from shared.paths import cache_folder, writable_folder
 
@@ -21,9 +21,10 @@ def simulated_site(center: str, settings: Settings) -> Site:
     """The hospital that whoever simulates makes of a center; its data are made where they are missing."""
     data, cache = settings.data, writable_folder(cache_folder(settings.data.cache_dir), "cache folder")
     if data.data_dir:
-        folder = Path(data.data_dir).expanduser() / center
+        own = data_of(Path(data.data_dir).expanduser() / center, data.contrasts)
     else:
         folder = make_hospital(center, phantom_settings(data), cache / "hospitals")
+        own = Data(folder=folder, contrasts=data.contrasts)
     everything = Policy(
         role="both",
         train_untested=True,
@@ -38,7 +39,7 @@ def simulated_site(center: str, settings: Settings) -> Site:
     return Site(
         center=center,
         state=cache / "state" / center,
-        data=Data(folder=folder, contrasts=data.contrasts),
+        data=own,
         coordinator=None,
         peers=NO_PINS,
         policy=everything,

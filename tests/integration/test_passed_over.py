@@ -51,7 +51,7 @@ def test_everything_passed_over_is_in_the_output_the_results_the_summary_and_the
     results = read_results(tmp_path / "run")
     lines = [
         "milan passes over 1 FLAIR image: it cannot be read",
-        "milan passes over 1 FLAIR image: it has no label that can be used",
+        "milan passes over 1 FLAIR image: it has no image with a label",
         "ucsf passes over 2 FLAIR images: each has an image that another subject has, too",
     ]
     assert passed_over_lines(results.passed_over) == lines

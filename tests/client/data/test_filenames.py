@@ -1,10 +1,10 @@
-"""What a file's name tells of contrast and subject, in the ways that sites name their files."""
+"""What a file's name tells of format and contrast, in the ways that sites name their files."""
 
-from pathlib import Path, PurePath
+from pathlib import Path
 
 import pytest
 
-from client.data.filenames import contrast_of, images_in, subjects_of
+from client.data.filenames import contrast_of, images_in, is_nifti, other_format, others_in, stem
 from shared.text import counted
 
 
@@ -24,30 +24,45 @@ from shared.text import counted
         ("MRI", None),
         ("part2", None),
         ("at2000", None),
+        ("P01-FLAIR", "FLAIR"),
+        ("P01 FLAIR", "FLAIR"),
+        ("P01_T2FLAIR", "FLAIR"),
+        ("P01_3DFLAIR", "FLAIR"),
+        ("FLAIR2D_P01", "FLAIR"),
+        ("P01.t2_space_dark-fluid_sag", "FLAIR"),
+        ("t2_tirm_tra_dark-fluid_3mm", "FLAIR"),
+        ("SAG_3D_T2_FLAIR_CUBE.nii.gz", "FLAIR"),
+        ("1_FLAIR_isovox", "FLAIR"),
+        ("flair_time01_on_middle_space", "FLAIR"),
+        ("training01_01_flair_pp", "FLAIR"),
+        ("P1_T1_FLAIR", "FLAIR"),
+        ("P1_T2_FLAIR", "FLAIR"),
+        ("P1_T2_T1", "other"),
+        ("P1_T1_T2", "T2w"),
+        ("P1_T1_T1", "other"),
+        ("P01T2w", "T2w"),
+        ("t2w_tse_tra_P01", "T2w"),
+        ("P01_PD_T2", "T2w"),
+        ("P01_t2_tirm", None),
+        ("P01_T2_star", "other"),
+        ("P01_T2_map", "other"),
+        ("T2*", "other"),
+        ("T2-STIR", "other"),
+        ("T1-FLAIR", "other"),
+        ("P01_T1flair", "other"),
+        ("P01_MPRAGE", "other"),
+        ("P01_MP2RAGE", "other"),
+        ("P01_T1w_to_FLAIR", "other"),
+        ("P01_T2w_reg2_FLAIR", "T2w"),
+        ("sub-01_space-FLAIR_T1w", "other"),
+        ("sub-01_space-T1w_FLAIR", "FLAIR"),
+        ("T2_SPACE_FLAIR", "FLAIR"),
+        ("P01_T2w_DIR-AP", "T2w"),
+        ("P01_DIR", "other"),
     ],
 )
 def test_the_contrast_is_told_by_a_word_of_its_own(text: str, contrast: str | None) -> None:
     assert contrast_of(text) == contrast
-
-
-@pytest.mark.parametrize(
-    ("names", "subjects"),
-    [
-        (["sub-01/anat/sub-01_FLAIR.nii.gz", "sub-01_ses-2_FLAIR.nii"], ["sub-01", "sub-01"]),
-        (["imagesTr/patient3_ses2_FLAIR.nii.gz", "imagesTr/patient3_ses1_T2w.nii.gz"], ["patient3", "patient3"]),
-        (["MS_001.nii.gz", "MS_002.nii.gz"], ["MS_001", "MS_002"]),
-        (["MS_001_20150301.nii.gz", "MS_001_2016-04-01.nii.gz"], ["MS_001", "MS_001"]),
-        (["P1/FLAIR.nii.gz", "P2/FLAIR.nii.gz", "P2/T2w.nii.gz"], ["P1", "P2", "P2"]),
-        (["data/P1/tp1/brain.nii.gz", "data/P1/tp2/brain.nii.gz", "data/P2/tp1/brain.nii.gz"], ["P1", "P1", "P2"]),
-        (["P1_ses1/image.nii.gz", "P1_ses2/image.nii.gz"], ["P1", "P1"]),
-        (["sesame_01.nii.gz", "runner_02.nii.gz"], ["sesame_01", "runner_02"]),
-        (["FLAIR.nii.gz"], ["FLAIR"]),
-        ([], []),
-    ],
-    ids=str,
-)
-def test_a_subject_is_who_it_is_and_not_when_or_how(names: list[str], subjects: list[str]) -> None:
-    assert subjects_of([PurePath(name) for name in names]) == subjects
 
 
 def test_a_compressed_image_goes_before_a_plain_one_and_links_count(tmp_path: Path) -> None:
@@ -56,6 +71,21 @@ def test_a_compressed_image_goes_before_a_plain_one_and_links_count(tmp_path: Pa
     (tmp_path / "d.nii.gz").symlink_to("d.nii.gz")
     assert images_in(tmp_path) == ["a.nii", "b.nii.gz", "d.nii.gz"]
     assert images_in(tmp_path / "nowhere") == []
+
+
+def test_suffixes_count_in_whichever_case(tmp_path: Path) -> None:
+    for name in ("a.NII.GZ", "b.Nii", "b.nii.GZ"):
+        (tmp_path / name).touch()
+    assert images_in(tmp_path) == ["a.NII.GZ", "b.nii.GZ"]
+    assert [stem(name) for name in ("a.NII.GZ", "b.Nii", "c.nii.gz", "d.1.nii", "e")] == ["a", "b", "c", "d.1", "e"]
+    assert is_nifti("a.NII.GZ") and not is_nifti("a.mha")
+
+
+def test_other_formats_are_named_and_a_pair_once(tmp_path: Path) -> None:
+    for name in ("a.hdr", "a.img", "b.MHA", "c.nii.gz", "d.nii", "e.json", "f.nrrd", "g.nii.bz2"):
+        (tmp_path / name).touch()
+    assert others_in(tmp_path) == ["a.hdr", "b.MHA", "f.nrrd", "g.nii.bz2"]
+    assert (other_format("x.MGZ"), other_format("x.nii")) == (".mgz", "")
 
 
 def test_one_is_not_several() -> None:

@@ -64,7 +64,8 @@ def test_the_order_of_axes_does_not_matter_where_slices_are_thick(axcodes: str) 
 @pytest.mark.parametrize("center", ["milan", "rennes"])
 def test_simulated_brains_are_stripped(center: str) -> None:
     patient = make_patient(CENTERS[center], 1, 2.0, 0)
-    assert skull_share(patient.image.astype(np.float32), patient.affine) < 0.2
+    (image,) = patient.images.values()
+    assert skull_share(image.astype(np.float32), patient.affine) < 0.2
 
 
 @pytest.mark.parametrize("image", [np.zeros((9, 9, 9)), np.ones((9, 9, 9)), np.eye(9)[:, :, None] * np.ones(2)])

@@ -70,7 +70,7 @@ def test_who_cannot_be_used_is_passed_over_and_only_the_others_are_divided(reope
         image(data, subject.subject).write_bytes(b"")
     label(data, whole.training[0].subject).unlink()
     left = reopened(RUN)
-    gone = {whole.training[0].subject: "has no label that can be used"} | {
+    gone = {whole.training[0].subject: "has no image with a label"} | {
         case.subject: "cannot be read" for case in whole.test
     }
     assert passed(left) == gone

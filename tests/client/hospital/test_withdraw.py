@@ -1,17 +1,23 @@
 """Withdrawing a subject at its hospital: by its name, for good, and never by a misspelt one."""
 
+import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from client.data.layouts import Layout
 from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts
 from client.governance.pseudonyms import pseudonym, pseudonym_key
 from client.governance.withdrawals import Withdrawals
+from client.hospital.center import open_hospital
 from client.hospital.config import Site
 from client.hospital.withdraw import withdraw
+from shared.config.settings import Settings
 from shared.errors import DataError
 from tests.support.datasets import write_dataset
 
@@ -50,3 +56,32 @@ def test_one_whose_images_were_deleted_can_be_withdrawn_where_its_exemplars_left
     shutil.rmtree(site.data.folder / "sub-b")
     shutil.rmtree(site.data.folder / "derivatives" / "labels" / "sub-b")
     assert withdraw(site, "sub-b", lambda: NOON)
+
+
+def call(site: Site, subject: str, otherwise: str) -> None:
+    """Have a list of the images call a subject otherwise."""
+    folder = site.data.folder
+    entries = []
+    for image in sorted(folder.glob("sub-*/anat/*.nii.gz")):
+        (label,) = folder.glob(f"derivatives/*/{image.parts[-3]}/anat/*.nii.gz")
+        name = otherwise if image.parts[-3] == subject else image.parts[-3]
+        entry = {"image": str(image.relative_to(folder)), "label": str(label.relative_to(folder)), "subject": name}
+        entries.append(entry)
+    (folder / "datalist.json").write_text(json.dumps({"training": entries}))
+
+
+def test_a_withdrawn_subject_that_comes_to_be_called_otherwise_is_known_by_its_images(
+    site: Site, run_config: dict[str, Any], tmp_path: Path
+) -> None:
+    listed = replace(site, data=site.data.model_copy(update={"layout": Layout.decathlon}))
+    settings = Settings.from_run_config(run_config | {"contrasts": "FLAIR"})
+    call(listed, "sub-a", "P02")
+    opened = open_hospital(listed, tmp_path / "prepared", settings, ("0" * 32,))
+    assert {case.subject for case in (*opened.training, *opened.test)} == {"P02", "sub-b"}
+    call(listed, "sub-a", "P2")
+    assert withdraw(listed, "P2", lambda: NOON)
+    listed_names = Withdrawals(site.state, lambda name: known(site, name)).subjects()
+    assert listed_names == {known(site, "P2"), known(site, "P02")}, "its exemplars may have left under the old name"
+    call(listed, "sub-a", "patient 2")
+    again = open_hospital(listed, tmp_path / "prepared", settings, ("1" * 32,))
+    assert known(site, "patient 2") in again.withdrawn and known(site, "sub-b") not in again.withdrawn

@@ -81,8 +81,8 @@ def test_json_has_what_scripts_read(tmp_path: Path) -> None:
     record = json.loads(json.dumps(checkup(folder).to_json(), allow_nan=False))
     good, bad = record["subjects"]
     assert record["verdict"] == "some set aside"
-    assert {key: good[key] for key in ("id", "contrast", "ok", "problems", "lesion_count", "spacing")} == {
-        "id": "sub-1",
+    assert {key: good[key] for key in ("subject", "contrast", "ok", "problems", "lesion_count", "spacing")} == {
+        "subject": "sub-1",
         "contrast": "FLAIR",
         "ok": True,
         "problems": [],
@@ -94,6 +94,68 @@ def test_json_has_what_scripts_read(tmp_path: Path) -> None:
         "image is a link to a file that is not here: fetch it (datalad or git annex get)",
     ]
     assert not bad["ok"] and bad["lesion_ml"] is None and bad["spacing"] is None
+
+
+def listed(folder: Path, *names: str) -> Path:
+    """A Decathlon list of images that are there, each with a label, under the given names."""
+    shape, affine = grid((3.0,) * 3)
+    entries = []
+    for seed, name in enumerate(names):
+        for path, array in zip(("images", "labels"), patient(shape, affine, seed), strict=True):
+            write_image(folder / path / f"{name}.nii.gz", array, affine)
+        entries.append({"image": f"images/{name}.nii.gz", "label": f"labels/{name}.nii.gz"})
+    (folder / "datalist.json").write_text(json.dumps({"training": entries}))
+    return folder
+
+
+def test_each_image_is_shown_with_its_subject_and_its_label(tmp_path: Path) -> None:
+    found = checkup(listed(tmp_path, "P01-FLAIR", "P01-T2w", "P02_V1_FLAIR"))
+    assert found.files() == [
+        ("P01", "images/P01-FLAIR.nii.gz", "labels/P01-FLAIR.nii.gz"),
+        ("P01", "images/P01-T2w.nii.gz", "labels/P01-T2w.nii.gz"),
+        ("P02", "images/P02_V1_FLAIR.nii.gz", "labels/P02_V1_FLAIR.nii.gz"),
+    ]
+    entries = found.to_json()["subjects"]
+    assert [(one["subject"], one["image"], one["label"]) for one in entries] == [
+        (subject, str(tmp_path / image), str(tmp_path / label)) for subject, image, label in found.files()
+    ]
+    assert checkup(tmp_path / "datalist.json").files() == found.files(), "paths are in the list's folder"
+
+
+def test_a_doubtful_subject_is_a_warning_of_each_of_its_images(tmp_path: Path) -> None:
+    found = checkup(listed(tmp_path, "P01_1_FLAIR", "P01_2_FLAIR", "P02_1_FLAIR"))
+    assert found.verdict is DatasetVerdict.good and found.warned == 2
+    assert [one["codes"] for one in found.to_json()["subjects"]] == [["doubtful-subject"]] * 2 + [[]]
+    assert found.to_json()["doubts"] == [{"subject": "P01", "code": "doubtful-subject", "text": found.doubts[0].text}]
+
+
+def test_several_labels_set_an_image_aside_even_where_its_subject_has_another(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path, ["sub-1", "sub-2"], contrasts=("FLAIR", "T2w"))
+    second = folder / "derivatives" / "auto" / "sub-1" / "anat" / "sub-1_T2w_label-lesion_seg.nii.gz"
+    second.parent.mkdir(parents=True)
+    second.touch()
+    found = checkup(folder)
+    assert codes(found) == {"sub-1": ["several-labels"]} and found.verdict is DatasetVerdict.some
+    entry = next(one for one in found.to_json()["subjects"] if not one["ok"])
+    assert entry["image"] == str(image_of(folder, "sub-1", "T2w")) and entry["label"] == str(second)
+
+
+def test_a_label_of_another_rater_is_a_warning(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path, ["sub-1", "sub-2", "sub-3"], voxel=3.0)
+    label = next(folder.glob("derivatives/*/sub-3/anat/*"))
+    label.rename(label.with_name("sub-3_rater-2_label-lesion_seg.nii.gz"))
+    found = checkup(folder)
+    assert [[finding.code for finding in one.warnings] for one in found.checked] == [[], [], ["mixed-labels"]]
+
+
+def test_what_was_passed_over_is_named_with_its_files(tmp_path: Path) -> None:
+    folder = listed(tmp_path, "P01_FLAIR", "P02_FLAIR", "P02_T1w")
+    (over,) = checkup(folder).to_json()["passed_over"]
+    assert (over["subject"], over["code"]) == ("P02", "other-contrast")
+    assert (over["image"], over["label"]) == (
+        str(folder / "images/P02_T1w.nii.gz"),
+        str(folder / "labels/P02_T1w.nii.gz"),
+    )
 
 
 def test_progress_is_told_after_each_case(tmp_path: Path) -> None:

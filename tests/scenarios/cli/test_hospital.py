@@ -1,6 +1,7 @@
 """`wardround hospital check` as a person and as a script calls it."""
 
 import json
+import shutil
 import stat
 from pathlib import Path
 
@@ -91,6 +92,34 @@ def test_an_empty_label_can_be_let_in(
     assert check(monkeypatch, capsys, folder, "--allow-empty")[0] == 0
 
 
+def test_whose_each_image_is_and_what_is_doubted_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_dataset(tmp_path / "data", ["sub-1", "sub-01", "sub-3"])
+    code, out, _ = check(monkeypatch, capsys, folder, "--output", tmp_path / "page")
+    shown = [line.split() for line in out.splitlines()]
+    image, label = "sub-3/anat/sub-3_FLAIR.nii.gz", "derivatives/labels/sub-3/anat/sub-3_FLAIR_label-lesion_seg.nii.gz"
+    assert code == 0 and ["subject", "image", "label"] in shown and ["sub-3", image, label] in shown
+    assert "warning: sub-01 is written nearly as sub-1" in out and out.count("is written nearly as sub-1:") == 1
+    page = (tmp_path / "page" / "check.html").read_text()
+    assert "Doubtful subjects" in page and f"<td>sub-3</td><td><code>{image}</code></td><td><code>{label}" in page
+
+
+def test_several_labels_are_chosen_from(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder / "derivatives" / "labels", folder / "derivatives" / "auto")
+    code, out, _ = check(monkeypatch, capsys, folder)
+    assert code == 2 and "choose by --labels NAME, or labels = NAME in hospital.toml, such as auto or labels" in out
+    code, out, _ = check(monkeypatch, capsys, folder, "--labels", "auto")
+    assert code == 0 and "derivatives/auto/sub-1/anat/sub-1_FLAIR_label-lesion_seg.nii.gz" in out
+    code, _, error = check(monkeypatch, capsys, folder, "--labels", "hand")
+    assert code == 2 and "choose from auto/label-lesion_seg, labels/label-lesion_seg" in error
+    (folder / "hospital.toml").touch()
+    code, _, error = check(monkeypatch, capsys, folder / "hospital.toml", "--labels", "auto")
+    assert code == 2 and "change labels and lesion-value there" in error
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -121,5 +150,15 @@ def test_help_names_the_exit_codes_and_the_options(
     monkeypatch.setenv("COLUMNS", "200")
     code, shown, _ = check(monkeypatch, capsys, "--help")
     assert code == 0
-    for word in ("--layout", "--contrasts", "--json", "--output", "--allow-empty", "bids", "Exit code 0"):
+    for word in (
+        "--layout",
+        "--contrasts",
+        "--json",
+        "--output",
+        "--allow-empty",
+        "--labels",
+        "--lesion-value",
+        "bids",
+        "Exit code 0",
+    ):
         assert word in shown

@@ -1,5 +1,6 @@
 """`wardround hospital init` and `unit` as a person and as a script call them."""
 
+import shutil
 import stat
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from click.testing import Result
 from filelock import FileLock
 from typer.testing import CliRunner
 
+from client.data.inventory import LabelChoice
 from scenarios.cli import join as join_cli
 from scenarios.cli.main import cli
 from scenarios.deployment.certificates import Files, make_trial
@@ -38,6 +40,13 @@ def test_it_writes_one_file_and_one_key(tmp_path: Path, data: Path) -> None:
     assert str(tmp_path / "state" / "flower" / "node_key.pub") in result.stdout
     assert "read to it by telephone          SHA256:" in result.stdout
     assert "2 images of 2 subjects; nothing has been sent" in result.stdout
+
+
+def test_it_writes_which_labels_are_meant(tmp_path: Path, data: Path) -> None:
+    shutil.copytree(data / "derivatives" / "labels", data / "derivatives" / "auto")
+    assert "choose by --labels NAME" in str(init(tmp_path, data).exception)
+    assert init(tmp_path, data, "--labels", "auto", "--lesion-value", "2").exit_code == 0
+    assert Membership.read(tmp_path / "hospital.toml").site.data.choice == LabelChoice("auto", 2.0)
 
 
 def test_nothing_is_overwritten(tmp_path: Path, data: Path) -> None:

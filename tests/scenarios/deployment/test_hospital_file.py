@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from flwr.common.config import parse_config_args
 
+from client.data.inventory import ANY_LABEL, LabelChoice
 from client.data.layouts import Layout
 from client.governance.policy import Policy
 from scenarios.deployment.hospital_file import Answers, Membership
@@ -14,7 +15,7 @@ from scenarios.deployment.systemd import unit_text
 from shared.errors import SettingsError
 
 
-def answers(folder: Path, **changes: str) -> Answers:
+def answers(folder: Path, **changes: object) -> Answers:
     given = {"center": "milan", "role": "both", "address": "coordinator.example:443", "root_certificate": "ca.crt"}
     return Answers(
         state=folder / "state",
@@ -25,7 +26,7 @@ def answers(folder: Path, **changes: str) -> Answers:
     )
 
 
-def written(folder: Path, **changes: str) -> Path:
+def written(folder: Path, **changes: object) -> Path:
     path = folder / "hospital.toml"
     path.write_text(answers(folder, **changes).document(), encoding="utf-8")
     return path
@@ -37,6 +38,12 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     assert membership.coordinator.root_certificate == tmp_path / "ca.crt"
     assert membership.site.data.contrasts == ("FLAIR", "T2w")
     assert Membership.read(written(tmp_path, root_certificate="")).coordinator.root_certificate is None
+
+
+def test_the_choice_of_labels_is_written_and_may_be_left_out(tmp_path: Path) -> None:
+    assert Membership.read(written(tmp_path)).site.data.choice == ANY_LABEL
+    chosen = LabelChoice("rater-1", 2.0)
+    assert Membership.read(written(tmp_path, labels=chosen)).site.data.choice == chosen
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from scenarios.simulation.hospitals import hospital_folder, make_hospital, subject_count
+from client.data.inventory import LabelChoice
+from client.hospital.config import Data
+from scenarios.simulation.hospitals import data_of, hospital_folder, make_hospital, subject_count
 from shared.errors import DataError, SettingsError
 from shared.phantoms.centers import CENTERS
 from shared.phantoms.settings import PhantomSettings
@@ -25,6 +27,15 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for center in CENTERS:
         make_hospital(center, SMALL, root)
     return root
+
+
+def test_a_center_of_data_dir_chooses_its_labels_in_its_own_file(tmp_path: Path) -> None:
+    assert data_of(tmp_path, ("FLAIR",)) == Data(folder=tmp_path, contrasts=("FLAIR",))
+    text = 'center = "a"\nstate-dir = "state"\n[data]\nfolder = "."\nlabels = "rater-1"\nlesion-value = 2\n'
+    (tmp_path / "hospital.toml").write_text(text)
+    (tmp_path / "hospital.toml").chmod(0o644)
+    own = data_of(tmp_path, ("FLAIR",))
+    assert own.folder == tmp_path and own.choice == LabelChoice("rater-1", 2.0)
 
 
 def files(folder: Path) -> dict[str, bytes]:
