@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from client.data.inventory import Case
-from client.data.lesions import LESION
 from client.data.nifti import unreachable
 from client.data.preprocessing import Volume, prepare
-from client.data.rules import Finding, Part, refusal, without_lesion
+from client.data.rules import Finding, Part, refusal
 from shared.errors import DataError
 
-VERSION = 2
+VERSION = 3
 """Of the preparation; a change makes every cached volume stale."""
 
 
@@ -37,8 +36,8 @@ def open_volume(case: Case, spacing: float, cache: Path, allow_empty: bool = Fal
         # Kept with any label, for a run may allow empty ones and the next one not.
         _store(prepare(case, spacing, allow_empty=True), folder)
         volume = _load(folder)
-    if not allow_empty and (high := float(volume.truth.max()) / 255) < LESION:
-        raise refusal(case.label, without_lesion(high))
+    if not allow_empty and volume.empty is not None:
+        raise refusal(case.label, volume.empty)
     return volume
 
 
@@ -51,12 +50,13 @@ def _load(folder: Path) -> Volume:
         own_affine=np.array(grid["own_affine"]),
         air=grid["air"],
         warnings=tuple(Finding(**warning) for warning in grid["warnings"]),
+        empty=None if grid["empty"] is None else Finding(**grid["empty"]),
     )
 
 
 def _key(case: Case, spacing: float) -> str:
-    """A name that changes with the files' contents (by size and time), the spacing and the code."""
-    parts: list[object] = [VERSION, spacing]
+    """A name that changes with the files' contents (by size and time), the lesion value, the spacing and the code."""
+    parts: list[object] = [VERSION, spacing, case.lesion_value]
     files: tuple[tuple[Path, Part], ...] = ((case.image, "image"), (case.label, "label"))
     for path, part in files:
         try:
@@ -81,6 +81,7 @@ def _store(volume: Volume, folder: Path) -> None:
                 "own_affine": volume.own_affine.tolist(),
                 "air": volume.air,
                 "warnings": [asdict(warning) for warning in volume.warnings],
+                "empty": None if volume.empty is None else asdict(volume.empty),
             }
             (new / "grid.json").write_text(json.dumps(grid))
             try:
