@@ -36,6 +36,9 @@ LOOKED_AT = 20_000
 CLEARLY = 0.1
 """Of the lesions: by how much one way must have more in the head to look right."""
 
+BRIGHTER = 0.3
+"""Standard deviations of the head: where both ways lie in the head, the way to look right is brighter by so much."""
+
 COPY_HEADER = "copy the image's header to it (wardround hospital prepare --copy-header)"
 RESAMPLE = "resample the label to the image (nearest neighbour)"
 
@@ -98,9 +101,9 @@ def _out_of_range(label: Array, affine: Affine | None) -> Finding:
     values = np.unique(np.rint(label)) if whole else np.unique(label)
     scale = {100: "percent, divide it by 100", 255: "fractions of 255, divide it by 255"}
     fractions = next((mend for top, mend in scale.items() if top / 2 <= high <= top and low >= -RANGE_TOLERANCE), None)
-    if whole and len(values) <= LISTED:
+    others = values[values != 0]
+    if whole and (len(values) <= LISTED if fractions is None else len(others) <= 2):
         text = f"{where}; {_values(label, affine)}"
-        others = values[values != 0]
         if len(others) == 1 and float(others[0]) in OF_PICTURES:
             name = f"--lesion-value {others[0]:g}"
             mend = f"name the value that means lesion, most likely `{name}` (in hospital.toml lesion-value)"
@@ -168,24 +171,31 @@ def copy_or(
     if not len(where):
         return mend
     where = where[:: -(-len(where) // LOOKED_AT)]
-    laid = _in_head(head, where)
+    laid, bright = _in_head(head, where)
     if label_affine is None:
         return f"{mend}; laid over the image voxel by voxel, {laid:.0%} of its lesions lie in the head"
     placed = where @ label_affine[:3, :3].T + label_affine[:3, 3]
     back = np.linalg.inv(affine)
-    by_header = _in_head(head, placed @ back[:3, :3].T + back[:3, 3])
+    by_header, bright_by_header = _in_head(head, placed @ back[:3, :3].T + back[:3, 3])
     looks = "which does not tell"
     if abs(laid - by_header) >= CLEARLY:
         looks = "so it looks drawn on this image" if laid > by_header else "so its own header looks right"
+    elif abs(bright - bright_by_header) >= BRIGHTER * float(head.image[head.mask].std()):
+        looks = (
+            "but the former are brighter, as lesions are, so it looks drawn on this image"
+            if bright > bright_by_header
+            else "but the latter are brighter, as lesions are, so its own header looks right"
+        )
     return (
         f"{mend}; {laid:.0%} of its lesions lie in the head where it is laid over the image voxel by voxel, "
         f"and {by_header:.0%} by its header, {looks}"
     )
 
 
-def _in_head(head: Head, places: NDArray[np.float64] | NDArray[np.intp]) -> float:
-    """The share of places, in voxels of the image, that lie in the head."""
+def _in_head(head: Head, places: NDArray[np.float64] | NDArray[np.intp]) -> tuple[float, float]:
+    """The share of places, in voxels of the image, that lie in the head, and how bright these are."""
     nearest = np.rint(places).astype(np.int64)
     within = ((nearest >= 0) & (nearest < np.array(head.image.shape))).all(axis=1)
     values = head.image[tuple(nearest[within].T)]
-    return float(np.count_nonzero(values > head.air)) / len(nearest)
+    inside = values[values > head.air]
+    return inside.size / len(nearest), float(inside.mean()) if inside.size else head.floor

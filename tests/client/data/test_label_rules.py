@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from client.data.head import find_head
-from client.data.label_rules import choose_value, label_findings, pair_findings
+from client.data.label_rules import choose_value, copy_or, label_findings, pair_findings
 from tests.support.datasets import grid, patient
 
 SHAPE, AFFINE = grid((3.0, 3.0, 3.0))
@@ -80,6 +80,51 @@ def test_a_lesion_begins_at_a_half() -> None:
     assert codes(label_findings(label)) == ["empty"]
 
 
+def test_values_are_told_with_the_volume_that_each_marks() -> None:
+    (finding,) = label_findings(CLASSES, affine=AFFINE)
+    ml = np.count_nonzero(CLASSES == 1) * 0.027
+    assert f"its values are 0, 1 ({ml:.3g} ml), 2 (0.054 ml)" in finding.text
+    assert "2 (2 voxels)" in str(next(label_findings(CLASSES)))
+
+
+def test_no_mend_makes_lesions_of_other_pathology() -> None:
+    """A label of other pathology alone says of none that it is the lesion."""
+    for label in (CLASSES, CLASSES * 2, (CLASSES == 2) * np.float32(2), CLASSES - 1, -CLASSES):
+        (finding,) = label_findings(label, affine=AFFINE)
+        assert "divide" not in finding.mend and "most likely" not in finding.mend
+
+
+def test_many_structures_are_told_by_the_largest() -> None:
+    label = np.arange(LABEL.size, dtype=np.float32).reshape(SHAPE) % 50
+    (finding,) = label_findings(label, affine=AFFINE)
+    assert finding.text.endswith("and 41 more") and "if they number structures" not in finding.mend.partition(";")[0]
+
+
+@pytest.mark.parametrize("value", [1.0, 2.0])
+def test_the_value_that_means_lesion_makes_the_label(value: float) -> None:
+    chosen, findings = choose_value(CLASSES, value, AFFINE)
+    assert not findings and chosen.dtype == np.float32
+    np.testing.assert_array_equal(chosen, value == CLASSES)
+
+
+@pytest.mark.parametrize(("scale", "value"), [(255, 255), (-1, -1), (1.0005, 1), (0.9995, 1), (1e4, 1e4)])
+def test_a_value_is_met_but_for_rounding(scale: float, value: float) -> None:
+    label = (CLASSES == 1) * np.float32(scale)
+    np.testing.assert_array_equal(choose_value(label, value)[0], CLASSES == 1)
+
+
+def test_a_value_that_a_label_lacks_marks_nothing_and_the_others_are_told() -> None:
+    chosen, (finding,) = choose_value(CLASSES, 3, AFFINE)
+    assert not chosen.any() and finding.code == "empty" and finding.problem
+    assert "marks no lesion (no voxel is 3; its values are 0, 1 (" in finding.text and "2 (0.054 ml)" in finding.text
+
+
+def test_a_soft_label_with_a_lesion_value_is_warned_of() -> None:
+    chosen, (finding,) = choose_value(LABEL, 1)
+    np.testing.assert_array_equal(chosen, LABEL == 1)
+    assert finding.code == "fractions" and not finding.problem and "% of what it marks" in finding.text
+
+
 # The pair
 
 
@@ -88,6 +133,36 @@ def test_a_label_of_another_shape_or_place_is_off_the_grid() -> None:
     assert finding.code == "off-grid" and "15 x 16 x 16" in finding.text
     (finding,) = pair_findings(HEAD, AFFINE, LABEL, changed(_03=AFFINE[0, 3] + 2))
     assert finding.code == "off-grid" and "by up to 2 mm" in finding.text
+
+
+@pytest.mark.parametrize(
+    ("place", "looks"),
+    [
+        (np.eye(4), "but the former are brighter, as lesions are, so it looks drawn on this image"),
+        (changed(_03=AFFINE[0, 3] - 15), "so it looks drawn on this image"),
+        (AFFINE @ np.diag([3, 3, 3, 1]), "so it looks drawn on this image"),
+        (changed(_03=AFFINE[0, 3] + 1), "which does not tell"),
+    ],
+)
+def test_a_label_of_its_image_s_shape_may_lack_no_more_than_its_header(place: np.ndarray, looks: str) -> None:
+    (finding,) = pair_findings(HEAD, AFFINE, LABEL, place)
+    assert finding.code == "off-grid" and "though the shapes agree" in finding.text
+    assert finding.mend.startswith("if it was drawn on this very image, copy the image's header to it (wardround")
+    assert "100% of its lesions lie in the head where it is laid over the image voxel by voxel" in finding.mend
+    assert looks in finding.mend and "else resample" in finding.mend
+
+
+def test_a_label_that_its_own_header_places_well_is_told_so() -> None:
+    moved = np.roll(LABEL, 8, 0)
+    (finding,) = pair_findings(HEAD, AFFINE, moved, changed(_03=AFFINE[0, 3] + 24))
+    assert "so its own header looks right" in finding.mend
+
+
+def test_a_label_without_a_header_to_compare_is_laid_over_its_image() -> None:
+    mend = copy_or("export it again", HEAD, AFFINE, LABEL > 0.5)
+    assert mend.endswith("laid over the image voxel by voxel, 100% of its lesions lie in the head")
+    assert "wardround hospital prepare --copy-header" in mend
+    assert "voxel by voxel" not in copy_or("export it again", HEAD, AFFINE, LABEL > 2)
 
 
 def test_rounding_of_the_header_is_not_off_the_grid() -> None:

@@ -81,6 +81,11 @@ def test_thick_slices_are_a_warning_and_that_once() -> None:
     assert not codes(grid_findings((48, 48, 8), thick, True, "label"))
 
 
+@pytest.mark.parametrize(("edge", "said"), [(3.0000012, False), (3.0004, False), (2.9999, False), (3.01, True)])
+def test_rounding_in_a_header_makes_no_slice_thick(edge: float, said: bool) -> None:
+    assert codes(grid_findings(SHAPE, changed(_22=edge), True, "image")) == (["thick-slices"] if said else [])
+
+
 # Values
 
 
@@ -124,6 +129,18 @@ def test_a_head_with_its_skull_is_a_warning(stripped: bool) -> None:
     image, affine = head(FLAIR, (3.0, 3.0, 3.0), stripped)
     findings = [*head_findings(find_head(image), affine)]
     assert codes(findings) == ([] if stripped else ["whole-head"]) and not any(one.problem for one in findings)
+
+
+def test_wild_voxels_are_a_warning_with_their_number_and_height() -> None:
+    image = IMAGE.copy()
+    image[2, 2, 2] = image[8, 8, 8] = 32767
+    image[3, 3, 3] = -32768
+    (finding,) = head_findings(find_head(image), AFFINE)
+    assert finding.code == "outliers" and not finding.problem
+    assert "2 of up to 32767 (" in finding.text and "1 down to -32768" in finding.text
+    times = 32767 / np.percentile(IMAGE[IMAGE > 0], 99.9)
+    assert f"({times:.3g} times the head's 99.9th percentile)" in finding.text
+    assert not codes(head_findings(find_head(IMAGE), AFFINE))
 
 
 @pytest.mark.parametrize(
