@@ -46,9 +46,12 @@ DIM = 0.1
 
 NOISY, NOISY_EDGE = 0.25, 0.6
 OPEN, OPEN_EDGE = 0.2, 0.5
-"""Shares of dim voxels, in all and at the edge, from which they are noise: within air of one value, and without it."""
+"""Shares of dim voxels, in all and at the edge, from which they are noise: within air of one value, and without it.
+
+In stripped brains of real patients 0.06 to 0.20 and 0.38 to 0.47 are dim, in whole heads 0.6 and 0.7 or more."""
 
 DEVIATIONS = 4.0
+"""Of noise, above its median: where it ends."""
 
 FENCE, FAR_OUT = 1.5, 3.0
 """Spans of tissue beyond its brightest: Tukey's fences, with wider hinges than his quartiles, for tissue is skewed."""
@@ -166,9 +169,9 @@ def _faces(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _is_noisy(image: FloatArray, outside: Mask | None, rest: FloatArray, dim: float) -> bool:
-    """Whether there is air that is not of one value: many dim voxels, and at the edge more than elsewhere.
+    """Whether there is air that is not of one value: many voxels are dim, and of those at the edge most.
 
-    Dim fluid within a brain is less, and fluid around one is not at all of its edge.
+    Dim fluid in and around a brain is less than that, and its white matter is not at the edge.
     """
     share, edge = (OPEN, OPEN_EDGE) if outside is None else (NOISY, NOISY_EDGE)
     if np.count_nonzero(rest < dim) < share * rest.size:
