@@ -40,6 +40,7 @@ BRIGHTER = 0.3
 """Standard deviations of the head: where both ways lie in the head, the way to look right is brighter by so much."""
 
 COPY_HEADER = "copy the image's header to it (wardround hospital prepare --copy-header)"
+WRITE_AGAIN = "if its axes were swapped when it was written, write it again in the order of the image's"
 RESAMPLE = "resample the label to the image (nearest neighbour)"
 
 
@@ -95,7 +96,7 @@ def _reaches(high: float) -> str:
 
 def _out_of_range(label: Array, affine: Affine | None) -> Finding:
     """The problem of a label with values that are none of a lesion label, and the mend that harms nothing."""
-    low, high = float(label.min()), float(label.max())
+    low, high = float(label.min()) + 0.0, float(label.max()) + 0.0  # not -0
     where = f"runs from {low:g} to {high:g}, but a lesion label lies in [0, 1]"
     whole = bool((np.abs(label - np.rint(label)) <= RANGE_TOLERANCE).all())
     values = np.unique(np.rint(label)) if whole else np.unique(label)
@@ -108,7 +109,8 @@ def _out_of_range(label: Array, affine: Affine | None) -> Finding:
             name = f"--lesion-value {others[0]:g}"
             mend = f"name the value that means lesion, most likely `{name}` (in hospital.toml lesion-value)"
         else:
-            mend = "name the value that means lesion, such as `--lesion-value 1` (in hospital.toml lesion-value)"
+            name = "--lesion-value 1" if 1 in others else "--lesion-value VALUE"
+            mend = f"name the value that means lesion, such as `{name}` (in hospital.toml lesion-value)"
         return problem("out-of-range", "label", text, mend)
     if whole:
         text = f"{where}; {_values(label, affine)}"
@@ -139,7 +141,8 @@ def pair_findings(head: Head, affine: Affine, label: Array, label_affine: Affine
     shape = head.image.shape
     if label.shape != shape:
         text = f"does not lie on its image's grid (shape {by(label.shape)}, the image's {by(shape)})"
-        yield problem("off-grid", "label", text, RESAMPLE)
+        swapped = sorted(label.shape) == sorted(shape)
+        yield problem("off-grid", "label", text, f"{WRITE_AGAIN}, else {RESAMPLE}" if swapped else RESAMPLE)
         return
     lesion = label >= LESION
     if not is_same_grid(shape, affine, label_affine):

@@ -45,7 +45,7 @@ def test_what_is_no_number_is_a_problem(value: float) -> None:
     [
         (LABEL * 255, "if these are fractions of 255, divide it by 255"),
         ((LABEL > 0.5) * np.float32(255), "most likely `--lesion-value 255`"),
-        ((LABEL > 0.5) * np.float32(2), "name the value that means lesion, such as `--lesion-value 1`"),
+        ((LABEL > 0.5) * np.float32(2), "name the value that means lesion, such as `--lesion-value VALUE`"),
         (np.rint(LABEL * 3), "name the value that means lesion, such as `--lesion-value 1`"),
         ((LABEL > 0.5) * np.float32(2) - 1, "name the value that means lesion"),
         (np.rint(LABEL * 100), "if these are percent, divide it by 100; if they number structures, name"),
@@ -130,7 +130,9 @@ def test_a_soft_label_with_a_lesion_value_is_warned_of() -> None:
 
 def test_a_label_of_another_shape_or_place_is_off_the_grid() -> None:
     (finding,) = pair_findings(HEAD, AFFINE, LABEL[1:], AFFINE)
-    assert finding.code == "off-grid" and "15 x 16 x 16" in finding.text
+    assert finding.code == "off-grid" and "15 x 16 x 16" in finding.text and "axes" not in finding.mend
+    (finding,) = pair_findings(find_head(IMAGE[1:]), AFFINE, LABEL[:, 1:], AFFINE)
+    assert finding.code == "off-grid" and finding.mend.startswith("if its axes were swapped when it was written")
     (finding,) = pair_findings(HEAD, AFFINE, LABEL, changed(_03=AFFINE[0, 3] + 2))
     assert finding.code == "off-grid" and "by up to 2 mm" in finding.text
 
