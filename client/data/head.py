@@ -83,7 +83,7 @@ class Spikes:
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class FoundHead:
     """An image without its spikes, and where air ends in it."""
 
     image: FloatArray
@@ -103,7 +103,7 @@ class Head:
         return inside
 
 
-def find_head(image: FloatArray) -> Head:
+def find_head(image: FloatArray) -> FoundHead:
     """Where the head is in an image (D, H, W) of finite values that are not all the same."""
     value = _border_value(image)
     outside = None if value is None else image == value
@@ -140,7 +140,7 @@ def find_head(image: FloatArray) -> Head:
         odd &= ~outside
     _mend(tidy, odd)
     spikes = _spikes(image[odd], head, floor, ceiling)
-    return Head(tidy, float(air), float(floor), float(ceiling), spikes)
+    return FoundHead(tidy, float(air), float(floor), float(ceiling), spikes)
 
 
 def _percentiles(values: FloatArray, *which: float) -> tuple[float, ...]:

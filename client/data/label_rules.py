@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.grids import Affine, corner_distance, is_same_grid
-from client.data.head import Head
+from client.data.head import FoundHead
 from client.data.lesions import LESION, voxel_ml
 from client.data.rules import Finding, by, problem, warning
 
@@ -136,7 +136,7 @@ def _values(label: Array, affine: Affine | None) -> str:
     return f"its values are {', '.join(zero + told)}{more}"
 
 
-def pair_findings(head: Head, affine: Affine, label: Array, label_affine: Affine) -> Iterator[Finding]:
+def pair_findings(head: FoundHead, affine: Affine, label: Array, label_affine: Affine) -> Iterator[Finding]:
     """Whether image and label, both of finite values, lie on one grid and show one head."""
     shape = head.image.shape
     if label.shape != shape:
@@ -163,7 +163,7 @@ def pair_findings(head: Head, affine: Affine, label: Array, label_affine: Affine
 
 
 def copy_or(
-    otherwise: str, head: Head, affine: Affine, lesion: NDArray[np.bool_], label_affine: Affine | None = None
+    otherwise: str, head: FoundHead, affine: Affine, lesion: NDArray[np.bool_], label_affine: Affine | None = None
 ) -> str:
     """The mend of a label of its image's shape with another header, or with none that can be used.
 
@@ -195,7 +195,7 @@ def copy_or(
     )
 
 
-def _in_head(head: Head, places: NDArray[np.float64] | NDArray[np.intp]) -> tuple[float, float]:
+def _in_head(head: FoundHead, places: NDArray[np.float64] | NDArray[np.intp]) -> tuple[float, float]:
     """The share of places, in voxels of the image, that lie in the head, and how bright these are."""
     nearest = np.rint(places).astype(np.int64)
     within = ((nearest >= 0) & (nearest < np.array(head.image.shape))).all(axis=1)

@@ -102,10 +102,9 @@ def unreachable(path: Path, part: Part, error: OSError) -> Finding:
     if error.errno == errno.ELOOP:
         return problem("link-loop", part, "is a symbolic link that leads back to itself", "replace it by the file")
     if path.is_symlink() and not path.exists():
-        fetch = f"fetch it: git annex get {path.name} (or datalad get {path.name})"
-        annexed = "annex" in str(path.readlink())
-        mend = fetch if annexed else "copy the file there, or remove the link"
-        return problem("dangling-link", part, "is a link to a file that is not here", mend)
+        return problem(
+            "dangling-link", part, "is a link to a file that is not here", "fetch it (datalad or git annex get)"
+        )
     if isinstance(error, FileNotFoundError):
         return problem("missing", part, "does not exist", "copy it there, or take it off the list")
     return problem("unreadable", part, f"cannot be read ({error.strerror})", "check the file and its rights")

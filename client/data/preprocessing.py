@@ -16,7 +16,7 @@ from monai.transforms.spatial.array import Orientation, Spacing, SpatialResample
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from client.data.head import Head
+from client.data.head import FoundHead
 from client.data.inventory import Case
 from client.data.reading import Reading, read_case
 from client.data.rules import Finding, problem, refusal
@@ -96,7 +96,9 @@ def prepare_image(reading: Reading, spacing: float) -> Prepared:
     return _prepare(reading.image_path, reading.usable_head(), image.affine, spacing)[0]
 
 
-def _prepare(path: Path, head: Head, affine: NDArray[np.float64], spacing: float) -> tuple[Prepared, tuple[slice, ...]]:
+def _prepare(
+    path: Path, head: FoundHead, affine: NDArray[np.float64], spacing: float
+) -> tuple[Prepared, tuple[slice, ...]]:
     """The prepared image, and which box of the resampled one it is."""
     resampled = _resample(head.image, affine, spacing)
     values, grid = resampled.numpy()[0], np.asarray(resampled.affine, dtype=np.float64)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from client.data.grids import is_same_grid, turned
-from client.data.head import Head, find_head
+from client.data.head import FoundHead, find_head
 from client.data.inventory import Case
 from client.data.label_rules import choose_value, copy_or, label_findings, pair_findings
 from client.data.lesions import LESION
@@ -38,7 +38,7 @@ class Reading(Examined):
     label_path: Path | None
     image: Nifti | None = None
     """None where it could not be read."""
-    head: Head | None = None
+    head: FoundHead | None = None
     """Where the head is in the image; None where that cannot be used."""
     label: Nifti | None = None
     """In [0, 1] and on the image's grid where it can be used; None where it could not be read, or was not asked for."""
@@ -57,7 +57,7 @@ class Reading(Examined):
             raise ValueError("an image that was not read has no problem")
         return self.image
 
-    def usable_head(self) -> Head:
+    def usable_head(self) -> FoundHead:
         """The image as its head was found in it. Raises `DataError`, by the first problem, where it cannot be used."""
         self.usable_image()
         if self.head is None:
@@ -136,7 +136,7 @@ def _with_label(reading: Reading, case: Case, allow_empty: bool) -> Reading:
     return Reading(reading.image_path, case.label, image, head, label, trusted, empty, (*found, *kept))
 
 
-def _on_grid(label: Nifti, image: Nifti, head: Head) -> tuple[Nifti, list[Finding]]:
+def _on_grid(label: Nifti, image: Nifti, head: FoundHead) -> tuple[Nifti, list[Finding]]:
     """The label in its image's form, where it is only stored otherwise, and what is wrong with the pair."""
     shape, findings = image.array.shape, []
     if label.array.shape != shape or not is_same_grid(shape, image.affine, label.affine):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.data.grids import Affine
-from client.data.head import Head
+from client.data.head import FoundHead
 from client.data.skull_stripping import is_whole_head
 from shared.errors import DataError
 
@@ -169,7 +169,7 @@ def image_findings(image: Array) -> Iterator[Finding]:
         yield problem("intensity", "image", text, "correct the scaling in its header (scl_slope), or convert it again")
 
 
-def head_findings(head: Head, affine: Affine) -> Iterator[Finding]:
+def head_findings(head: FoundHead, affine: Affine) -> Iterator[Finding]:
     """Whether an image on a usable grid shows a brain without its skull, and nothing but tissue."""
     if is_whole_head(head, affine):
         text = "shows skull and scalp, where a skull-stripped brain is expected"
@@ -177,7 +177,7 @@ def head_findings(head: Head, affine: Affine) -> Iterator[Finding]:
     yield from _outliers(head)
 
 
-def _outliers(head: Head) -> Iterator[Finding]:
+def _outliers(head: FoundHead) -> Iterator[Finding]:
     spikes, counts = head.spikes, []
     if spikes.hot:
         times = (spikes.highest - head.floor) / max(spikes.usual - head.floor, 1e-30)

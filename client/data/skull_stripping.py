@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from client.data.head import Head
+from client.data.head import FoundHead
 
 FOREGROUND = 0.1
 """Of the way from air to bright tissue: where the head begins, as in BET (Smith 2002)."""
@@ -29,12 +29,12 @@ SLICES, RAYS, STEP = 16, 72, 0.5
 MOST = 0.5
 
 
-def is_whole_head(head: Head, affine: NDArray[np.float64]) -> bool:
+def is_whole_head(head: FoundHead, affine: NDArray[np.float64]) -> bool:
     """Whether an image shows skull and scalp around the brain."""
     return skull_share(head, affine) > MOST
 
 
-def skull_share(head: Head, affine: NDArray[np.float64]) -> float:
+def skull_share(head: FoundHead, affine: NDArray[np.float64]) -> float:
     """The share of rays into the head, in the planes of its slices, that meet a dark layer between two bright ones."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     inside = head.image[head.mask]
