@@ -1,13 +1,16 @@
 """Reading a NIfTI file so that whatever is wrong with it can be said in words.
 
 The file is read once and whole: a gzip file that ends early or fails its checksum is found even where the
-image would still decode.
+image would still decode. Whether it is compressed is told by its content, for many a `.nii` is gzip; what is named
+`.gz` and is not compressed is a problem, for other programs refuse it. Trailing axes of length 1 are dropped.
 """
 
 import errno
 import gzip
 import math
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.file_kinds import half_of_pair, other_kind
 from client.data.rules import Finding, Part, problem
 
 nib: Any = nibabel  # its functions carry no types
@@ -28,13 +32,15 @@ MOST_VOXELS = 2**30
 
 COPY_AGAIN = "copy it again from its source"
 
+GZIP = b"\x1f\x8b"
+
 
 @dataclass(frozen=True, eq=False)
 class Nifti:
     """An image as it is stored."""
 
     array: NDArray[np.float32]
-    """Scaled values, of the shape in the file."""
+    """Scaled values, of the shape in the file without trailing axes of length 1."""
     affine: NDArray[np.float64]
     """(4, 4), voxel to mm."""
     header: Any
@@ -59,18 +65,36 @@ def read_nifti(path: Path, part: Part) -> Nifti | Finding:
         return unreachable(path, part, error)
     if not content:
         return problem("empty-file", part, "is an empty file", COPY_AGAIN)
-    if path.name.lower().endswith(".gz"):
+    if content.startswith(GZIP):
         try:
             content = gzip.decompress(content)
         except gzip.BadGzipFile as error:
-            if content[:4] in (b"\x5c\x01\x00\x00", b"\x00\x00\x01\x5c"):
-                return problem("not-gzip", part, "is named .gz but not compressed", "rename it to .nii")
             return problem("garbled", part, f"is no whole gzip file ({error})", COPY_AGAIN)
         except EOFError:
             return problem("truncated", part, "is a gzip file that ends early", COPY_AGAIN)
         except zlib.error as error:
             return problem("garbled", part, f"is a gzip file that is damaged ({error})", COPY_AGAIN)
-    return _decode(content, part)
+    elif path.name.lower().endswith(".gz"):
+        if _header_size(content) is not None:
+            return problem("not-gzip", part, "is named .gz but not compressed", "rename it to .nii")
+        if other := other_kind(content, path.name, part):
+            return other
+        return problem("garbled", part, f"is no whole gzip file (Not a gzipped file ({content[:2]!r}))", COPY_AGAIN)
+    return _decode(content, path.name, part)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without nibabel's own log, which says on a terminal what the findings say.
+
+    Its logger is put to sleep, for one without handlers hands its lines to Python's last resort.
+    """
+    logger = nib.imageglobals.logger
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
 
 
 def unreachable(path: Path, part: Part, error: OSError) -> Finding:
@@ -86,15 +110,25 @@ def unreachable(path: Path, part: Part, error: OSError) -> Finding:
     return problem("unreadable", part, f"cannot be read ({error.strerror})", "check the file and its rights")
 
 
-def _decode(content: bytes, part: Part) -> Nifti | Finding:
+def _header_size(content: bytes) -> int | None:
+    """The size of the NIfTI header that a file begins with; None where it begins with none."""
     sizes = {int.from_bytes(content[:4], order) for order in ("little", "big")}
-    kind = next((HEADER[size] for size in HEADER if size in sizes), None)
-    if kind is None or len(content) < min(HEADER):
-        return problem("not-nifti", part, "is no NIfTI file", "convert it to NIfTI")
+    found = next((size for size in HEADER if size in sizes), None)
+    return None if found is None or len(content) < min(HEADER) else found
+
+
+def _decode(content: bytes, name: str, part: Part) -> Nifti | Finding:
+    if not content:
+        return problem("not-nifti", part, "is an empty file, compressed, and no NIfTI file", COPY_AGAIN)
+    if half := half_of_pair(content, name, part):
+        return half
+    size = _header_size(content)
+    if size is None:
+        other = other_kind(content, name, part)
+        return other or problem("not-nifti", part, "is no NIfTI file", "convert it to NIfTI")
     try:
-        # What nibabel mends in silence is said by the findings; its own log would break the progress bar.
-        with nib.imageglobals.LoggingOutputSuppressor(), np.errstate(all="ignore"):
-            image = kind.from_bytes(content)
+        with quiet(), np.errstate(all="ignore"):
+            image = HEADER[size].from_bytes(content)
             dtype, shape = image.header.get_data_dtype(), image.shape
             if dtype.kind not in "biuf":
                 text = f"holds {dtype} voxels, but must hold one number a voxel"
@@ -110,7 +144,10 @@ def _decode(content: bytes, part: Part) -> Nifti | Finding:
             if lacking > 0:
                 return problem("truncated", part, f"ends {lacking} bytes before its last voxel", COPY_AGAIN)
             array = np.asarray(image.get_fdata(dtype=np.float32, caching="unchanged"))
+            affine = np.asarray(image.affine, dtype=np.float64)
     except Exception as error:
         # nibabel raises whatever its parts do, and a header may promise anything.
         return problem("garbled", part, f"cannot be decoded ({type(error).__name__}: {error})", COPY_AGAIN)
-    return Nifti(array, np.asarray(image.affine, dtype=np.float64), image.header)
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    return Nifti(array, affine, image.header)

@@ -1,7 +1,9 @@
 """From a NIfTI image to the array that is trained on.
 
-An image is read, turned to RAS, resampled to the study's isotropic spacing, cropped to what
-is not air and normalised; its label goes the same way and stays soft.
+An image is read, freed of hot voxels, turned to RAS, resampled to the study's isotropic spacing, cropped to what
+is not air and normalised by mean and standard deviation of the head; its label goes the same way and stays soft.
+Where the head is and what is no tissue is told on the image's own grid (client/data/head.py), before resampling could
+smear it: neither the scale, the zero nor some wild voxels of an image change what becomes of it.
 """
 
 from dataclasses import dataclass
@@ -14,10 +16,10 @@ from monai.transforms.spatial.array import Orientation, Spacing, SpatialResample
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
+from client.data.head import FoundHead
 from client.data.inventory import Case
-from client.data.nifti import Nifti
 from client.data.reading import Reading, read_case
-from client.data.rules import Finding, air_level, problem, refusal
+from client.data.rules import Finding, problem, refusal
 
 CLIP = 6.0
 """Normalised intensities end here, so that a hot voxel does not drown the rest."""
@@ -62,6 +64,8 @@ class Volume:
     """The normalised intensity at and below which a voxel is air."""
     warnings: tuple[Finding, ...] = ()
     """What a person should look at."""
+    empty: Finding | None = None
+    """Why the label marks no lesion; None where it marks some."""
 
     def to_own_grid(self, segmentation: torch.Tensor) -> FloatArray:
         """A segmentation of shape `image.shape`, resampled to the image's own grid."""
@@ -76,7 +80,7 @@ def prepare(case: Case, spacing: float, allow_empty: bool = False) -> Volume:
 def prepare_reading(reading: Reading, spacing: float) -> Volume:
     """Prepare a case that was read. Raises `DataError` where it cannot be used."""
     image, label = reading.usable_pair()
-    prepared, box = _prepare(reading.image_path, image, spacing)
+    prepared, box = _prepare(reading.image_path, reading.usable_head(), image.affine, spacing)
     soft = _resample(label.array, image.affine, spacing).clip(0, 1)
     return Volume(
         image=prepared.image,
@@ -86,30 +90,34 @@ def prepare_reading(reading: Reading, spacing: float) -> Volume:
         own_affine=image.affine,
         air=prepared.air,
         warnings=reading.warnings,
+        empty=reading.empty,
     )
 
 
-def prepare_image(path: Path, image: Nifti, spacing: float) -> Prepared:
-    """Prepare an image that can be used and has no label. Raises `DataError`, which names the file at `path`."""
-    return _prepare(path, image, spacing)[0]
+def prepare_image(reading: Reading, spacing: float) -> Prepared:
+    """Prepare an image that was read without a label. Raises `DataError` where it cannot be used."""
+    image = reading.usable_image()
+    return _prepare(reading.image_path, reading.usable_head(), image.affine, spacing)[0]
 
 
-def _prepare(path: Path, image: Nifti, spacing: float) -> tuple[Prepared, tuple[slice, ...]]:
+def _prepare(
+    path: Path, head: FoundHead, affine: NDArray[np.float64], spacing: float
+) -> tuple[Prepared, tuple[slice, ...]]:
     """The prepared image, and which box of the resampled one it is."""
-    resampled = _resample(image.array, image.affine, spacing)
+    resampled = _resample(head.image, affine, spacing)
     values, grid = resampled.numpy()[0], np.asarray(resampled.affine, dtype=np.float64)
-    air = air_level(values)
-    head = values > air
-    if not head.any():
+    inside = values > head.air
+    if not inside.any():
         # What little signal there was, resampling has smoothed away.
         text = f"holds nothing but air at {spacing:g} mm"
         raise refusal(path, problem("air", "image", text, "check how it was made"))
-    box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(head))
-    inside = values[head]
-    mean, deviation = float(inside.mean()), max(float(inside.std()), 1e-6)
+    box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(inside))
+    tissue = values[inside].astype(np.float64)
+    mean = float(tissue.mean())
+    deviation = max(float(tissue.std()), 1e-6 * (mean - head.floor))
     grid[:3, 3] += grid[:3, :3] @ [side.start for side in box]
     normalised = ((values[box] - mean) / deviation).clip(-CLIP, CLIP).astype(np.float16)
-    return Prepared(normalised, grid, image.affine, image.array.shape, (air - mean) / deviation), box
+    return Prepared(normalised, grid, affine, head.image.shape, (head.air - mean) / deviation), box
 
 
 def _to_grid(

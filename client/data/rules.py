@@ -1,9 +1,9 @@
-"""What can be wrong with an image and its label: each rule is a function of arrays that returns what it found.
+"""What can be wrong with an image: each rule is a function of arrays that returns what it found.
 
 A *problem* keeps a case out of training and testing; a *warning* lets it in, to be looked at. Rules are
-independent of each other where they can be, so that all that is wrong with a case is said at once. These are the
-only rules: `wardround hospital check`, a run, `wardround segment` and `wardround realism` judge by them alike
-(`client/data/reading.py`).
+independent of each other where they can be, so that all that is wrong with a case is said at once. These, and those
+of labels (`client/data/label_rules.py`), are the only rules: `wardround hospital check`, a run, `wardround segment` and
+`wardround realism` judge by them alike (`client/data/reading.py`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,39 +14,30 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from client.data.lesions import LESION
+from client.data.grids import Affine
+from client.data.head import FoundHead
 from client.data.skull_stripping import is_whole_head
 from shared.errors import DataError
 
 Array = NDArray[np.float32]
-Affine = NDArray[np.float64]
 Part = Literal["image", "label", "pair", "subject"]
 """What a finding is about: a file, both, or a subject whose files are missing."""
-
-GRID_TOLERANCE = 1e-2
-"""By how much an entry of the label's affine may differ from the image's (mm, or mm a voxel)."""
 
 SPACING = (0.1, 20.0)
 """mm; a voxel outside these is not one of a brain MRI, but most likely given in another unit."""
 
 INTENSITY = (1e-4, 1e12)
-"""An image's greatest value by size lies in these, or its scaling is garbled and normalising it would be, too."""
+"""An image's values span the first and stay below the second, or its scaling is garbled and normalising it would be."""
+
+LEVELS = 1e-5
+"""The least span of values as a share of the greatest, for float32 to keep a hundred levels of them apart."""
 
 THICK = 3.0
 """mm; the thickest slices that MAGNIMS, CMSC and NAIMS recommend for MS (Wattjes et al. 2021)."""
 
-RANGE_TOLERANCE = 1e-3
-"""By how much interpolation may take a label out of [0, 1]."""
-
-AIR = 0.02
-"""Voxels up to this share of the image's 99.5th percentile count as air."""
-
-MUCH_IN_AIR = 0.1
-MUCH_OF_HEAD = 0.2
-"""Shares of lesion in air, and of the head in lesion, from which a label is more likely misplaced or inverted."""
-
 PUBLIC = {
     "air": "has an image of nothing but air",
+    "annex-pointer": "cannot be read",
     "affine-missing": "has no affine",
     "affine-not-finite": "has a singular affine",
     "affine-singular": "has a singular affine",
@@ -58,6 +49,7 @@ PUBLIC = {
     "empty-file": "cannot be read",
     "garbled": "cannot be read",
     "intensity": "has impossible intensities",
+    "lfs-pointer": "cannot be read",
     "link-loop": "cannot be read",
     "missing": "cannot be read",
     "not-3d": "has a wrong shape",
@@ -141,21 +133,16 @@ def unexpected(error: Exception) -> Finding:
     return problem("unexpected", "pair", text, "look at both files, and report this as a bug")
 
 
-def air_level(image: Array) -> float:
-    """The intensity up to which a voxel of an image is air."""
-    return AIR * float(np.percentile(image, 99.5))
-
-
 def grid_findings(shape: tuple[int, ...], affine: Affine, oriented: bool, part: Part) -> Iterator[Finding]:
     """Whether a grid is one 3D volume with a usable way from voxel to mm.
 
     `oriented` says whether the header gives orientation at all.
     """
     if len(shape) != 3:
-        text = f"has shape {_by(shape)}, but must be one 3D volume"
+        text = f"has shape {by(shape)}, but must be one 3D volume"
         yield problem("not-3d", part, text, "keep one volume of it, one contrast or time point a file")
     elif min(shape) < 2:
-        text = f"has shape {_by(shape)}, a single slice, but must be one 3D volume"
+        text = f"has shape {by(shape)}, a single slice, but must be one 3D volume"
         yield problem("thin", part, text, "give the whole volume")
     if not oriented:
         text = "has no affine: its header gives neither orientation nor position (sform and qform code 0)"
@@ -171,31 +158,48 @@ def grid_findings(shape: tuple[int, ...], affine: Affine, oriented: bool, part: 
         text = "has a singular affine, which gives voxels no volume"
         yield problem("affine-singular", part, text, "convert it again from DICOM")
     elif voxel.min() < SPACING[0] or voxel.max() > SPACING[1]:
-        text = f"has voxels of {_by(voxel)} mm, which no brain MRI has"
+        text = f"has voxels of {by(voxel)} mm, which no brain MRI has"
         yield problem("spacing", part, text, "correct the voxel size in its header; its unit is mm")
-    elif part == "image" and voxel.max() > THICK:
+    elif part == "image" and voxel.max().round(3) > THICK:
         text = f"has slices of {voxel.max():.3g} mm, in which small lesions fade"
         yield warning("thick-slices", part, text, f"prefer images of at most {THICK:g} mm")
 
 
 def image_findings(image: Array) -> Iterator[Finding]:
-    """Whether an image's values can be trained on."""
+    """Whether an image's values can be trained on, wherever their zero is."""
     if bad := int(np.count_nonzero(~np.isfinite(image))):
         yield problem("not-finite", "image", f"holds NaN or infinity in {bad} voxels", "replace them, by 0 in air")
-    elif image.max() <= 0:
-        yield problem("air", "image", "holds nothing but air (no value above 0)", "check how it was made")
-    elif image.min() == image.max():
-        yield problem("constant", "image", f"holds nothing but {image.min():g}", "check how it was made")
-    elif not INTENSITY[0] <= float(high := max(image.max(), -image.min())) <= INTENSITY[1]:
-        text = f"has values up to {high:.3g}, which no scanner writes"
+        return
+    low, high = float(image.min()), float(image.max())
+    greatest, span = max(high, -low), high - low
+    if low == high == 0:
+        yield problem("air", "image", "holds nothing but air (no value but 0)", "check how it was made")
+    elif low == high:
+        yield problem("constant", "image", f"holds nothing but {low:g}", "check how it was made")
+    elif greatest > INTENSITY[1] or span < INTENSITY[0] or span < LEVELS * greatest:
+        text = f"has values from {low:.3g} to {high:.3g}, which no scanner writes"
         yield problem("intensity", "image", text, "correct the scaling in its header (scl_slope), or convert it again")
 
 
-def head_findings(image: Array, affine: Affine) -> Iterator[Finding]:
-    """Whether an image of finite values on a usable grid shows a brain without its skull."""
-    if is_whole_head(image, affine):
+def head_findings(head: FoundHead, affine: Affine) -> Iterator[Finding]:
+    """Whether an image on a usable grid shows a brain without its skull, and nothing but tissue."""
+    if is_whole_head(head, affine):
         text = "shows skull and scalp, where a skull-stripped brain is expected"
         yield warning("whole-head", "image", text, "strip the skull (HD-BET, SynthStrip)")
+    yield from _outliers(head)
+
+
+def _outliers(head: FoundHead) -> Iterator[Finding]:
+    spikes, counts = head.spikes, []
+    if spikes.hot:
+        times = (spikes.highest - head.floor) / max(spikes.usual - head.floor, 1e-30)
+        counts.append(f"{spikes.hot} of up to {spikes.highest:g} ({times:.3g} times the head's 99.9th percentile)")
+    if spikes.cold:
+        counts.append(f"{spikes.cold} down to {spikes.lowest:g}")
+    if counts:
+        text = f"has voxels that are no tissue: {' and '.join(counts)}"
+        mend = "look at the picture; single ones are replaced by their surroundings, but many hide what is there"
+        yield warning("outliers", "image", text, mend)
 
 
 def contrast_findings(contrast: str, known: Sequence[str]) -> Iterator[Finding]:
@@ -206,59 +210,6 @@ def contrast_findings(contrast: str, known: Sequence[str]) -> Iterator[Finding]:
         yield warning("contrast", "image", f"is {shown}, and the model knows {names}", f"give it {names} images")
 
 
-def label_findings(label: Array, allow_empty: bool = False) -> Iterator[Finding]:
-    """Whether a label is one of lesions in [0, 1], with lesions in it unless `allow_empty`."""
-    if bad := int(np.count_nonzero(~np.isfinite(label))):
-        yield problem("not-finite", "label", f"holds NaN or infinity in {bad} voxels", "replace them by 0")
-        return
-    low, high = float(label.min()), float(label.max())
-    if low < -RANGE_TOLERANCE or high > 1 + RANGE_TOLERANCE:
-        values = np.unique(label)
-        mend = "divide it by its maximum" if len(values) <= 2 or high > 100 else "set lesions to 1 and all else to 0"
-        text = f"runs from {low:g} to {high:g}, but a lesion label lies in [0, 1]"
-        yield problem("out-of-range", "label", text, mend)
-    elif high < LESION and not allow_empty:
-        yield without_lesion(high)
-
-
-def without_lesion(high: float) -> Finding:
-    """The problem of a label that reaches only `high`, which is below what counts as lesion."""
-    why = "it is empty" if high <= RANGE_TOLERANCE else f"it reaches only {high:.2g}, and {LESION:g} is lesion"
-    mend = "label it, or allow patients without lesions (--allow-empty; in a run empty-labels = 'keep')"
-    return problem("empty", "label", f"marks no lesion ({why})", mend)
-
-
-def pair_findings(image: Array, affine: Affine, label: Array, label_affine: Affine) -> Iterator[Finding]:
-    """Whether image and label, both of finite values, lie on one grid and show one head."""
-    mend = "resample the label to the image (nearest neighbour)"
-    if label.shape != image.shape:
-        text = f"does not lie on its image's grid (shape {_by(label.shape)}, the image's {_by(image.shape)})"
-        yield problem("off-grid", "label", text, mend)
-        return
-    if not np.allclose(label_affine, affine, atol=GRID_TOLERANCE):
-        away = _away(image.shape, affine, label_affine)
-        text = f"does not lie on its image's grid (off by up to {away:.3g} mm)"
-        yield problem("off-grid", "label", text, mend)
-        return
-    lesion = label >= LESION
-    if not lesion.any():
-        return
-    head = image > air_level(image)
-    outside = np.count_nonzero(lesion & ~head) / np.count_nonzero(lesion)
-    if outside > MUCH_IN_AIR:
-        text = f"has {outside:.0%} of its lesions in air"
-        yield warning("lesion-in-air", "label", text, "look at the picture: it may be flipped or another patient's")
-    elif head.any() and (share := np.count_nonzero(lesion & head) / np.count_nonzero(head)) > MUCH_OF_HEAD:
-        text = f"covers {share:.0%} of the head"
-        yield warning("much-lesion", "label", text, "look at the picture: it may be inverted, or not of lesions")
-
-
-def _away(shape: tuple[int, ...], one: Affine, other: Affine) -> float:
-    """The greatest distance between corresponding corners of two grids, in mm."""
-    corners = np.stack(np.meshgrid(*[(0, edge - 1) for edge in shape], indexing="ij"), axis=-1).reshape(-1, 3)
-    difference = one - other
-    return float(np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
-
-
-def _by(numbers: object) -> str:
+def by(numbers: object) -> str:
+    """Edges as a person writes them, such as `1 x 1 x 3`."""
     return " x ".join(f"{number:.4g}" for number in np.asarray(numbers).ravel()) or "0"

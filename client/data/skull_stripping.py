@@ -5,15 +5,17 @@ in from the air a ray through a whole head therefore meets the scalp, bright wit
 dark skull; then the brain. On the way into a stripped brain it meets the brain at once. A ray counts as having met a
 skull where the signal falls below half of what lies before and below half of what lies behind (half, because a
 bone thinner than a voxel is seen with its neighbours); sulci do so too, in a FLAIR, but on few rays. The head is
-not stripped where most rays meet a skull.
+not stripped where most rays meet a skull. Signal is what lies above air, wherever the image has its zero.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from client.data.head import FoundHead
+
 FOREGROUND = 0.1
-"""Of the way from the 2nd to the 98th percentile: where air ends, as in BET (Smith 2002)."""
+"""Of the way from air to bright tissue: where the head begins, as in BET (Smith 2002)."""
 
 DEEPEST = 20.0
 """mm; scalp and skull together are thinner nearly everywhere above the eyes."""
@@ -27,23 +29,25 @@ SLICES, RAYS, STEP = 16, 72, 0.5
 MOST = 0.5
 
 
-def is_whole_head(image: NDArray[np.float32], affine: NDArray[np.float64]) -> bool:
-    """Whether an image (D, H, W) of finite values shows skull and scalp around the brain."""
-    return skull_share(image, affine) > MOST
+def is_whole_head(head: FoundHead, affine: NDArray[np.float64]) -> bool:
+    """Whether an image shows skull and scalp around the brain."""
+    return skull_share(head, affine) > MOST
 
 
-def skull_share(image: NDArray[np.float32], affine: NDArray[np.float64]) -> float:
+def skull_share(head: FoundHead, affine: NDArray[np.float64]) -> float:
     """The share of rays into the head, in the planes of its slices, that meet a dark layer between two bright ones."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    planes, (height, width) = _planes(image, spacing)
-    low, high = np.percentile(image, (2, 98))
-    ceiling = float(np.percentile(image, 99.5))
-    masks = planes > low + FOREGROUND * (high - low)
+    inside = head.image[head.mask]
+    if not inside.size:
+        return 0.0
+    high, ceiling = (float(value) - head.floor for value in np.percentile(inside, (95, 99)))
+    planes, (height, width) = _planes(head.image, spacing)
+    masks = planes > head.floor + FOREGROUND * high
     areas = masks.sum(axis=(1, 2))
     # The neck, the face and the crown are bones and air of their own kind.
     wide = np.flatnonzero(areas >= 0.6 * areas.max())
     met = [
-        _meets_skull(planes[k].clip(None, ceiling), masks[k], height, width)
+        _meets_skull((planes[k] - head.floor).clip(0, ceiling), masks[k], height, width)
         for k in wide[:: max(1, -(-len(wide) // SLICES))]
     ]
     rays = np.concatenate(met) if met else np.zeros(0, dtype=bool)

@@ -14,11 +14,10 @@ import numpy as np
 
 from client.data.duplicates import fingerprint
 from client.data.inventory import Case
-from client.data.lesions import LESION
 from client.data.nifti import unreachable
 from client.data.preprocessing import Volume, prepare_reading
 from client.data.reading import read_case
-from client.data.rules import Finding, Part, RefusedError, refusal, without_lesion
+from client.data.rules import Finding, Part, RefusedError, refusal
 from shared.errors import DataError
 
 VERSION = 3
@@ -38,13 +37,12 @@ class CaseVerdict:
     """Of the image's voxels (`client/data/duplicates.py`)."""
     refused: Finding | None = None
     """Why it cannot be used; None where it can."""
-    peak: float = 1.0
-    """The label's greatest value."""
+    empty: Finding | None = None
+    """The problem of its label, where that marks no lesion; a run may let it in all the same."""
 
     def under(self, allow_empty: bool) -> "CaseVerdict":
         """The verdict where labels without lesion are let in, or not."""
-        empty = self.refused is None and self.peak < LESION
-        return replace(self, refused=without_lesion(self.peak)) if empty and not allow_empty else self
+        return self if allow_empty or self.refused is not None else replace(self, refused=self.empty)
 
 
 def judge(case: Case, spacing: float, cache: Path, allow_empty: bool = False) -> CaseVerdict:
@@ -82,8 +80,8 @@ def _verdict(folder: Path, case: Case, spacing: float) -> CaseVerdict:
     """The verdict on a case, which is read where the cache does not have one. Raises `DataError`."""
     try:
         kept = json.loads((folder / VERDICT).read_text())
-        refused = Finding(**kept["refused"]) if kept["refused"] else None
-        return CaseVerdict(kept["fingerprint"], refused, kept["peak"])
+        refused, empty = (Finding(**kept[name]) if kept[name] else None for name in ("refused", "empty"))
+        return CaseVerdict(kept["fingerprint"], refused, empty)
     except (OSError, ValueError, KeyError, TypeError):
         # Not there yet, or damaged.
         return _make(folder, case, spacing)
@@ -98,14 +96,14 @@ def _make(folder: Path, case: Case, spacing: float) -> CaseVerdict:
         volume = prepare_reading(reading, spacing)
     except RefusedError as error:
         refused = error.finding
-    verdict = CaseVerdict(fingerprint(reading), refused, 0.0 if volume is None else float(volume.truth.max()) / 255)
+    verdict = CaseVerdict(fingerprint(reading), refused, reading.empty)
     if refused is None or refused.code not in PASSING:
         _store(verdict, volume, folder)
     return verdict
 
 
 def _load(folder: Path) -> Volume:
-    grid = json.loads((folder / "grid.json").read_text())
+    grid, verdict = (json.loads((folder / name).read_text()) for name in ("grid.json", VERDICT))
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "label", "truth")}
     return Volume(
         **arrays,
@@ -113,6 +111,7 @@ def _load(folder: Path) -> Volume:
         own_affine=np.array(grid["own_affine"]),
         air=grid["air"],
         warnings=tuple(Finding(**warning) for warning in grid["warnings"]),
+        empty=None if verdict["empty"] is None else Finding(**verdict["empty"]),
     )
 
 

@@ -53,20 +53,22 @@ def segment(
     Nothing is overwritten. An image that cannot be used is named, the others
     go on, and the exit code is 1.
     """
-    from scenarios.inference.segment import NOT_CLINICAL, SUMMARY, plan_jobs
+    from scenarios.inference.segment import NOT_CLINICAL, SUMMARY, is_nifti_name, not_by_name, plan_jobs
     from shared.model.model_file import open_model
 
     # All that can be wrong with the request is said before anything is read.
-    jobs = plan_jobs(images, output, mask)
+    jobs = plan_jobs([image for image in images if is_nifti_name(image)], output, mask)
     opened, where = open_model(model), _device_named(device)
-    private_output(output)
-    opened.network.to(where)
-    failed = _follow(opened, jobs, where)
-    if len(failed) < len(jobs):
-        good = counted(len(jobs) - len(failed), "image")
+    failed = [not_by_name(image) for image in images if not is_nifti_name(image)]
+    if jobs:
+        private_output(output)
+        opened.network.to(where)
+        failed += _follow(opened, jobs, where)
+    if len(failed) < len(images):
+        good = counted(len(images) - len(failed), "image")
         say(f"\n{good} segmented, {NOT_CLINICAL}: see {output / SUMMARY}")
     if failed:
-        typer.echo(f"wardround: {len(failed)} of {counted(len(jobs), 'image')} could not be segmented:", err=True)
+        typer.echo(f"wardround: {len(failed)} of {counted(len(images), 'image')} could not be segmented:", err=True)
         for reason in failed:
             typer.echo(f"  {reason}", err=True)
         raise typer.Exit(SOME_FAILED)
@@ -99,13 +101,19 @@ def realism(
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the scores as JSON.")] = None,
     device: Device = "auto",
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Let in patients without any lesion.")] = False,
+    labels: Annotated[str, typer.Option(metavar="NAME", help="Which labels, where an image has several.")] = "",
+    lesion_value: Annotated[
+        float | None, typer.Option(metavar="X", help="The value that means lesion in labels of several structures.")
+    ] = None,
 ) -> None:
     """Score a model on labelled images that it never learnt from, such as real patients.
 
     MODEL is a run's folder or its model file. Each FLAIR and T2w image of FOLDER that has a lesion label is
     segmented as `wardround segment` does it, and compared as in a run: Dice, and F1 of lesions. Images without
-    label, or that `wardround hospital check` would set aside, are named and skipped. Nothing in FOLDER is changed.
+    label, or that `wardround hospital check` would set aside, are named and skipped; patients without lesions, whose
+    Dice is 1 or 0, are named and left out of the means. Nothing in FOLDER is changed.
     """
+    from client.data.inventory import LabelChoice
     from scenarios.inference.external_validation import HEADING, line_of, means_of, notes, validate
     from shared.model.model_file import open_model
 
@@ -114,7 +122,8 @@ def realism(
     opened, where = open_model(model), _device_named(device)
     opened.network.to(where)
     say(HEADING)
-    found = validate(opened, data, where, lambda one: say(line_of(one)), allow_empty)
+    choice = LabelChoice(labels, lesion_value)
+    found = validate(opened, data, where, lambda one: say(line_of(one)), allow_empty, choice)
     say("\n".join(means_of(found)))
     for text in notes(found.scored):
         say(f"warning: {text}")

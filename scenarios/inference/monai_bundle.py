@@ -2,10 +2,12 @@
 
 The configuration segments as Wardround does, in MONAI's own words: preparation and inference are those of
 client/data/preprocessing.py and client/evaluation/inference.py, spelled with MONAI's transforms and, where it has
-none, short expressions: `monai.bundle run` needs no line of Wardround. What differs is rounding alone, which a test
+none, short expressions. Where the head is in an image is told by `scripts/head.py`, a copy of client/data/head.py, so
+that `monai.bundle run` needs nothing of Wardround installed. What differs is rounding alone, which a test
 measures, and that MONAI's reader trusts no affine whose voxel size is not the header's `pixdim`.
 """
 
+import inspect
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -13,9 +15,9 @@ from typing import Any
 
 import torch
 
+from client.data import head
 from client.data.lesions import LESION
 from client.data.preprocessing import CLIP
-from client.data.rules import AIR
 from client.evaluation.inference import WINDOWS
 from scenarios.inference.model_card import model_card
 from scenarios.inference.segment import NOT_CLINICAL, STEP
@@ -61,12 +63,13 @@ def export_bundle(run: Path, output: Path) -> Path:
             raise ResultsError(f"{folder} exists, and nothing is overwritten: choose a new folder")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with folder_whole(folder) as new:
-            for name in ("configs", "models", "docs"):
+            for name in ("configs", "models", "docs", "scripts"):
                 (new / name).mkdir()
             _write_json(new / "configs" / "metadata.json", metadata(model, results))
             _write_json(new / "configs" / "inference.json", inference_config(model))
             torch.save(model.network.state_dict(), new / "models" / "model.pt")
             (new / "docs" / "README.md").write_text(model_card(run, results, model), encoding="utf-8")
+            (new / "scripts" / "head.py").write_text(inspect.getsource(head), encoding="utf-8")
             (new / "LICENSE").write_bytes(licence.read_bytes())
     except OSError as error:
         raise ResultsError(f"{folder} cannot be written ({error.strerror or error}): choose another folder") from None
@@ -87,6 +90,7 @@ def inference_config(model: Model) -> dict[str, Any]:
             "$import monai",
             "$import numpy",
             "$from scipy import ndimage",
+            "$from scripts.head import find_head",
             "$import torch",
         ],
         "bundle_root": ".",
@@ -182,8 +186,11 @@ def _preparation() -> dict[str, Any]:
             "$lambda x: monai.data.MetaTensor(ndimage.gaussian_filter("
             "x.numpy(), [0, *@added_sigma(x.affine.numpy())], mode='nearest'), meta=x.meta)"
         ),
-        # Air ends at 1.
-        "scale_by_air": f"$lambda x: x / ({AIR} * float(numpy.percentile(x.numpy(), 99.5)))",
+        # Without spikes, air at 0, and its end at 1.
+        "scale_by_air": (
+            "$lambda x: (lambda head: monai.data.MetaTensor("
+            "((head.image - head.floor) / (head.air - head.floor))[None], meta=x.meta))(find_head(x.numpy()[0]))"
+        ),
         "standardise": (
             "$lambda x: (lambda head: ((x - head.mean()) / head.std(unbiased=False).clamp_min(1e-6))"
             f".clamp({-CLIP}, {CLIP}).half().float())(x.as_tensor()[x.as_tensor() > 1])"
@@ -193,6 +200,7 @@ def _preparation() -> dict[str, Any]:
             "transforms": [
                 {"_target_": "LoadImaged", "keys": "image", "ensure_channel_first": True, "image_only": True},
                 {"_target_": "CopyItemsd", "keys": "image", "names": "original"},
+                {"_target_": "Lambdad", "keys": "image", "func": "@scale_by_air"},
                 {"_target_": "Lambdad", "keys": "image", "func": "@smooth"},
                 {
                     "_target_": "Orientationd",
@@ -208,7 +216,6 @@ def _preparation() -> dict[str, Any]:
                     "padding_mode": "border",
                     "align_corners": True,
                 },
-                {"_target_": "Lambdad", "keys": "image", "func": "@scale_by_air"},
                 {
                     "_target_": "CropForegroundd",
                     "keys": "image",

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.data.filenames import SUFFIXES, contrast_of, stem
+from client.data.filenames import SUFFIXES, contrast_of
 from client.data.lesions import LESION, Lesion, find_lesions, lesion_ml
-from client.data.nifti import Nifti
+from client.data.nifti import Nifti, quiet, read_nifti
 from client.data.preprocessing import prepare_image
 from client.data.reading import Reading, read_image
-from client.data.rules import contrast_findings
+from client.data.rules import Finding, contrast_findings
 from client.evaluation.inference import segment
 from client.qc.slices import View, slices_of
 from shared.errors import DataError, ResultsError, SettingsError
@@ -75,6 +75,19 @@ class Segmented:
         return sum(lesion.ml for lesion in self.lesions)
 
 
+def is_nifti_name(image: Path) -> bool:
+    """Whether a file is named as a NIfTI file, in letters of either case."""
+    return image.name.lower().endswith(SUFFIXES)
+
+
+def not_by_name(image: Path) -> str:
+    """Why a file that is not named as a NIfTI file is left out, by what it holds where that tells."""
+    found = read_nifti(image, "image")
+    if isinstance(found, Finding):
+        return f"{image} {found.text}: {found.mend}"
+    return f"{image} is no NIfTI file by its name, but by what it holds: give it a name in {' or '.join(SUFFIXES)}"
+
+
 def plan_jobs(images: Sequence[Path], output: Path, mask: bool) -> tuple[Job, ...]:
     """The files to be written for each image.
 
@@ -100,9 +113,10 @@ def plan_jobs(images: Sequence[Path], output: Path, mask: bool) -> tuple[Job, ..
 
 
 def _job(image: Path, output: Path, mask: bool) -> Job:
-    if not image.name.endswith(SUFFIXES):
+    if not is_nifti_name(image):
         raise SettingsError(f"{image} is no NIfTI file by its name: give a {' or '.join(SUFFIXES)} file")
-    name = stem(image.name)
+    suffix = next(suffix for suffix in SUFFIXES if image.name.lower().endswith(suffix))
+    name = image.name[: -len(suffix)]
     return Job(
         image=image,
         soft=output / f"{name}_lesion.nii.gz",
@@ -120,7 +134,7 @@ def segment_image(model: Model, job: Job, device: torch.device) -> Segmented:
     """
     reading = read_image(job.image)
     image = reading.usable_image()
-    prepared = prepare_image(job.image, image, model.inference.spacing)
+    prepared = prepare_image(reading, model.inference.spacing)
     tensor = torch.from_numpy(prepared.image.astype(np.float32)).to(device)
     try:
         made = segment(model.network, tensor, model.inference.patch_size, model.inference.window_overlap)
@@ -148,16 +162,17 @@ def _warnings(reading: Reading, inference: Inference) -> tuple[str, ...]:
 
 def _write_nifti(path: Path, array: NDArray[Any], like: Nifti) -> None:
     """Write voxels on the grid of the image `like`, to the bit of its qform and sform."""
-    header = type(like.header)()
-    header.set_data_shape(array.shape)
-    header.set_data_dtype(array.dtype)
-    for field in GEOMETRY:
-        header[field] = like.header[field]
-    header["cal_max"] = 1
-    header["descrip"] = f"Wardround MS lesion segmentation, {NOT_CLINICAL}".encode()
-    image = like.kind(array, like.affine, header)
+    with quiet():
+        header = type(like.header)()
+        header.set_data_shape(array.shape)
+        header.set_data_dtype(array.dtype)
+        for field in GEOMETRY:
+            header[field] = like.header[field]
+        header["cal_max"] = 1
+        header["descrip"] = f"Wardround MS lesion segmentation, {NOT_CLINICAL}".encode()
+        content = like.kind(array, like.affine, header).to_bytes()
     # Without a time stamp, so that the same segmentation is the same file.
-    write_whole(path, gzip.compress(image.to_bytes(), compresslevel=6, mtime=0))
+    write_whole(path, gzip.compress(content, compresslevel=6, mtime=0))
 
 
 def _lesion_rows(lesions: Sequence[Lesion]) -> list[list[object]]:

@@ -133,6 +133,85 @@ def test_a_name_in_capitals_is_read_too(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read.array, IMAGE)
 
 
+def test_a_compressed_image_that_is_not_named_so_is_read(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "a.nii.gz", IMAGE, AFFINE)
+    read = read_nifti(path.rename(tmp_path / "a.nii"), "image")
+    assert isinstance(read, Nifti)
+    np.testing.assert_array_equal(read.array, IMAGE)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 4])
+def test_axes_of_length_1_behind_the_third_are_dropped(tmp_path: Path, axes: int) -> None:
+    path = write_image(tmp_path / "a.nii", IMAGE.reshape(*SHAPE, *[1] * axes), AFFINE)
+    read = read_nifti(path, "image")
+    assert isinstance(read, Nifti)
+    np.testing.assert_array_equal(read.array, IMAGE)
+
+
+@pytest.mark.parametrize("shape", [(6, 6, 1, 6), (6, 6, 6, 2), (6, 6, 6, 1, 3), (6, 1, 6)])
+def test_other_axes_stay(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    read = read_nifti(write_image(tmp_path / "a.nii", np.ones(shape, np.float32), AFFINE), "image")
+    assert isinstance(read, Nifti) and read.array.shape == shape
+
+
+POINTER = "/annex/objects/SHA256E-s99--0123.nii.gz"
+
+
+@pytest.mark.parametrize(
+    ("raw", "code", "said"),
+    [
+        (POINTER.encode(), "annex-pointer", "git annex get"),
+        (f"{POINTER}\n".encode(), "annex-pointer", "git annex get"),
+        (b"../../.git/annex/objects/1a/2b/K.nii.gz/K.nii.gz", "annex-pointer", "git annex get"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "lfs-pointer", "git lfs pull"),
+        (b"\n  <!DOCTYPE HTML><html></html>", "not-nifti", "is a web page"),
+        (b'<?xml version="1.0"?><Error/>', "not-nifti", "is a web page"),
+        (b"PK\x03\x04" + bytes(50), "not-nifti", "a ZIP archive"),
+        (bytes(128) + b"DICM" + bytes(50), "not-nifti", "a DICOM file"),
+        (bytes(257) + b"ustar" + bytes(50), "not-nifti", "a TAR archive"),
+        (b"NRRD0005\n", "not-nifti", "an NRRD image"),
+        (b"ObjectType = Image\n", "not-nifti", "a MetaImage"),
+        (b"\x89HDF\r\n\x1a\n", "not-nifti", "an HDF5 file"),
+    ],
+)
+@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "compressed.nii.gz"])
+def test_a_file_of_another_kind_says_what_it_is(tmp_path: Path, raw: bytes, code: str, said: str, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(raw) if name.startswith("compressed") else raw)
+    found = read_nifti(path, "image")
+    assert isinstance(found, Finding) and found.code == code and said in str(found)
+    assert name in found.mend or code == "not-nifti"
+
+
+def test_halves_of_a_pair_are_named(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Pair(IMAGE, AFFINE), tmp_path / "pair.img")
+    nibabel.save(nibabel.AnalyzeImage(IMAGE, AFFINE), tmp_path / "old.img")
+    for name, said in [
+        ("pair.hdr", "is the header of a pair of files (.hdr and .img)"),
+        ("pair.img", "is the voxels of a pair of files"),
+        ("old.hdr", "is an Analyze header (.hdr)"),
+        ("old.img", "is the voxels of a pair of files"),
+    ]:
+        found = read_nifti(tmp_path / name, "image")
+        assert isinstance(found, Finding) and found.code == "not-nifti" and said in found.text
+
+
+@pytest.mark.parametrize("place", [40, 76, 252, 344])
+def test_nibabel_s_own_log_is_not_heard(tmp_path: Path, place: int, capfd: pytest.CaptureFixture[str]) -> None:
+    path = write_image(tmp_path / "a.nii", IMAGE, AFFINE)
+    raw = bytearray(path.read_bytes())
+    for value in (0, 5, 200, 255):
+        raw[place : place + 4] = bytes([value]) * 4
+        path.write_bytes(raw)
+        read_nifti(path, "image")
+    # The size of voxels negative, which nibabel mends aloud.
+    raw = bytearray(write_image(path, IMAGE, AFFINE).read_bytes())
+    raw[80:84] = struct.pack("<f", -3)
+    path.write_bytes(raw)
+    assert isinstance(read_nifti(path, "image"), Nifti)
+    assert capfd.readouterr() == ("", "")
+
+
 @examples(0.6, fixture=True)
 @given(st.lists(st.tuples(st.integers(0, 351), st.integers(0, 255)), min_size=1, max_size=12))
 def test_no_header_whatsoever_raises(tmp_path: Path, changes: list[tuple[int, int]]) -> None:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from nibabel.affines import from_matvec
 from nibabel.eulerangles import euler2mat
 
+from client.data.head import find_head
 from client.data.rules import (
     PUBLIC,
     SPACING,
@@ -15,15 +16,13 @@ from client.data.rules import (
     grid_findings,
     head_findings,
     image_findings,
-    label_findings,
-    pair_findings,
     problem,
 )
 from tests.client.data.test_skull_stripping import FLAIR, head
 from tests.support.datasets import grid, patient
 
 SHAPE, AFFINE = grid((3.0, 3.0, 3.0))
-IMAGE, LABEL = patient(SHAPE, AFFINE)
+IMAGE, _ = patient(SHAPE, AFFINE)
 
 
 def codes(findings: object) -> list[str]:
@@ -82,43 +81,66 @@ def test_thick_slices_are_a_warning_and_that_once() -> None:
     assert not codes(grid_findings((48, 48, 8), thick, True, "label"))
 
 
+@pytest.mark.parametrize(("edge", "said"), [(3.0000012, False), (3.0004, False), (2.9999, False), (3.01, True)])
+def test_rounding_in_a_header_makes_no_slice_thick(edge: float, said: bool) -> None:
+    assert codes(grid_findings(SHAPE, changed(_22=edge), True, "image")) == (["thick-slices"] if said else [])
+
+
 # Values
 
 
 def test_good_values_are_good() -> None:
-    assert not codes(image_findings(IMAGE)) + codes(label_findings(LABEL))
-    assert not codes(pair_findings(IMAGE, AFFINE, LABEL, AFFINE))
+    assert not codes(image_findings(IMAGE))
     assert not codes(image_findings(IMAGE - 100)), "MRI knows no absolute zero"
+    assert not codes(image_findings(IMAGE - 1000)), "nor a sign"
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_what_is_no_number_is_counted(value: float) -> None:
-    image, label = IMAGE.copy(), LABEL.copy()
-    image[3:5, 3, 3] = label[3, 3, 3] = value
+    image = IMAGE.copy()
+    image[3:5, 3, 3] = value
     (found,) = image_findings(image)
     assert found.code == "not-finite" and "in 2 voxels" in found.text
-    assert codes(label_findings(label)) == ["not-finite"]
 
 
-def test_an_image_of_one_value_is_none() -> None:
-    assert codes(image_findings(np.full(SHAPE, 7, np.float32))) == ["constant"]
+@pytest.mark.parametrize("value", [7, -7])
+def test_an_image_of_one_value_is_none(value: float) -> None:
+    assert codes(image_findings(np.full(SHAPE, value, np.float32))) == ["constant"]
 
 
-@pytest.mark.parametrize("image", [IMAGE * 0, IMAGE - 1000, np.full(SHAPE, -7, np.float32)])
-def test_an_image_without_signal_is_nothing_but_air(image: np.ndarray) -> None:
-    assert codes(image_findings(image)) == ["air"]
+def test_an_image_without_signal_is_nothing_but_air() -> None:
+    assert codes(image_findings(IMAGE * 0)) == ["air"]
 
 
 @pytest.mark.parametrize(("scale", "found"), [(1e-9, True), (1e-5, False), (1.0, False), (1e9, False), (1e18, True)])
 def test_intensities_that_no_scanner_writes_are_a_problem(scale: float, found: bool) -> None:
     assert codes(image_findings(IMAGE * np.float32(scale))) == (["intensity"] if found else [])
-    assert codes(image_findings(IMAGE - np.float32(1e18))) == ["air"]
+    assert codes(image_findings((IMAGE - 20) * np.float32(-scale))) == (["intensity"] if found else [])
+
+
+@pytest.mark.parametrize("offset", [1e8, -1e8, 3e7])
+def test_an_offset_that_leaves_a_few_levels_of_intensity_is_a_problem(offset: float) -> None:
+    assert codes(image_findings(IMAGE + np.float32(offset))) == ["intensity"]
+    assert codes(image_findings(IMAGE + np.float32(1e18))) == ["constant"], "one that leaves none"
 
 
 @pytest.mark.parametrize("stripped", [False, True])
 def test_a_head_with_its_skull_is_a_warning(stripped: bool) -> None:
-    findings = [*head_findings(*head(FLAIR, (3.0, 3.0, 3.0), stripped))]
+    image, affine = head(FLAIR, (3.0, 3.0, 3.0), stripped)
+    findings = [*head_findings(find_head(image), affine)]
     assert codes(findings) == ([] if stripped else ["whole-head"]) and not any(one.problem for one in findings)
+
+
+def test_wild_voxels_are_a_warning_with_their_number_and_height() -> None:
+    image = IMAGE.copy()
+    image[2, 2, 2] = image[8, 8, 8] = 32767
+    image[3, 3, 3] = -32768
+    (finding,) = head_findings(find_head(image), AFFINE)
+    assert finding.code == "outliers" and not finding.problem
+    assert "2 of up to 32767 (" in finding.text and "1 down to -32768" in finding.text
+    times = 32767 / np.percentile(IMAGE[IMAGE > 0], 99.9)
+    assert f"({times:.3g} times the head's 99.9th percentile)" in finding.text
+    assert not codes(head_findings(find_head(IMAGE), AFFINE))
 
 
 @pytest.mark.parametrize(
@@ -139,65 +161,6 @@ def test_a_contrast_that_a_model_does_not_know_is_a_warning(
 ) -> None:
     findings = [*contrast_findings(contrast, known)]
     assert [str(one) for one in findings] == said and not any(one.problem for one in findings)
-
-
-@pytest.mark.parametrize(
-    ("label", "mend"),
-    [
-        (LABEL * 255, "divide it by its maximum"),
-        ((LABEL > 0.5) * np.float32(2), "divide it by its maximum"),
-        (np.rint(LABEL * 3), "set lesions to 1 and all else to 0"),
-        (LABEL - 0.5, "set lesions to 1 and all else to 0"),
-    ],
-)
-def test_a_label_outside_0_to_1_is_told_its_mend(label: np.ndarray, mend: str) -> None:
-    (finding,) = label_findings(label)
-    assert finding.code == "out-of-range" and finding.mend == mend
-
-
-def test_what_interpolation_overshoots_is_in_range() -> None:
-    assert not codes(label_findings(LABEL * 1.0009))
-
-
-@pytest.mark.parametrize(("label", "said"), [(LABEL * 0, "is empty"), (LABEL * 0.4, "reaches only 0.4")])
-def test_a_label_without_lesion_is_a_problem_unless_allowed(label: np.ndarray, said: str) -> None:
-    (finding,) = label_findings(label)
-    assert finding.code == "empty" and finding.problem and said in finding.text
-    assert not codes(label_findings(label, allow_empty=True))
-
-
-def test_a_lesion_begins_at_a_half() -> None:
-    """As in the scores: a label that reaches 0.5 has a lesion, one that stays below has none."""
-    label = np.zeros(SHAPE, np.float32)
-    label[5, 5, 5] = 0.5
-    assert not codes(label_findings(label))
-    label[5, 5, 5] = np.nextafter(np.float32(0.5), np.float32(0))
-    assert codes(label_findings(label)) == ["empty"]
-
-
-# The pair
-
-
-def test_a_label_of_another_shape_or_place_is_off_the_grid() -> None:
-    (finding,) = pair_findings(IMAGE, AFFINE, LABEL[1:], AFFINE)
-    assert finding.code == "off-grid" and "15 x 16 x 16" in finding.text
-    (finding,) = pair_findings(IMAGE, AFFINE, LABEL, changed(_03=AFFINE[0, 3] + 2))
-    assert finding.code == "off-grid" and "by up to 2 mm" in finding.text
-
-
-def test_rounding_of_the_header_is_not_off_the_grid() -> None:
-    assert not codes(pair_findings(IMAGE, AFFINE, LABEL, AFFINE + 1e-4))
-
-
-def test_lesions_in_air_are_a_warning() -> None:
-    (finding,) = pair_findings(IMAGE, AFFINE, np.roll(LABEL, 8, 0), AFFINE)
-    assert finding.code == "lesion-in-air" and not finding.problem
-
-
-def test_an_inverted_label_is_a_warning() -> None:
-    findings = [*pair_findings(IMAGE, AFFINE, (IMAGE > 0).astype(np.float32), AFFINE)]
-    assert codes(findings) == ["much-lesion"] and "covers 100% of the head" in str(findings[0])
-    assert codes(pair_findings(IMAGE, AFFINE, 1 - LABEL, AFFINE)) == ["lesion-in-air"]
 
 
 def test_what_leaves_the_hospital_has_no_number_and_no_contents() -> None:

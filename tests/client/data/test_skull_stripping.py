@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
-from client.data.skull_stripping import is_whole_head, skull_share
+from client.data.head import find_head
+from client.data.skull_stripping import is_whole_head
+from client.data.skull_stripping import skull_share as share_of_head
 from shared.phantoms.centers import CENTERS
 from shared.phantoms.subject import make_patient
 
@@ -36,6 +38,10 @@ def head(tissue: dict[str, float], voxel: tuple[float, float, float], stripped: 
     return np.where(image > 0, image + noise, 0 if stripped else np.abs(noise)).astype(np.float32), affine
 
 
+def skull_share(image: np.ndarray, affine: np.ndarray) -> float:
+    return share_of_head(find_head(image), affine)
+
+
 @pytest.mark.parametrize("tissue", [FLAIR, T2W], ids=["FLAIR", "T2w"])
 @pytest.mark.parametrize("voxel", [(2.0, 2.0, 2.0), (1.0, 1.0, 6.0), (6.0, 1.0, 1.0)])
 def test_a_head_is_told_from_its_brain(tissue: dict[str, float], voxel: tuple[float, float, float]) -> None:
@@ -45,7 +51,7 @@ def test_a_head_is_told_from_its_brain(tissue: dict[str, float], voxel: tuple[fl
 
 def test_a_part_of_the_head_is_enough() -> None:
     image, affine = head(FLAIR, (2.0, 2.0, 4.0), stripped=False)
-    assert is_whole_head(image[:, :, 25:38], affine)
+    assert is_whole_head(find_head(image[:, :, 25:38]), affine)
 
 
 def test_the_scale_and_the_zero_of_intensities_do_not_matter() -> None:
@@ -70,4 +76,4 @@ def test_simulated_brains_are_stripped(center: str) -> None:
 
 @pytest.mark.parametrize("image", [np.zeros((9, 9, 9)), np.ones((9, 9, 9)), np.eye(9)[:, :, None] * np.ones(2)])
 def test_what_is_no_head_has_no_skull(image: np.ndarray) -> None:
-    assert not is_whole_head(image.astype(np.float32), np.eye(4))
+    assert not is_whole_head(find_head(image.astype(np.float32)), np.eye(4))

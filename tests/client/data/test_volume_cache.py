@@ -5,6 +5,7 @@ import json
 import os
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,30 @@ def test_one_kept_volume_serves_runs_that_let_empty_labels_in_and_runs_that_do_n
         with pytest.raises(DataError, match=r"marks no lesion \(it reaches only 0.3, and 0.5 is lesion\)") as caught:
             open_volume(case, 4.0, tmp_path / "cache")
         assert caught.value.public == "has a label that marks no lesion"
+
+
+def test_another_lesion_value_is_another_volume(tmp_path: Path) -> None:
+    image, label = patient(SHAPE, AFFINE)
+    classes = np.rint(label)
+    classes[2:4, 6, 6] = 2
+    case = write_case(tmp_path / "data", image, classes, AFFINE)
+    for value in (1, 2, 1):
+        truth = open_volume(replace(case, lesion_value=value), 4.0, tmp_path / "cache").truth
+        np.testing.assert_array_equal(truth == 255, classes == value)
+    with pytest.raises(DataError, match="name the value that means lesion"):
+        open_volume(case, 4.0, tmp_path / "cache")
+
+
+def test_a_label_without_lesion_is_judged_once_and_by_its_file(tmp_path: Path) -> None:
+    """Not again by the steps of 1/255 in the cache, nor by the values of a label of several structures."""
+    image, label = patient(SHAPE, AFFINE)
+    case = replace(write_case(tmp_path / "data", image, np.rint(label), AFFINE), lesion_value=4)
+    said = []
+    for _ in range(2):
+        with pytest.raises(DataError) as caught:
+            open_volume(case, 4.0, tmp_path / "cache")
+        said.append(str(caught.value))
+    assert said[0] == said[1] and "no voxel is 4; its values are 0, 1 (" in said[0]
 
 
 @pytest.mark.parametrize("blocked", ["cache", "cache/volumes"])

@@ -86,7 +86,9 @@ def test_nothing_that_goes_wrong_stops_the_check(
     assert finding.code == "unexpected" and "MemoryError: too large" in finding.text
 
 
-@pytest.mark.parametrize("spoil", ["label *= 3", "label = label[1:]", "image[0] = np.nan", "image = image[..., None]"])
+@pytest.mark.parametrize(
+    "spoil", ["label *= 3", "label = label[1:]", "image[0] = np.nan", "image = np.stack([image] * 2, -1)"]
+)
 def test_what_training_refuses_the_check_refuses(tmp_path: Path, spoil: str) -> None:
     here = {"image": IMAGE.copy(), "label": LABEL.copy(), "np": np}
     exec(spoil, here)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from client.data.inventory import LabelChoice
 from scenarios.inference.external_validation import ExternalValidation, ScoredCase, line_of, means_of, validate
 from shared.errors import DataError
 from shared.metrics.scores import Scores
@@ -92,6 +93,40 @@ def test_an_image_of_a_contrast_that_the_model_does_not_know_is_warned_of(tmp_pa
     found = validated_by(bright(spacing=4.0, contrasts=("FLAIR",)), folder)
     said = "image is T2w, and the model knows FLAIR: give it FLAIR images"
     assert [one.warnings for one in found.scored] == [(), (said,)]
+
+
+def test_patients_without_lesion_are_named_and_left_out_of_the_means(tmp_path: Path) -> None:
+    """Their Dice is 1 or 0, by whether a single voxel was found."""
+    folder = write_dataset(tmp_path, ["sub-1", "sub-2"], voxel=2.0)
+    shape, affine = grid((2.0,) * 3)
+    write_image(next((folder / "derivatives").rglob("sub-2_*")), np.zeros(shape, np.uint8), affine)
+    found = validate(bright(spacing=2.0), folder, CPU, lambda one: None, allow_empty=True)
+    lesion, none = found.scored
+    assert (lesion.empty, none.empty) == (False, True) and none.scores.dice == 0
+    assert found.mean_dice == lesion.scores.dice and found.means()["FLAIR"][0] == 1
+    assert "no lesion labelled, " in line_of(none) and " ml found: not in the means" in line_of(none)
+    content = found.to_json()
+    assert [case["id"] for case in content["cases"]] == ["sub-1"]
+    assert content["without_lesion"] == [
+        {"id": "sub-2", "contrast": "FLAIR", "found_ml": none.scores.volume_difference_ml}
+    ]
+    alone = ExternalValidation((none,), ())
+    assert alone.mean_dice is None and " ".join(means_of(alone)[-1].split()) == "mean of all none has a lesion"
+
+
+def test_the_value_that_means_lesion_can_be_named(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path, ["sub-1"], voxel=2.0)
+    shape, affine = grid((2.0,) * 3)
+    label = np.rint(patient(shape, affine)[1]) * 3
+    label[2:5, 12, 12] = 1
+    write_image(next((folder / "derivatives").rglob("sub-1_*")), label, affine)
+    with pytest.raises(DataError, match="name the value that means lesion"):
+        validated_by(bright(spacing=2.0), folder)
+    found = [
+        validate(bright(spacing=2.0), folder, CPU, lambda one: None, choice=LabelChoice(lesion_value=value)).mean_dice
+        for value in (3, 1)
+    ]
+    assert found[0] is not None and found[0] > 0.8 and found[1] == 0
 
 
 # The command

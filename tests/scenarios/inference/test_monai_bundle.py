@@ -96,6 +96,7 @@ def test_a_bundle_holds_what_monai_expects(bundle: Path) -> None:
     files = {str(path.relative_to(bundle)) for path in bundle.rglob("*") if path.is_file()}
     assert files == {
         *("LICENSE", "configs/inference.json", "configs/metadata.json", "docs/README.md", "models/model.pt"),
+        "scripts/head.py",
     }
 
 

@@ -232,6 +232,47 @@ def test_a_bad_image_is_named_and_the_others_go_on(
     assert call(monkeypatch, capsys, "segment", str(untrained), words[0], "--output", str(tmp_path / "2")) == (0, "")
 
 
+def test_files_of_other_formats_are_named_by_what_they_are_and_the_others_go_on(
+    untrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape, affine = grid((3.0, 3.0, 3.0))
+    array = patient(shape, affine)[0]
+    good = write_image(tmp_path / "a.nii.gz", array, affine).rename(tmp_path / "A.NII.GZ")
+    plain = write_image(tmp_path / "b.nii.gz", array, affine).rename(tmp_path / "b.nii")
+    nibabel.save(nibabel.MGHImage(array, affine), tmp_path / "c.mgz")
+    nibabel.save(nibabel.Nifti1Pair(array, affine), tmp_path / "d.img")
+    (tmp_path / "A.mha").write_bytes(b"ObjectType = Image\nNDims = 3\n")
+    (tmp_path / "f.nrrd").write_bytes(b"NRRD0004\n")
+    (tmp_path / "g").mkdir()
+    write_image(tmp_path / "h.nii", array, affine).rename(tmp_path / "h.nifti")
+    others = ["c.mgz", "d.img", "d.hdr", "A.mha", "f.nrrd", "g", "h.nifti", "none.mnc"]
+    words = [str(tmp_path / name) for name in others[:4]] + [str(good), str(plain)]
+    words += [str(tmp_path / name) for name in others[4:]]
+    code, said = call(monkeypatch, capsys, "segment", str(untrained), *words, "--output", str(tmp_path / "out"))
+    assert code == 1 and "8 of 10 images could not be segmented" in said
+    for name, what in zip(
+        others,
+        (
+            "FreeSurfer",
+            "voxels of a pair",
+            "header of a pair",
+            "MetaImage",
+            "NRRD",
+            "cannot be read",
+            "by what it holds",
+            "does not exist",
+        ),
+        strict=True,
+    ):
+        (line,) = [line for line in said.splitlines() if f"{tmp_path / name} " in line]
+        assert what in line, line
+    written = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"A_lesion.nii.gz", "b_lesion.nii.gz"} <= written and len(written) == 7
+    np.testing.assert_array_equal(voxels(tmp_path / "out/A_lesion.nii.gz"), voxels(tmp_path / "out/b_lesion.nii.gz"))
+    code, said = call(monkeypatch, capsys, "segment", str(untrained), words[0], "--output", str(tmp_path / "no"))
+    assert code == 1 and "1 of 1 image could not be segmented" in said and not (tmp_path / "no").exists()
+
+
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
