@@ -136,21 +136,20 @@ def open_hospital(
     key = pseudonym_key(private_folder(site.state, "state folder"), site.center)
     hidden = partial(pseudonym, key)
     withdrawals = Withdrawals(site.state, hidden)
-    inventory = take_inventory(
-        site.data.folder, contrasts, site.data.layout, LabelChoice(site.data.labels, site.data.lesion_value)
-    )
     division = kept_division(site.state, site.center, runs, site.data.folder)
     passed: tuple[PassedOver, ...] = ()
     if division is None or look_over:
+        choice = LabelChoice(site.data.labels, site.data.lesion_value)
+        inventory = take_inventory(site.data.folder, contrasts, site.data.layout, choice)
         usable = _look_over(site, inventory, prepared, settings)
         passed = usable.passed_over
         if division is None:
             division = _divide(site, usable, settings)
         else:
             passed = _with_changes(passed, division, usable, site)
+            division = division.as_found(inventory.cases, site.data.folder)
         if runs:
             keep_division(site.state, site.center, runs[0], division, site.data.folder)
-    division = division.as_found(inventory.cases, site.data.folder)
     seen = withdrawals.images()
     withdrawn = withdrawals.subjects() | {
         hidden(case.subject)

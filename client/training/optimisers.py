@@ -68,19 +68,11 @@ class Optimisation:
         """Of the next step, one an optimiser."""
         return tuple(one.param_groups[0]["lr"] for one in self.optimisers)
 
-    def zero_grad(self) -> None:
-        """Forget all gradients."""
-        for one in self.optimisers:
-            one.zero_grad(set_to_none=True)
-
     def step(self) -> None:
-        """Move the weights."""
-        for one in self.optimisers:
+        """Move the weights, forget the gradients, and go on to the learning rate of the next step."""
+        for one, schedule in zip(self.optimisers, self._schedules, strict=True):
             one.step()
-
-    def advance(self) -> None:
-        """Go on to the learning rate of the next step."""
-        for schedule in self._schedules:
+            one.zero_grad(set_to_none=True)
             schedule.step()
 
     def state_dict(self) -> dict[str, Any]:

@@ -169,14 +169,12 @@ def train(
         penalty = method.penalty(network, batch, scores)
         if penalty is not None:
             loss = loss + penalty
-        optimisation.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         method.adjust_gradients(network, batch)
         optimisation.step()
         method.after_step(network, step)
         losses.append(loss.item())
         computing += time.perf_counter() - begun
-        optimisation.advance()
         if not math.isfinite(losses[-1]):
             weight = f", or what holds the model ({', '.join(method.weighed_by)})" if method.weighed_by else ""
             raise TrainingError(

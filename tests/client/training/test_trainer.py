@@ -111,7 +111,6 @@ def rates_of(plan: Plan, settings: Settings) -> list[float]:
         (rate,) = optimisation.learning_rates
         seen.append(rate)
         optimisation.step()
-        optimisation.advance()
     return seen
 
 

@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 class Bright(torch.nn.Module):
     """A network whose score is how much brighter than most of the head a voxel is."""
 
-    settings: Any = SimpleNamespace(activation="sigmoid")
+    settings: Any = SimpleNamespace(activation="sigmoid", norm="instance", features=2)
 
     def forward(self, image: Tensor) -> Tensor:
         return 4 * (image - 2)
