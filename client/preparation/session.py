@@ -1,6 +1,5 @@
 """One visit of one patient: its FLAIR and T2w read, stripped, registered where they share a label, and labelled."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -141,10 +140,7 @@ def _with_brain(one: Prepared, wanted: Wanted) -> Prepared:
         return replace(one, brain=brain).done(step="skull-stripped", tool="the hospital's own mask")
     if not one.whole_head:
         return one
-    started = time.perf_counter()
-    brain = find_brain(one.volume)
-    seconds = round(time.perf_counter() - started, 1)
-    return replace(one, brain=brain).done(step="skull-stripped", tool=version_of("deepbet"), seconds=seconds)
+    return replace(one, brain=find_brain(one.volume)).done(step="skull-stripped", tool=version_of("deepbet"))
 
 
 def _share_a_label(flair: Prepared, t2w: Prepared) -> bool:
