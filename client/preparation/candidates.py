@@ -10,7 +10,7 @@ import numpy as np
 from client.data.filenames import CONTRASTS, SUFFIXES, contrast_of, stem
 from client.data.nifti import read_nifti
 from client.data.rules import Finding
-from client.preparation.companions import Named, companions_of, is_label, is_mask, name_files
+from client.preparation.companions import Named, companions_of, is_label, is_mask, name_companions, name_images
 from client.preparation.convert import convert
 from client.preparation.dicom_files import DicomSeries, find_series, is_dicom
 from client.preparation.recognise import recognise
@@ -70,11 +70,10 @@ def find_candidates(source: Path, work: Path, labels: str, masks: str, say: Prog
         raise DataError(f"{source} is no folder: give the folder of a DICOM export, or of NIfTI files")
     files = sorted(path for path in source.rglob("*") if path.is_file() and not path.name.startswith("."))
     nifti = [path for path in files if path.name.endswith(SUFFIXES)]
-    label_names = _companions(nifti, source, labels, lambda one: is_label(one) and not is_mask(one))
-    mask_names = _companions(nifti, source, masks, is_mask)
-    label_names = [one for one in label_names if one.path not in {mask.path for mask in mask_names}]
-    aside = {one.path for one in (*label_names, *mask_names)}
-    aside |= {path for path in nifti if is_label(_below(path, source))}
+    mask_files = _companions(nifti, source, masks, is_mask)
+    label_files = _companions(nifti, source, labels, lambda one: is_label(one) and not is_mask(one))
+    label_files = [path for path in label_files if path not in mask_files]
+    aside = {*label_files, *mask_files, *(path for path in nifti if is_label(_below(path, source)))}
     series, damaged = find_series([path for path in files if not path.name.endswith(SUFFIXES)])
     notes = [f"{path} is a DICOM file that cannot be read: export it again" for path in damaged]
     found = _from_dicom(source, series, work, notes, say)
@@ -84,6 +83,9 @@ def find_candidates(source: Path, work: Path, labels: str, masks: str, say: Prog
         raise DataError(f"{source} holds no image in DICOM or NIfTI{f' ({why})' if why else ''}: give another folder")
     segmentations = [one for one in series if one.is_segmentation]
     segmentations += [one for one in find_series(_in_folder(labels))[0] if one.is_segmentation]
+    images = [named for _, named in found]
+    label_names = name_companions(label_files, _root(labels, source), images)
+    mask_names = name_companions(mask_files, _root(masks, source), images)
     known = [_with_companions(one, named, segmentations, label_names, mask_names) for one, named in found]
     candidates = sorted(known, key=lambda one: (one.patient, one.session, one.source))
     return Found(tuple(candidates), frozenset(one.source for one in _best(candidates)), tuple(notes))
@@ -94,13 +96,16 @@ def _in_folder(where: str) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file()) if folder and folder.is_dir() else []
 
 
-def _companions(nifti: Sequence[Path], source: Path, where: str, by_word: Callable[[PurePath], bool]) -> list[Named]:
+def _companions(nifti: Sequence[Path], source: Path, where: str, by_word: Callable[[PurePath], bool]) -> list[Path]:
     """Labels or masks: those of the folder that is named, those whose names end so, or those that are called so."""
     if where and Path(where).is_dir():
-        return name_files([path for path in _in_folder(where) if path.name.endswith(SUFFIXES)], Path(where))
+        return [path for path in _in_folder(where) if path.name.endswith(SUFFIXES)]
     ending = stem(where)
-    fit = [path for path in nifti if (stem(path.name).endswith(ending) if where else by_word(_below(path, source)))]
-    return name_files(fit, source)
+    return [path for path in nifti if (stem(path.name).endswith(ending) if where else by_word(_below(path, source)))]
+
+
+def _root(where: str, source: Path) -> Path:
+    return Path(where) if where and Path(where).is_dir() else source
 
 
 def _below(path: Path, root: Path) -> PurePath:
@@ -137,7 +142,7 @@ def _from_dicom(
 
 def _from_nifti(files: Sequence[Path], source: Path, notes: list[str]) -> list[tuple[Candidate, Named]]:
     found: list[tuple[Candidate, Named]] = []
-    for named in name_files(files, source):
+    for named in name_images(files, source):
         name = named.relative.as_posix()
         made = _candidate(name, named.path, named.subject, named.session, "", {}, notes)
         if made is not None:

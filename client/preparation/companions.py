@@ -51,10 +51,20 @@ def is_mask(relative: PurePath) -> bool:
     return bool(_MASK.search(stem(relative.name).lower().replace("_", " ")))
 
 
-def name_files(files: Sequence[Path], root: Path) -> list[Named]:
-    """What the names of files below `root` tell; a label's name is read as its image's."""
+def name_images(files: Sequence[Path], root: Path) -> list[Named]:
+    """What the names of images below `root` tell."""
     relatives = [PurePath(path.relative_to(root)) for path in files]
-    subjects = subjects_of([_as_image(one) for one in relatives])
+    return _named(files, relatives, subjects_of(relatives))
+
+
+def name_companions(files: Sequence[Path], root: Path, images: Sequence[Named]) -> list[Named]:
+    """What the names of labels or masks below `root` tell: each is whose an image in its place would be."""
+    relatives = [PurePath(path.relative_to(root)) for path in files]
+    known = [one.relative for one in images]
+    return _named(files, relatives, [subjects_of([*known, _as_image(one)])[-1] for one in relatives])
+
+
+def _named(files: Sequence[Path], relatives: Sequence[PurePath], subjects: Sequence[str]) -> list[Named]:
     return [
         Named(path, one, stem(one.name).lower(), subject, visit_of(one), contrast_of(_bare(stem(one.name))))
         for path, one, subject in zip(files, relatives, subjects, strict=True)
@@ -76,15 +86,17 @@ def _as_image(relative: PurePath) -> PurePath:
 def companions_of(image: Named, among: Iterable[Named]) -> list[Path]:
     """The files that belong to an image by the best reason there is: several where the names do not decide.
 
-    1. Its own name with something behind it, or its very name in another folder, of one subject.
-    2. The same subject and visit, and the contrast in its name.
-    3. The same subject and visit, and no contrast in its name.
+    1. Its own name, or that with something behind it, and the same subject and visit.
+    2. The same anywhere, where the image's name says whose it is.
+    3. The same subject and visit, and the contrast in its name.
+    4. The same subject and visit, and no contrast in its name.
     """
     fit = [one for one in among if one.contrast in (None, image.contrast) and one.path != image.path]
     same = [one for one in fit if one.subject == image.subject and one.session in ("", image.session)]
+    tells = image.subject.lower() in image.stem  # `flair.nii.gz` lies in many folders
     tiers = (
         [one for one in same if _begins(one.stem, image.stem)],
-        [one for one in fit if _begins(one.stem, image.stem) and len(image.stem) > len("flair")],
+        [one for one in fit if tells and _begins(one.stem, image.stem)],
         [one for one in same if one.contrast == image.contrast],
         same,
     )

@@ -11,7 +11,7 @@ from client.data.nifti import read_nifti
 from client.data.rules import RANGE_TOLERANCE, Finding
 from client.preparation.dicom_files import is_dicom
 from client.preparation.extra import extra
-from client.preparation.volume import Affine, Volume, apart, on_one_grid
+from client.preparation.volume import Affine, ScanVolume, apart, on_one_grid
 from shared.errors import DataError
 
 MOST_VALUES = 8
@@ -33,19 +33,19 @@ class LabelReading:
     """A label of its image's shape lies where its image does, whatever its header says."""
 
 
-def read_label(path: Path, image: Volume, how: LabelReading) -> Volume:
+def read_label(path: Path, image: ScanVolume, how: LabelReading) -> ScanVolume:
     """The label at `path` on the grid of its image, 0 to 1. Raises `DataError`."""
     label = _from_dicom(path, how) if is_dicom(path) else _in_range(path, _from_nifti(path), how)
     return _fitted(path, label, image, how)
 
 
-def read_mask(path: Path, image: Volume, how: LabelReading) -> NDArray[np.bool_]:
+def read_mask(path: Path, image: ScanVolume, how: LabelReading) -> NDArray[np.bool_]:
     """The mask at `path` on the grid of its image: whatever is above 0. Raises `DataError`."""
     mask = _from_nifti(path)
     return _fitted(path, mask.like(mask.array > 0), image, how).array > 0
 
 
-def _fitted(path: Path, label: Volume, image: Volume, how: LabelReading) -> Volume:
+def _fitted(path: Path, label: ScanVolume, image: ScanVolume, how: LabelReading) -> ScanVolume:
     placed = _placed(label, image)
     if placed is not None:
         return placed
@@ -59,7 +59,7 @@ def _fitted(path: Path, label: Volume, image: Volume, how: LabelReading) -> Volu
     return image.like(label.array)
 
 
-def _from_nifti(path: Path) -> Volume:
+def _from_nifti(path: Path) -> ScanVolume:
     read = read_nifti(path, "label")
     if isinstance(read, Finding):
         raise DataError(f"{path} {read.text}: {read.mend}")
@@ -70,10 +70,10 @@ def _from_nifti(path: Path) -> Volume:
         raise DataError(f"{path} has shape {_by(array.shape)}, but must be one 3D volume: keep one volume of it")
     if not np.isfinite(array).all():
         raise DataError(f"{path} holds NaN or infinity: replace them by 0")
-    return Volume(array, read.affine)
+    return ScanVolume(array, read.affine)
 
 
-def _in_range(path: Path, label: Volume, how: LabelReading) -> Volume:
+def _in_range(path: Path, label: ScanVolume, how: LabelReading) -> ScanVolume:
     """A label from 0 to 1."""
     array = label.array
     if how.lesion_value is not None:
@@ -86,7 +86,7 @@ def _in_range(path: Path, label: Volume, how: LabelReading) -> Volume:
     return label.like(array.clip(0, 1))
 
 
-def _from_dicom(path: Path, how: LabelReading) -> Volume:
+def _from_dicom(path: Path, how: LabelReading) -> ScanVolume:
     highdicom = extra("highdicom")
     try:
         seg = highdicom.seg.segread(path)
@@ -101,7 +101,7 @@ def _from_dicom(path: Path, how: LabelReading) -> Volume:
         raise DataError(f"{path} is no DICOM segmentation that can be read ({why}): export it again") from None
     array = np.asarray(made.array, dtype=np.float32)
     affine: Affine = _LPS @ np.asarray(made.affine, dtype=np.float64)
-    return Volume(array[..., 0] if array.ndim == 4 else array, affine)
+    return ScanVolume(array[..., 0] if array.ndim == 4 else array, affine)
 
 
 def _segment(path: Path, names: dict[int, str], how: LabelReading) -> int:
@@ -115,7 +115,7 @@ def _segment(path: Path, names: dict[int, str], how: LabelReading) -> int:
     raise DataError(f"{path} has the segments {shown}: say which number is lesion by --lesion-value")
 
 
-def _placed(label: Volume, image: Volume) -> Volume | None:
+def _placed(label: ScanVolume, image: ScanVolume) -> ScanVolume | None:
     """The label voxel by voxel on the image's grid; None where its voxels are not some of the image's.
 
     The same grid may be stored from another corner and in another order of axes, and hold fewer slices.

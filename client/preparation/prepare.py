@@ -8,7 +8,7 @@ from pathlib import Path
 
 from client.preparation.extra import version_of
 from client.preparation.key_table import KeyTable
-from client.preparation.session import Prepared, Wanted, prepare_session
+from client.preparation.session import PreparedImage, Wanted, prepare_session
 from client.preparation.table import Row, check_rows
 from client.preparation.write_bids import write_descriptions, write_image
 from shared.errors import DataError, ResultsError, SettingsError
@@ -61,7 +61,7 @@ def write_dataset(rows: Sequence[Row], output: Path, keys: Path, wanted: Wanted,
     table = KeyTable.read(keys)
     table.add(visits, random.Random(secrets.randbits(128)))
     several = len({patient for patient, _ in table.sessions}) < len(table.sessions)
-    written: list[Prepared] = []
+    written: list[PreparedImage] = []
     refused: list[str] = []
     subjects: set[str] = set()
     try:
@@ -97,7 +97,7 @@ def write_dataset(rows: Sequence[Row], output: Path, keys: Path, wanted: Wanted,
     )
 
 
-def _said(one: Prepared) -> list[str]:
+def _said(one: PreparedImage) -> list[str]:
     """The steps in words."""
     return [
         str(step["step"]) + "".join(f", {name} {value}" for name, value in step.items() if name not in ("step", "tool"))

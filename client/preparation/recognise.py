@@ -26,7 +26,7 @@ FEWEST_SLICES = 5
 _LOCALIZER = r"loc|localizer|localiser|scout|survey|plan|planning|aahead|3-?plane|topogram"
 _MAP = (
     r"adc|dwi|dti|diff|diffusion|trace|tracew|swi|mip|minip|phase|asl|bold|fmri|perf|perfusion|cbf|cbv|mtt|ttp"
-    r"|tof|mra|angio|angiography|subtraction|t2-?map|fieldmap|b0|b1000|t2-?star|t2\*|t2s|hemo|screensave"
+    r"|tof|mra|angio|angiography|subtraction|t2[-_ ]?map|fieldmap|b0|b1000|t2-?star|t2\*|t2s|hemo|screensave"
 )
 _DARK_FLUID = re.compile(r"dark[-_ ]?fl(uid)?(?![a-z])|flair")
 _OTHER_SEQUENCE = r"t1|t1w|t1-?map|mprage|mp2rage|bravo|fspgr|spgr|tfe|flash|pd|pdw|stir|dir|ciss|fiesta|drive"

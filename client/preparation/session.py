@@ -16,7 +16,7 @@ from client.preparation.labels import LabelReading, read_label, read_mask
 from client.preparation.registration import register
 from client.preparation.stripping import Mask, brain_ml, check_brain, find_brain, share_cut
 from client.preparation.table import Row
-from client.preparation.volume import Volume, on_one_grid
+from client.preparation.volume import ScanVolume, on_one_grid
 from shared.errors import DataError
 
 Step = dict[str, Any]
@@ -32,23 +32,23 @@ class Wanted:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class PreparedImage:
     """An image on its way into the data set."""
 
     row: Row
-    volume: Volume
-    label: Volume | None = None
+    volume: ScanVolume
+    label: ScanVolume | None = None
     brain: Mask | None = None
     """To be cut out; None: it came without a skull, or keeps it."""
     whole_head: bool = False
     steps: tuple[Step, ...] = field(default_factory=tuple)
 
-    def done(self, **step: Any) -> "Prepared":
+    def done(self, **step: Any) -> "PreparedImage":
         """With one more step on record."""
         return replace(self, steps=(*self.steps, step))
 
 
-def prepare_session(rows: list[Row], wanted: Wanted) -> tuple[list[Prepared], list[tuple[Row, DataError]]]:
+def prepare_session(rows: list[Row], wanted: Wanted) -> tuple[list[PreparedImage], list[tuple[Row, DataError]]]:
     """The images of one visit, at most one a contrast; and those that cannot be written, with the reason."""
     images = _Visit()
     for row in sorted(rows, key=lambda row: row.contrast):
@@ -78,10 +78,10 @@ def prepare_session(rows: list[Row], wanted: Wanted) -> tuple[list[Prepared], li
 class _Visit:
     """The images of a visit by contrast, and those that fell out on the way."""
 
-    good: dict[str, Prepared] = field(default_factory=dict)
+    good: dict[str, PreparedImage] = field(default_factory=dict)
     refused: list[tuple[Row, DataError]] = field(default_factory=list)
 
-    def attempt(self, row: Row, step: Callable[[], Prepared]) -> None:
+    def attempt(self, row: Row, step: Callable[[], PreparedImage]) -> None:
         """Go a step further with an image, or refuse it."""
         try:
             self.good[row.contrast] = step()
@@ -94,11 +94,11 @@ class _Visit:
         self.refused.append((row, error))
 
 
-def _read(row: Row) -> Prepared:
+def _read(row: Row) -> PreparedImage:
     """An image on its own grid. Raises `DataError`."""
     image = read_image(row.candidate.image).usable_image()
-    volume = Volume(image.array, image.affine)
-    one = Prepared(row, volume, whole_head=is_whole_head(volume.array, volume.affine))
+    volume = ScanVolume(image.array, image.affine)
+    one = PreparedImage(row, volume, whole_head=is_whole_head(volume.array, volume.affine))
     return one.done(step="converted from DICOM", tool=version_of("dcm2niix")) if row.candidate.from_dicom else one
 
 
@@ -121,7 +121,7 @@ def _label(images: _Visit, wanted: Wanted) -> None:
         images.refuse(t2w.row, errors[1])
 
 
-def _labelled(one: Prepared, wanted: Wanted) -> Prepared:
+def _labelled(one: PreparedImage, wanted: Wanted) -> PreparedImage:
     path = wanted.source / one.row.label
     label = read_label(path, one.volume, wanted.labels)
     value = wanted.labels.lesion_value
@@ -131,7 +131,7 @@ def _labelled(one: Prepared, wanted: Wanted) -> Prepared:
     )
 
 
-def _with_brain(one: Prepared, wanted: Wanted) -> Prepared:
+def _with_brain(one: PreparedImage, wanted: Wanted) -> PreparedImage:
     """An image with the brain that is to be cut out, where there is something to cut."""
     if not wanted.strip:
         return one
@@ -143,14 +143,14 @@ def _with_brain(one: Prepared, wanted: Wanted) -> Prepared:
     return replace(one, brain=find_brain(one.volume)).done(step="skull-stripped", tool=version_of("deepbet"))
 
 
-def _share_a_label(flair: Prepared, t2w: Prepared) -> bool:
+def _share_a_label(flair: PreparedImage, t2w: PreparedImage) -> bool:
     """Whether one label is to serve both."""
     if flair.label is None and t2w.label is None:
         return False
     return flair.label is None or t2w.label is None or flair.row.label == t2w.row.label
 
 
-def _onto_flair(flair: Prepared, t2w: Prepared) -> tuple[Prepared, Prepared]:
+def _onto_flair(flair: PreparedImage, t2w: PreparedImage) -> tuple[PreparedImage, PreparedImage]:
     """Both on the grid of the FLAIR, with the label of one for both."""
     head = flair.brain if flair.brain is not None else flair.volume.array > 0
     found = register(flair.volume, t2w.volume, head)
@@ -177,7 +177,7 @@ def _onto_flair(flair: Prepared, t2w: Prepared) -> tuple[Prepared, Prepared]:
     return flair, t2w
 
 
-def _finish(one: Prepared, wanted: Wanted) -> Prepared:
+def _finish(one: PreparedImage, wanted: Wanted) -> PreparedImage:
     """Cut the brain out, where there is something to cut."""
     if one.brain is None:
         return one if wanted.strip or not one.whole_head else one.done(step="kept with its head: not de-faced")

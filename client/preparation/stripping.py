@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from client.data.lesions import LESION
 from client.preparation.extra import extra
-from client.preparation.volume import Volume, nib
+from client.preparation.volume import ScanVolume, nib
 from shared.errors import DataError
 
 Mask = NDArray[np.bool_]
 
-PLAUSIBLE_ML = (700.0, 2000.0)
-"""Brain with the fluid around it, of adults."""
+PLAUSIBLE_ML = (700.0, 2200.0)
+"""Brain with the fluid around it: up to 2000 ml in adults, and masks made of a T2w are a tenth or more too large."""
 
 MOST_CUT = 0.01
 """Of a label's lesion voxels, so many may lie outside the brain."""
@@ -26,7 +26,7 @@ MOST_CUT = 0.01
 LAST_WAY = "give a mask of your own (--mask), or keep the head (--no-strip)"
 
 
-def find_brain(head: Volume) -> Mask:
+def find_brain(head: ScanVolume) -> Mask:
     """The brain in an image that shows a whole head. Raises `DataError` where none is found."""
     image = nib.Nifti1Image(head.array, head.affine)
     try:
@@ -41,7 +41,7 @@ def _deepbet() -> Any:
     return extra("deepbet").BrainExtraction(no_gpu=True)
 
 
-def check_brain(brain: Mask, image: Volume, label: Volume | None) -> None:
+def check_brain(brain: Mask, image: ScanVolume, label: ScanVolume | None) -> None:
     """Raise `DataError` where a mask is no brain's by its volume, or cuts off more than `MOST_CUT` of the lesions."""
     ml = brain_ml(brain, image)
     if not PLAUSIBLE_ML[0] <= ml <= PLAUSIBLE_ML[1]:
@@ -52,12 +52,12 @@ def check_brain(brain: Mask, image: Volume, label: Volume | None) -> None:
         raise DataError(f"{text}: look whether the label fits the image; else {LAST_WAY}")
 
 
-def brain_ml(brain: Mask, image: Volume) -> float:
+def brain_ml(brain: Mask, image: ScanVolume) -> float:
     """The volume of a mask on an image's grid."""
     return int(np.count_nonzero(brain)) * image.voxel_ml
 
 
-def share_cut(brain: Mask, label: Volume) -> float:
+def share_cut(brain: Mask, label: ScanVolume) -> float:
     """The share of a label's lesion voxels that lie outside the brain; 0 where there are none."""
     lesion = label.array >= LESION
     count = int(np.count_nonzero(lesion))

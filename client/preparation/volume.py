@@ -21,7 +21,7 @@ MOST_APART = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Volume:
+class ScanVolume:
     """Values (I, J, K) and their way from voxel to mm (right, anterior, superior)."""
 
     array: Array
@@ -38,7 +38,7 @@ class Volume:
         """The volume of a voxel."""
         return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
 
-    def like(self, array: NDArray[Any]) -> "Volume":
+    def like(self, array: NDArray[Any]) -> "ScanVolume":
         """Other values on this grid."""
         return replace(self, array=np.asarray(array, dtype=np.float32))
 
@@ -50,19 +50,19 @@ def corners(shape: tuple[int, ...], affine: Affine) -> NDArray[np.float64]:
     return placed
 
 
-def apart(one: Volume, other: Volume) -> float:
+def apart(one: ScanVolume, other: ScanVolume) -> float:
     """The greatest distance in mm between the corners of two volumes of one shape."""
     shape = one.array.shape
     away = corners(shape, one.affine) - corners(shape, other.affine)
     return float(np.linalg.norm(away, axis=1).max())
 
 
-def on_one_grid(one: Volume, other: Volume) -> bool:
+def on_one_grid(one: ScanVolume, other: ScanVolume) -> bool:
     """Whether two volumes have the same shape and, within half a voxel, the same place."""
     return one.array.shape == other.array.shape and apart(one, other) <= MOST_APART * float(one.spacing.min())
 
 
-def write_volume(path: Path, volume: Volume) -> None:
+def write_volume(path: Path, volume: ScanVolume) -> None:
     """Write a new NIfTI: no text, date or extension of the source's header survives. Raises `OSError`."""
     array = volume.array
     whole = bool((array == np.rint(array)).all())

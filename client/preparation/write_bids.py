@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from client.preparation.session import Prepared
+from client.preparation.session import PreparedImage
 from client.preparation.sidecar import acquisition
 from client.preparation.volume import write_volume
 from shared.files import write_whole
@@ -18,7 +18,7 @@ LABELS = Path("derivatives") / "labels"
 NOT_DEFACED = "shows the whole head, face included: not de-faced"
 
 
-def write_image(folder: Path, subject: str, session: str | None, one: Prepared) -> Path:
+def write_image(folder: Path, subject: str, session: str | None, one: PreparedImage) -> Path:
     """Write an image, its sidecar and its label below `folder`; returns the image. Raises `OSError`."""
     parts = (subject, session) if session else (subject,)
     anat, name = Path(*parts) / "anat", f"{'_'.join(parts)}_{one.row.contrast}"
@@ -33,7 +33,7 @@ def write_image(folder: Path, subject: str, session: str | None, one: Prepared) 
     return image
 
 
-def _sidecar(one: Prepared) -> dict[str, Any]:
+def _sidecar(one: PreparedImage) -> dict[str, Any]:
     kept = acquisition(one.row.candidate.sidecar)
     prepared: dict[str, Any] = {
         "Source": "a DICOM series" if one.row.candidate.from_dicom else "a NIfTI file",

@@ -23,7 +23,7 @@ from client.preparation.dicom_files import DicomSeries, find_series
 from client.preparation.extra import extra
 from client.preparation.recognise import OTHER, recognise
 from client.preparation.stripping import check_brain, find_brain
-from client.preparation.volume import Volume, write_volume
+from client.preparation.volume import ScanVolume, write_volume
 from scenarios.inference.segment import NOT_CLINICAL, Job, unwritable
 from shared.errors import DataError, SettingsError
 from shared.files import write_whole
@@ -100,7 +100,7 @@ def bring_image(job: SeriesJob) -> list[str]:
         read = read_nifti(made[0].image, "image")
         if isinstance(read, Finding):
             raise DataError(f"{folder} {read.text}: {read.mend}")
-    volume = Volume(read.array, read.affine)
+    volume = ScanVolume(read.array, read.affine)
     seen = recognise(made[0].sidecar, job.series.description.replace("_", " "), min(volume.array.shape))
     said = [f"{folder}: {seen.contrast} ({seen.why})"]
     if seen.contrast == OTHER:
@@ -131,14 +131,14 @@ def write_dicom_seg(one: SeriesJob, job: Job) -> None:
     soft = read_nifti(job.soft, "image")
     if isinstance(soft, Finding):
         raise DataError(f"{job.soft} {soft.text}: {soft.mend}")
-    made = make_dicom_seg(Volume(soft.array, soft.affine), one.series)
+    made = make_dicom_seg(ScanVolume(soft.array, soft.affine), one.series)
     try:
         write_whole(one.seg, made)
     except OSError as error:
         raise unwritable(one.seg.parent, error) from None
 
 
-def make_dicom_seg(soft: Volume, series: DicomSeries) -> bytes:
+def make_dicom_seg(soft: ScanVolume, series: DicomSeries) -> bytes:
     """The bytes of a DICOM segmentation of `soft >= 0.5` on the frames of a series. Raises `DataError`."""
     pydicom, highdicom = extra("pydicom"), extra("highdicom")
     codes = extra("pydicom.sr.codedict").codes

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from client.data.nifti import Nifti, read_nifti
 from client.preparation.convert import convert
 from client.preparation.dicom_files import find_series
-from client.preparation.volume import Volume
+from client.preparation.volume import ScanVolume
 from scenarios.inference.dicom_seg import make_dicom_seg, plan_series
 from shared.errors import DataError, SettingsError
 from tests.support.commands import call, one_line
@@ -57,7 +57,7 @@ def seg_of(folder: Path) -> tuple[pydicom.Dataset, Path]:
     image = read_nifti(made.image, "image")
     assert isinstance(image, Nifti)
     path = folder.parent / "seg.dcm"
-    path.write_bytes(make_dicom_seg(Volume((image.array >= BRIGHT).astype(np.float32), image.affine), series))
+    path.write_bytes(make_dicom_seg(ScanVolume((image.array >= BRIGHT).astype(np.float32), image.affine), series))
     return pydicom.dcmread(path), path
 
 
@@ -114,7 +114,7 @@ def test_a_series_that_was_converted_onto_another_grid_is_refused(tmp_path: Path
     (series,), _ = find_series(sorted((tmp_path / "series").iterdir()))
     affine[2, 3] += 2.5
     with pytest.raises(DataError, match="uneven or tilted"):
-        make_dicom_seg(Volume(image.astype(np.float32), affine), series)
+        make_dicom_seg(ScanVolume(image.astype(np.float32), affine), series)
 
 
 def test_a_folder_of_several_series_is_refused(tmp_path: Path) -> None:
