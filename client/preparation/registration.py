@@ -25,6 +25,9 @@ BINS, SEED = 40, 1
 FARTHEST, MOST_TURN = 150.0, 45.0
 """mm and degrees; more is no way a patient moved between two series."""
 
+SEEN = 0.5
+"""The share of the brain that the moving image must show."""
+
 LEAST = 0.15
 """nats; images of one head that lie on each other share more (tests/client/preparation/test_registration.py)."""
 
@@ -117,10 +120,15 @@ def _registered(fixed: ScanVolume, moving: ScanVolume, brain: NDArray[np.bool_])
     if after < LEAST or after < before:
         text = f"cannot be registered to its FLAIR (mutual information {before:.3f} before and {after:.3f} after)"
         raise DataError(f"{text}: see whether both show one patient, or give each a label of its own")
+    found = Registration(start, before, after, moved)
+    seen = found.resample(moving.like(np.ones(moving.array.shape)), fixed, nearest=True).array[brain > 0]
+    if seen.size and (share := float(seen.mean())) < SEEN:
+        text = f"shows {share:.0%} of its FLAIR's brain once it is registered to it"
+        raise DataError(f"{text}: see whether both show one patient, or give each a label of its own")
     if turn > MOST_TURN or np.linalg.norm(start.GetTranslation()) > FARTHEST:
         text = f"would be turned by {turn:.0f} degrees and moved by {moved:.0f} mm to lie on its FLAIR"
         raise DataError(f"{text}, which no head does: see whether both show one patient")
-    return Registration(start, before, after, moved)
+    return found
 
 
 def to_sitk(volume: ScanVolume) -> Any:

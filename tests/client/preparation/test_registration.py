@@ -76,7 +76,12 @@ def test_the_same_images_give_the_same_result() -> None:
 
 
 def test_images_that_do_not_belong_together_are_refused() -> None:
-    flair, _ = simulated_brains((4.0,) * 3).values()
-    noise = np.random.default_rng(0).normal(100, 10, (20, 20, 20)).astype(np.float32)
+    flair, t2w = simulated_brains((4.0,) * 3).values()
+    noise = np.random.default_rng(0).normal(100, 10, flair.image.array.shape).astype(np.float32)
     with pytest.raises(DataError, match="whether both show one patient"):
-        register(flair.image, ScanVolume(noise, np.diag([1.0, 1.0, 1.0, 1.0])), flair.brain)
+        register(flair.image, flair.image.like(noise), flair.brain)
+    affine = t2w.image.affine.copy()
+    affine[2, 3] += 20 * 4.0
+    part = ScanVolume(t2w.image.array[:, :, 20:30], affine)
+    with pytest.raises(DataError, match="of its FLAIR's brain"):
+        register(flair.image, part, flair.brain)
