@@ -52,7 +52,7 @@ class Search:
 
 
 SEARCHES = (
-    Search(False, shrink=(3, 2, 1), smooth_mm=(6.0, 3.0, 1.0), share=0.5, first_step=4.0, last_step=0.01, steps=200),
+    Search(False, shrink=(3, 2, 1), smooth_mm=(6.0, 3.0, 1.0), share=0.2, first_step=4.0, last_step=0.01, steps=200),
     Search(True, shrink=(1,), smooth_mm=(0.0,), share=0.3, first_step=1.0, last_step=0.002, steps=150),
 )
 

@@ -79,10 +79,8 @@ def test_from_the_scanner_to_a_model_and_back(tmp_path: Path) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
     assert set(read_results(tmp_path / "run").order) == {"a", "b"}
 
-    series = tmp_path / "export-a" / "p2" / "flair"
-    segmented = wardround(
-        "segment", tmp_path / "run", series, "--output", tmp_path / "segmented", "--dicom-seg", "--mask"
-    )
+    series, output = tmp_path / "export-a" / "p2" / "flair", tmp_path / "segmented"
+    segmented = wardround("segment", tmp_path / "run", series, "--output", output, "--dicom-seg", "--mask")
     assert segmented.returncode == 0, segmented.stdout + segmented.stderr
     assert "skull-stripped by deepbet" in segmented.stdout
     seg = pydicom.dcmread(output / "flair_lesion-seg.dcm")
