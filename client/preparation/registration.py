@@ -28,8 +28,11 @@ FARTHEST, MOST_TURN = 150.0, 45.0
 SEEN = 0.5
 """The share of the brain that the moving image must show."""
 
-LEAST = 0.15
-"""nats; images of one head that lie on each other share more (tests/client/preparation/test_registration.py)."""
+LEAST, DOUBTFUL = 0.15, 0.5
+"""nats; below the first two images do not show one head, and below the second perhaps not.
+
+FLAIR and T2w of one real patient (ljubljana, 1 mm) share 0.82 and 0.83, of two patients 0.42.
+"""
 
 _LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _ASKEW = Rotation.from_euler("xyz", (7, 8, 9), degrees=True).as_matrix()

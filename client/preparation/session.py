@@ -13,7 +13,7 @@ from client.data.skull_stripping import is_whole_head
 from client.preparation.dicom_files import is_dicom
 from client.preparation.extra import version_of
 from client.preparation.labels import LabelReading, read_label, read_mask
-from client.preparation.registration import register
+from client.preparation.registration import DOUBTFUL, register
 from client.preparation.stripping import Mask, brain_ml, check_brain, find_brain, share_cut
 from client.preparation.table import Row
 from client.preparation.volume import ScanVolume, on_one_grid
@@ -169,6 +169,7 @@ def _onto_flair(flair: PreparedImage, t2w: PreparedImage) -> tuple[PreparedImage
         mutual_information_before=round(found.before, 4),
         mutual_information_after=round(found.after, 4),
         moved_mm=round(found.moved_mm, 2),
+        **({"warning": "look whether both show one patient"} if found.after < DOUBTFUL else {}),
     )
     if flair.label is None:
         flair = replace(flair, label=label).done(step="label taken from the T2w of the same visit")
