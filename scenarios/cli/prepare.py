@@ -1,5 +1,7 @@
 """The command `wardround hospital prepare`: from a scanner's export to a data set that passes the check."""
 
+import shlex
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,7 +63,7 @@ def prepare(
     from client.preparation.labels import LabelReading
     from client.preparation.prepare import beside, check_output, write_dataset
     from client.preparation.session import Wanted
-    from client.preparation.table import read_table, rows_of, write_table
+    from client.preparation.table import check_rows, read_table, rows_of, write_table
 
     for package in ("dcm2niix", "pydicom", "SimpleITK", "deepbet", "highdicom"):
         extra(package)  # said before anything is read
@@ -84,14 +86,22 @@ def prepare(
                 _show(rows)
                 if not (on_terminal() and typer.confirm("\nGo on with these?")):
                     say(f"\nnothing is made yet: look at {own}, correct it where it is wrong, and go on with")
-                    say(
-                        f"  wardround hospital prepare {quoted(source)} --output {quoted(output)} --table {quoted(own)}"
-                    )
+                    say(f"  {_command()} --table {quoted(own)}")
                     raise typer.Exit(NOT_ALL)
         else:
             rows = read_table(table, found)
+        try:
+            check_rows(rows)
+        except SettingsError as error:
+            where = quoted(table or own)
+            raise SettingsError(f"{error}\nmend {where}, and go on with --table {where}") from None
         wanted = Wanted(source, LabelReading(lesion_value, copy_header), strip=not no_strip)
         _report(write_dataset(rows, output, keys, wanted, say), output, keys)
+
+
+def _command() -> str:
+    """The command as it was given, to go on with."""
+    return shlex.join(["wardround", *sys.argv[1:]])
 
 
 def _show(rows: "Sequence[Row]") -> None:

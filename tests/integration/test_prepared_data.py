@@ -19,7 +19,7 @@ from tests.support.datasets import write_image
 from tests.support.dicom import Scan, write_series
 from tests.support.heads import Head, simulated_brains, with_skull
 
-pytestmark = [pytest.mark.runtime, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.runtime, pytest.mark.timeout(900)]
 
 WARDROUND = Path(sysconfig.get_path("scripts")) / "wardround"
 PATIENTS = 3

@@ -1,5 +1,6 @@
 """`wardround hospital prepare` as its user types it: it asks, stops, goes on with a table, and says what to install."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -54,6 +55,15 @@ def test_with_yes_it_makes_all_of_it_and_nothing_twice(
     assert call(monkeypatch, capsys, *words(source, "--yes")) == (0, "")
     assert {path.name for path in source.parent.iterdir()} >= {"bids", "bids.keys.tsv", "bids.prepare.tsv"}
     one_line(monkeypatch, capsys, *words(source, "--yes"), expected="nothing is overwritten")
+
+
+def test_what_a_person_must_decide_is_not_decided_by_yes(
+    source: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(source / "Jane_flair_lesion.nii.gz", source / "Jane_flair_rater2.nii.gz")
+    code, error = call(monkeypatch, capsys, *words(source, "--yes"))
+    assert code == 1 and not (source.parent / "bids").exists()
+    assert "several files could be its label" in error and f"--table {source.parent / 'bids.prepare.tsv'}" in error
 
 
 def test_an_image_that_is_not_written_is_named(
