@@ -46,8 +46,8 @@ class Search:
     """By the brain alone; else by the whole image, whose outline and scalp lead the way from afar."""
     shrink: tuple[int, ...]
     smooth_mm: tuple[float, ...]
-    share: float
-    """Of the voxels that are looked at in each step."""
+    samples: int
+    """Voxels that are looked at in each step, of the finest grid."""
     first_step: float
     last_step: float
     """mm; the search ends when its steps are shorter."""
@@ -55,8 +55,10 @@ class Search:
 
 
 SEARCHES = (
-    Search(False, shrink=(3, 2, 1), smooth_mm=(6.0, 3.0, 1.0), share=0.2, first_step=4.0, last_step=0.01, steps=200),
-    Search(True, shrink=(1,), smooth_mm=(0.0,), share=0.3, first_step=1.0, last_step=0.002, steps=150),
+    Search(
+        False, shrink=(3, 2, 1), smooth_mm=(6.0, 3.0, 1.0), samples=150_000, first_step=4.0, last_step=0.01, steps=200
+    ),
+    Search(True, shrink=(1,), smooth_mm=(0.0,), samples=60_000, first_step=1.0, last_step=0.002, steps=150),
 )
 
 
@@ -178,7 +180,8 @@ def _searched(sitk: Any, search: Search, mask: Any, fixed: Any, moving: Any, sta
     """Where a search from `start` ends."""
     method = _measure(sitk, mask if search.inside else None)
     method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(search.share, SEED)
+    there = np.count_nonzero(sitk.GetArrayViewFromImage(mask)) if search.inside else fixed.GetNumberOfPixels()
+    method.SetMetricSamplingPercentage(min(1.0, search.samples / max(there, 1)), SEED)
     method.SetOptimizerAsRegularStepGradientDescent(search.first_step, search.last_step, search.steps, 0.5)
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetShrinkFactorsPerLevel(search.shrink)
