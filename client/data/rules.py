@@ -185,7 +185,7 @@ def head_findings(head: FoundHead, affine: Affine) -> Iterator[Finding]:
     """Whether an image on a usable grid shows a brain without its skull, and nothing but tissue."""
     if is_whole_head(head, affine):
         text = "shows skull and scalp, where a skull-stripped brain is expected"
-        yield warning("whole-head", "image", text, "strip the skull (HD-BET, SynthStrip)")
+        yield warning("whole-head", "image", text, "strip the skull (wardround hospital prepare, HD-BET, SynthStrip)")
     yield from _outliers(head)
 
 

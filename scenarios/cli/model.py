@@ -15,6 +15,7 @@ from shared.text import counted, quoted
 if TYPE_CHECKING:
     import torch
 
+    from scenarios.inference.dicom_seg import SeriesJob
     from scenarios.inference.segment import Job, Segmented
     from shared.model.model_file import Model
 
@@ -33,18 +34,22 @@ def segment(
         list[Path],
         typer.Argument(
             metavar="IMAGE...",
-            help="Skull-stripped FLAIR or T2w images (.nii, .nii.gz), of any orientation and voxel size.",
+            help="Skull-stripped FLAIR or T2w images (.nii, .nii.gz), or folders of one DICOM series.",
             show_default=False,
         ),
     ],
     output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for the segmentations; made where missing.")],
     mask: Annotated[bool, typer.Option("--mask", help="Write a binary mask too: voxels of 0.5 or more.")] = False,
+    dicom_seg: Annotated[
+        bool, typer.Option("--dicom-seg", help="Write a DICOM segmentation of each series, for the PACS.")
+    ] = False,
     device: Device = "auto",
 ) -> None:
     """Segment MS lesions with a finished run's model. Not for clinical use.
 
     MODEL is a run's folder or its model file. IMAGES are skull-stripped FLAIR
-    or T2w images (.nii, .nii.gz) of any orientation and voxel size.
+    or T2w images (.nii, .nii.gz) of any orientation and voxel size, or folders
+    of one DICOM series, which are converted, and stripped where they show a head.
 
     Each image gets IMAGE_lesion.nii.gz (soft segmentation, 0 to 1, on its own
     grid), IMAGE_lesions.csv (volume and place of each lesion),
@@ -53,17 +58,20 @@ def segment(
     Nothing is overwritten. An image that cannot be used is named, the others
     go on, and the exit code is 1.
     """
-    from scenarios.inference.segment import NOT_CLINICAL, SUMMARY, is_nifti_name, not_by_name, plan_jobs
+    from client.data.filenames import is_nifti
+    from scenarios.inference.dicom_seg import plan_series
+    from scenarios.inference.segment import NOT_CLINICAL, SUMMARY, not_by_name, plan_jobs
     from shared.model.model_file import open_model
 
     # All that can be wrong with the request is said before anything is read.
-    jobs = plan_jobs([image for image in images if is_nifti_name(image)], output, mask)
+    planned, series = plan_series(images, output, dicom_seg)
+    jobs = plan_jobs([image for image in planned if is_nifti(image.name)], output, mask)
     opened, where = open_model(model), _device_named(device)
-    failed = [not_by_name(image) for image in images if not is_nifti_name(image)]
+    failed = [not_by_name(image) for image in planned if not is_nifti(image.name)]
     if jobs:
         private_output(output)
         opened.network.to(where)
-        failed += _follow(opened, jobs, where)
+        failed += _follow(opened, jobs, where, series)
     if len(failed) < len(images):
         good = counted(len(images) - len(failed), "image")
         say(f"\n{good} segmented, {NOT_CLINICAL}: see {output / SUMMARY}")
@@ -147,14 +155,16 @@ def _device_named(name: str) -> "torch.device":
     return device
 
 
-def _follow(model: "Model", jobs: "tuple[Job, ...]", device: "torch.device") -> list[str]:
+def _follow(
+    model: "Model", jobs: "tuple[Job, ...]", device: "torch.device", series: "dict[Path, SeriesJob]"
+) -> list[str]:
     """Segment all, with a progress bar on a terminal and a line an image; returns why some could not be."""
     failed: list[str] = []
     with progress_bar("segmenting", len(jobs)) as show:
         for done, job in enumerate(jobs):
             show(done, job.image.name)
             try:
-                say(_line(_one(model, job, device)))
+                say(_line(_one(model, job, device, series.get(job.image))))
             except ResultsError:
                 raise  # the disk is full for the others too
             except WardroundError as error:
@@ -163,11 +173,14 @@ def _follow(model: "Model", jobs: "tuple[Job, ...]", device: "torch.device") -> 
     return failed
 
 
-def _one(model: "Model", job: "Job", device: "torch.device") -> "Segmented":
+def _one(model: "Model", job: "Job", device: "torch.device", series: "SeriesJob | None") -> "Segmented":
+    from scenarios.inference.dicom_seg import bring_image, write_dicom_seg
     from scenarios.inference.overlay import draw_overlay
     from scenarios.inference.segment import NOT_CLINICAL, add_to_summary, segment_image, unwritable
     from shared.files import write_whole
 
+    if series is not None:
+        say("\n".join(bring_image(series)))
     one = segment_image(model, job, device)
     title = f"{job.image.name}   {one.ml:.2f} ml in {counted(len(one.lesions), 'lesion')}"
     try:
@@ -175,6 +188,8 @@ def _one(model: "Model", job: "Job", device: "torch.device") -> "Segmented":
     except OSError as error:
         raise unwritable(job.picture.parent, error) from None
     add_to_summary(job.picture.parent, one)
+    if series is not None:
+        write_dicom_seg(series, job)
     return one
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from client.data.filenames import SUFFIXES, contrast_of
+from client.data.filenames import SUFFIXES, contrast_of, is_nifti, stem
 from client.data.lesions import LESION, Lesion, find_lesions, lesion_ml
 from client.data.nifti import Nifti, quiet, read_nifti
 from client.data.preprocessing import prepare_image
@@ -75,11 +75,6 @@ class Segmented:
         return sum(lesion.ml for lesion in self.lesions)
 
 
-def is_nifti_name(image: Path) -> bool:
-    """Whether a file is named as a NIfTI file, in letters of either case."""
-    return image.name.lower().endswith(SUFFIXES)
-
-
 def not_by_name(image: Path) -> str:
     """Why a file that is not named as a NIfTI file is left out, by what it holds where that tells."""
     found = read_nifti(image, "image")
@@ -113,10 +108,9 @@ def plan_jobs(images: Sequence[Path], output: Path, mask: bool) -> tuple[Job, ..
 
 
 def _job(image: Path, output: Path, mask: bool) -> Job:
-    if not is_nifti_name(image):
+    if not is_nifti(image.name):
         raise SettingsError(f"{image} is no NIfTI file by its name: give a {' or '.join(SUFFIXES)} file")
-    suffix = next(suffix for suffix in SUFFIXES if image.name.lower().endswith(suffix))
-    name = image.name[: -len(suffix)]
+    name = stem(image.name)
     return Job(
         image=image,
         soft=output / f"{name}_lesion.nii.gz",

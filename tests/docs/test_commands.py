@@ -133,6 +133,15 @@ def hospital(folder: Path, run_config: Names) -> None:
     make_trial(Files(folder / "ca.crt", folder / "server.crt", folder / "server.key"), folder / "authority.key", [])
 
 
+def export(folder: Path, run_config: Names) -> None:
+    """Images and labels with names of their own."""
+    shape, affine = grid((3.0, 3.0, 3.0))
+    for number, name in enumerate(("Jane", "John")):
+        image, label = patient(shape, affine, number)
+        write_image(folder / "export" / f"{name} ax flair.nii.gz", image, affine)
+        write_image(folder / "export" / f"{name} ax flair lesions.nii.gz", label, affine)
+
+
 def published(folder: Path, run_config: Names) -> None:
     """Matrices as the paper's authors published theirs, of two centers."""
     matrices = {
@@ -178,6 +187,10 @@ def check_hospital(folder: Path, names: Names) -> None:
     assert list((folder / "dry").glob("*.bin"))
 
 
+def check_export(folder: Path, names: Names) -> None:
+    assert len(list((folder / "data").glob("sub-*/anat/*_FLAIR.nii.gz"))) == 2
+
+
 def check_published(folder: Path, names: Names) -> None:
     assert (folder / "theirs" / "report.html").is_file()
 
@@ -209,6 +222,7 @@ WORKPLACES: dict[str, tuple[Callable[[Path, Names], None], Callable[[Path, Names
     "nothing": (nothing, nothing),
     "data": (data, check_data),
     "hospital": (hospital, check_hospital),
+    "export": (export, check_export),
     "published": (published, check_published),
     "report": (report, check_report),
     "segment": (segment, check_segment),
