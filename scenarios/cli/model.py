@@ -64,10 +64,10 @@ def segment(
     from shared.model.model_file import open_model
 
     # All that can be wrong with the request is said before anything is read.
-    planned, series = plan_series(images, output, dicom_seg)
+    planned, series, failed = plan_series(images, output, dicom_seg)
     jobs = plan_jobs([image for image in planned if is_nifti(image.name)], output, mask)
     opened, where = open_model(model), _device_named(device)
-    failed = [not_by_name(image) for image in planned if not is_nifti(image.name)]
+    failed += [not_by_name(image) for image in planned if not is_nifti(image.name)]
     if jobs:
         private_output(output)
         opened.network.to(where)

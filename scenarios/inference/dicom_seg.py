@@ -51,23 +51,31 @@ class SeriesJob:
     seg: Path | None
 
 
-def plan_series(inputs: Sequence[Path], output: Path, dicom_seg: bool) -> tuple[list[Path], dict[Path, SeriesJob]]:
-    """The NIfTI of each input, and the series of those that are folders.
+def plan_series(
+    inputs: Sequence[Path], output: Path, dicom_seg: bool
+) -> tuple[list[Path], dict[Path, SeriesJob], list[str]]:
+    """The NIfTI of each input, the series of those that are folders, and why others are left out.
 
-    Raises `SettingsError` where a folder does not hold exactly one MR series, a file would be written twice or over
-    another, or `dicom_seg` is asked of an input that is no folder.
+    A folder that does not hold exactly one MR series is left out. Raises `SettingsError` where a file would be written
+    twice or over another, or `dicom_seg` is asked of an input that is no folder.
     """
     images: list[Path] = []
     jobs: dict[Path, SeriesJob] = {}
+    failed: list[str] = []
     for path in inputs:
         if not path.is_dir():
             if dicom_seg:
                 raise SettingsError(f"{path} is no folder of a DICOM series: give folders, or leave out --dicom-seg")
             images.append(path)
             continue
+        try:
+            series = _only_series(path)
+        except DataError as error:
+            failed.append(str(error))
+            continue
         name = path.resolve().name
         image = output / f"{name}.nii.gz"
-        job = SeriesJob(_only_series(path), image, output / f"{name}_lesion-seg.dcm" if dicom_seg else None)
+        job = SeriesJob(series, image, output / f"{name}_lesion-seg.dcm" if dicom_seg else None)
         if image in jobs:
             raise SettingsError(f"two folders are named {name}: segment them into different folders")
         for there in (image, job.seg):
@@ -75,16 +83,17 @@ def plan_series(inputs: Sequence[Path], output: Path, dicom_seg: bool) -> tuple[
                 raise SettingsError(f"{there} exists, and nothing is overwritten: choose another --output")
         jobs[image] = job
         images.append(image)
-    return images, jobs
+    return images, jobs, failed
 
 
 def _only_series(folder: Path) -> DicomSeries:
+    """The one MR series of a folder. Raises `DataError`."""
     found, _ = find_series(path for path in sorted(folder.rglob("*")) if path.is_file())
     series = [one for one in found if one.modality == "MR"]
     if len(series) != 1:
         names = ", ".join(f"{one.number} {one.description}" for one in series)
         shown = f"{len(series)} MR series ({names})" if series else "no MR series in DICOM"
-        raise SettingsError(f"{folder} holds {shown}: give a folder of one series, a FLAIR or a T2w")
+        raise DataError(f"{folder} holds {shown}: give a folder of one series, a FLAIR or a T2w")
     return series[0]
 
 

@@ -9,7 +9,6 @@ from click.testing import Result
 from filelock import FileLock
 from typer.testing import CliRunner
 
-from client.data.inventory import LabelChoice
 from scenarios.cli import join as join_cli
 from scenarios.cli.main import cli
 from scenarios.deployment.certificates import Files, make_trial
@@ -46,7 +45,7 @@ def test_it_writes_which_labels_are_meant(tmp_path: Path, data: Path) -> None:
     shutil.copytree(data / "derivatives" / "labels", data / "derivatives" / "auto")
     assert "choose by --labels NAME" in str(init(tmp_path, data).exception)
     assert init(tmp_path, data, "--labels", "auto", "--lesion-value", "2").exit_code == 0
-    assert Membership.read(tmp_path / "hospital.toml").site.data.choice == LabelChoice("auto", 2.0)
+    assert Membership.read(tmp_path / "hospital.toml").site.data.labels == "auto"
 
 
 def test_nothing_is_overwritten(tmp_path: Path, data: Path) -> None:

@@ -41,9 +41,11 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
 
 
 def test_the_choice_of_labels_is_written_and_may_be_left_out(tmp_path: Path) -> None:
-    assert Membership.read(written(tmp_path)).site.data.choice == ANY_LABEL
+    data = Membership.read(written(tmp_path)).site.data
+    assert LabelChoice(data.labels, data.lesion_value) == ANY_LABEL
     chosen = LabelChoice("rater-1", 2.0)
-    assert Membership.read(written(tmp_path, labels=chosen)).site.data.choice == chosen
+    data = Membership.read(written(tmp_path, labels=chosen)).site.data
+    assert LabelChoice(data.labels, data.lesion_value) == chosen
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:

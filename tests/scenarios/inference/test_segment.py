@@ -258,7 +258,7 @@ def test_files_of_other_formats_are_named_by_what_they_are_and_the_others_go_on(
             "header of a pair",
             "MetaImage",
             "NRRD",
-            "cannot be read",
+            "no MR series in DICOM",
             "by what it holds",
             "does not exist",
         ),

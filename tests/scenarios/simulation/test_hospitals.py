@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from client.data.inventory import LabelChoice
 from client.hospital.config import Data
 from scenarios.simulation.hospitals import data_of, hospital_folder, make_hospital, subject_count
 from shared.errors import DataError, SettingsError
@@ -35,7 +34,7 @@ def test_a_center_of_data_dir_chooses_its_labels_in_its_own_file(tmp_path: Path)
     (tmp_path / "hospital.toml").write_text(text)
     (tmp_path / "hospital.toml").chmod(0o644)
     own = data_of(tmp_path, ("FLAIR",))
-    assert own.folder == tmp_path and own.choice == LabelChoice("rater-1", 2.0)
+    assert own.folder == tmp_path and (own.labels, own.lesion_value) == ("rater-1", 2.0)
 
 
 def files(folder: Path) -> dict[str, bytes]:
