@@ -60,5 +60,6 @@ def detect(folder: Path) -> Layout:
         return Layout.decathlon
     raise DataError(
         f"data folder {folder} is laid out in no known way: give a folder with sub-* folders (BIDS), with "
-        f"{' or '.join(decathlon.FILES)} (Decathlon), or with {nnunet.IMAGES} and {nnunet.LABELS} (nnU-Net)"
+        f"{' or '.join(decathlon.FILES)} (Decathlon), or with {nnunet.IMAGES} and {nnunet.LABELS} (nnU-Net); or "
+        "have 'wardround hospital prepare' make a BIDS data set of it"
     )
