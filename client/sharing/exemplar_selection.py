@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from client.data.inventory import Case
+from client.data.lesions import LESION
 from client.data.preprocessing import FloatArray, Volume
 from client.governance.policy import Subject
 from client.governance.release import Release, Request, release
@@ -67,7 +68,7 @@ def choose_exemplars(
     """
     by_subject: dict[str, list[tuple[Case, Volume]]] = {}
     for case, volume in volumes:
-        if volume.label.any():
+        if volume.label.max() >= LESION * 255:
             by_subject.setdefault(case.subject, []).append((case, volume))
     names = sorted(by_subject)
     chosen: list[Exemplar] = []

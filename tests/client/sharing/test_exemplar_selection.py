@@ -104,8 +104,10 @@ def test_a_subject_with_two_contrasts_gives_one_of_them() -> None:
     assert {exemplar.provenance.contrast for exemplar in exemplars} == {"FLAIR", "T2w"}
 
 
-def test_a_subject_without_lesion_gives_none() -> None:
-    nothing = (Case("sub-free", "FLAIR", Path("i"), Path("l")), volume(np.zeros((12, 12, 12))))
+@pytest.mark.parametrize("most", [0.0, 0.3, 127 / 255])
+def test_a_subject_without_lesion_gives_none(most: float) -> None:
+    faint = lesion_at(6, 6, 6) * most
+    nothing = (Case("sub-free", "FLAIR", Path("i"), Path("l")), volume(faint))
     exemplars = chosen([nothing, *subjects(2), nothing])
     assert {exemplar.provenance.subject for exemplar in exemplars} == {"pseudonym of sub-00", "pseudonym of sub-01"}
     assert chosen([nothing]) == ()
