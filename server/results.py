@@ -19,6 +19,7 @@ from shared.errors import ResultsError
 from shared.files import write_whole
 from shared.metrics.transfer import (
     backward_transfer,
+    backward_transfer_of_learnt,
     backward_transfer_over_k,
     backward_transfer_per_center,
     forgetting,
@@ -38,6 +39,7 @@ from shared.results import (
     RunResults,
     StageResult,
     TrainedCenter,
+    centers_not_learnt,
     passed_over,
 )
 from shared.wire.headers import CenterCard
@@ -130,7 +132,9 @@ def summarise(
         bwt_per_center={c: _number(v) for c, v in zip(order, change, strict=False)} if sequential else None,
         bwt_over_k=_number(backward_transfer_over_k(matrix)) if sequential else None,
         # The best of a few earlier scores is lower than the best of all: it would look like less forgetting.
+        bwt_of_learnt=_number(backward_transfer_of_learnt(matrix)) if sequential else None,
         forgetting=_number(forgetting(matrix)) if sequential and not spared else None,
+        not_learnt=centers_not_learnt(matrix, order),
         not_asked=spared,
         missing=tuple(
             MissingTest(stage=stage, center=center, reason=reason)

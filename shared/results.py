@@ -1,15 +1,16 @@
 """`results.json`: what a finished run found. Its one schema, written by the coordinator and read by everything else.
 
 The schema has a version. Version 1 is the first: what Wardround wrote before had none, and is not read. Version 2
-has `passed_over`.
+has `passed_over`, `not_learnt` and `bwt_of_learnt`.
 From 1 on, a later version reads the files of the earlier ones: `of_this_version` is where it turns them into
 its own form. Whoever adds, removes or renames a key raises `VERSION` and says there how the key of an earlier
 file is filled; the names of test scores are open, so that a new score needs no new version.
 """
 
 import json
+import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -18,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from shared.errors import ResultsError
 from shared.metrics.scores import Share
+from shared.metrics.transfer import NOT_LEARNT, backward_transfer_of_learnt, own_scores
 from shared.paths import RESULTS, has_begun
 from shared.text import counted
 from shared.wire.headers import CenterCard
@@ -237,7 +239,12 @@ class RunResults(Part):
     """This and the next three are null where no model went from center to center (shared/metrics/transfer.py)."""
     bwt_per_center: dict[str, float | None] | None
     bwt_over_k: float | None
+    bwt_of_learnt: float | None
+    """BWT without the centers that were not learnt; null also where none was."""
     forgetting: float | None
+    not_learnt: tuple[str, ...]
+    """Centers whose Dice right after their own visit (in the end, where all train at once) is below `NOT_LEARNT`
+    (shared/metrics/transfer.py): their BWT says nothing."""
     not_asked: Count
     """How many cells of R are null because the run did not ask for them (`tested-others`)."""
     missing: tuple[MissingTest, ...]
@@ -277,6 +284,20 @@ class RunResults(Part):
     def to_json(self) -> bytes:
         """The file's content: plain JSON, without NaN."""
         return (json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
+
+
+def not_learnt_lines(results: RunResults) -> list[str]:
+    """Which centers were not learnt, and what that does to the means, in at most one line."""
+    if not results.not_learnt:
+        return []
+    own = dict(zip(results.order, own_scores(results.R), strict=True))
+    names = ", ".join(f"{center} ({own[center]:.2f})" for center in results.not_learnt)
+    after = "right after its own visit" if len(results.R) == len(results.order) else "in the end"
+    line = f"NOT LEARNT {names}: test Dice below {NOT_LEARNT:g} {after}; train longer, or by another recipe"
+    if results.bwt is not None:
+        without = "none is left" if results.bwt_of_learnt is None else f"without {results.bwt_of_learnt:+.3f}"
+        line += f". BWT says nothing of what was never learnt ({without})"
+    return [line]
 
 
 def passed_over(cards: Mapping[str, CenterCard]) -> tuple[PassedOver, ...]:
@@ -325,14 +346,30 @@ def of_this_version(document: dict[str, Any], path: Path) -> dict[str, Any]:
         )
     version = document.get("version")
     if version == 1:
-        # Nobody was asked then.
-        return document | {"version": VERSION, "passed_over": []}
+        return document | _since_version_2(document)
     if isinstance(version, int) and version != VERSION:
         raise ResultsError(
             f"{path} has version {version} (written by Wardround {_writer(document)}), and this one "
             f"reads version {VERSION}: use the Wardround that wrote it"
         )
     return document
+
+
+def _since_version_2(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What version 2 has beside version 1: what follows from R, and nobody who was passed over, for none was asked."""
+    matrix, order = document["R"], document["order"]
+    learnt = None if document["bwt"] is None else backward_transfer_of_learnt(matrix)
+    return {
+        "version": VERSION,
+        "passed_over": [],
+        "not_learnt": centers_not_learnt(matrix, order),
+        "bwt_of_learnt": None if learnt is None or math.isnan(learnt) else learnt,
+    }
+
+
+def centers_not_learnt(matrix: Sequence[Sequence[float | None]], order: Sequence[str]) -> tuple[str, ...]:
+    """The centers whose own score is below `NOT_LEARNT`."""
+    return tuple(center for center, own in zip(order, own_scores(matrix), strict=True) if own < NOT_LEARNT)
 
 
 def is_outdated(folder: Path) -> bool:

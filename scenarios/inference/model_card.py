@@ -9,7 +9,7 @@ from shared.config.settings import CIRCUMSTANCES
 from shared.methods import spec_of
 from shared.metrics.scores import Scores
 from shared.model.model_file import Model
-from shared.results import CenterScores, RunResults
+from shared.results import CenterScores, RunResults, not_learnt_lines, passed_over_lines
 
 
 def model_card(run: Path, results: RunResults, model: Model) -> str:
@@ -83,7 +83,9 @@ def _tested(results: RunResults, center: str) -> tuple[object, str]:
 
 def _set_aside(results: RunResults) -> str:
     number = sum(len(stage.set_aside) for stage in results.stages)
-    return f"Set aside in training because they could not be used: {number}." if number else "None was set aside."
+    passed = " ".join(f"{line}." for line in passed_over_lines(results.passed_over))
+    aside = f"Set aside in training because they could not be used: {number}." if number else "None was set aside."
+    return f"{aside} {passed}".strip()
 
 
 def _training(results: RunResults) -> str:
@@ -115,6 +117,7 @@ def _performance(results: RunResults) -> str:
         "model's.",
         _table(["trained at", *order], matrix),
         f"ACC, the mean of the last row: {_number(results.acc)}.{transfer}",
+        *(f"**{line}**" for line in not_learnt_lines(results)),
     ]
     if spread := _spread(results):
         parts += [

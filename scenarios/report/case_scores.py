@@ -9,7 +9,7 @@ from shared.errors import DamagedError, ResultsError
 from shared.files import read_document
 from shared.methods import spec_of
 from shared.paths import LAUNCH
-from shared.results import RunResults, passed_over_lines, read_results
+from shared.results import RunResults, not_learnt_lines, passed_over_lines, read_results
 
 SCORES = {
     "dice": "Dice",
@@ -100,6 +100,7 @@ def _cases(run: RunEntry, results: RunResults) -> Iterator[CaseScores]:
 
 
 def _notes(results: RunResults) -> Iterator[str]:
+    yield from not_learnt_lines(results)
     for cell in results.missing:
         yield f"{cell.center} was not tested after stage {cell.stage + 1}: it {cell.reason}"
     yield from passed_over_lines(results.passed_over)

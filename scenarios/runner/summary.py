@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from shared.paths import MODEL, RESULTS
-from shared.results import RunResults, passed_over_lines
+from shared.results import RunResults, not_learnt_lines, passed_over_lines
 from shared.text import counted
 
 NOT_ASKED = "."
@@ -28,6 +28,9 @@ def describe(results: RunResults, folder: Path) -> str:
     lines += ["", f"ACC  {results.acc:.3f}   mean Dice over all centers after the last stage"]
     if results.bwt is not None:
         lines.append(f"BWT  {results.bwt:+.3f}  backward transfer; below zero, the model forgot")
+    if results.learning_accuracy is not None:
+        lines.append(f"LA   {results.learning_accuracy:.3f}   learning accuracy: mean Dice at each center's own stage")
+    lines += not_learnt_lines(results)
     if missing := results.missing:
         cells = ", ".join(f"{cell.center} after stage {cell.stage + 1}" for cell in missing)
         lines.append(f"NOTE the means leave out cells without a score: {cells}")

@@ -13,6 +13,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+NOT_LEARNT = 0.1
+"""A center whose own score is below this was not learnt."""
+
 FloatArray = NDArray[np.float64]
 Matrix = ArrayLike | Sequence[Sequence[float | None]]
 
@@ -50,6 +53,22 @@ def backward_transfer_over_k(r: Matrix) -> float:
 def learning_accuracy(r: Matrix) -> float:
     """The mean diagonal: how well each center is learnt at its own stage."""
     return _mean(np.diagonal(_square(r)))
+
+
+def own_scores(r: Matrix) -> FloatArray:
+    """Each center's score right after its own visit; after the last stage where R has one row, for all train at once.
+
+    Returns shape (K,).
+    """
+    matrix = _floats(r)
+    scores: FloatArray = np.diagonal(matrix) if len(matrix) == matrix.shape[1] else matrix[-1]
+    return scores
+
+
+def backward_transfer_of_learnt(r: Matrix) -> float:
+    """BWT over the centers that were learnt (`NOT_LEARNT`): what was never learnt cannot be forgotten."""
+    change = backward_transfer_per_center(r)
+    return _mean(change[~(own_scores(r)[:-1] < NOT_LEARNT)])
 
 
 def forgetting(r: Matrix) -> float:

@@ -13,7 +13,8 @@ from tests.support.results import make_history, make_results, make_stage
 
 KEYS = {
     "RunResults": (
-        "version method order seed R acc learning_accuracy bwt bwt_per_center bwt_over_k forgetting not_asked missing "
+        "version method order seed R acc learning_accuracy bwt bwt_per_center bwt_over_k bwt_of_learnt "
+        "forgetting not_learnt not_asked missing "
         "settings versions stages test_scores mean_scores notes history passed_over withdrawn"
     ),
     "StageResult": (
@@ -123,9 +124,11 @@ def test_a_damaged_file_is_one_line_that_says_where(tmp_path: Path, changes: dic
 
 
 def test_a_file_of_version_1_is_read_as_one_in_which_nobody_was_asked_what_is_passed_over(tmp_path: Path) -> None:
-    document = whole() | {"version": 1}
-    del document["passed_over"]
-    assert read_results(write(tmp_path, document)) == make_results(("here", "there"), R)
+    document = whole() | {"version": 1, "R": [[0.05, 0.2], [0.6, 1 / 3]], "bwt": 0.55}
+    for key in ("passed_over", "not_learnt", "bwt_of_learnt"):
+        del document[key]
+    found = read_results(write(tmp_path, document))
+    assert (found.passed_over, found.not_learnt, found.bwt_of_learnt) == ((), ("here",), None)
     assert not is_outdated(tmp_path)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from shared.results import RunHistory, RunResults, StageResult
+from shared.results import RunHistory, RunResults, StageResult, centers_not_learnt
 
 COUNTED = ("sent_bytes", "received_bytes", "tests_sent_bytes", "tests_received_bytes")
 """What a stage says of the messages' contents."""
@@ -50,7 +50,9 @@ def make_results(order: Sequence[str], r: Sequence[Sequence[float | None]], **ch
             "bwt": None,
             "bwt_per_center": None,
             "bwt_over_k": None,
+            "bwt_of_learnt": None,
             "forgetting": None,
+            "not_learnt": centers_not_learnt(r, tuple(order)),
             "not_asked": 0,
             "missing": (),
             "settings": {},

@@ -36,6 +36,23 @@ def test_the_figures_follow(tmp_path: Path) -> None:
     assert str(tmp_path / "results.json") in text
 
 
+def test_what_was_not_learnt_stands_below_the_means(tmp_path: Path) -> None:
+    lost = results(R=[[0.05, 0.25], [0.04, 0.75]], bwt=-0.01, learning_accuracy=0.4)
+    lines = describe(lost, tmp_path).splitlines()
+    place = next(n for n, line in enumerate(lines) if line.startswith("BWT"))
+    assert lines[place + 1].startswith("LA   0.400")
+    assert lines[place + 2] == (
+        "NOT LEARNT bwh (0.05): test Dice below 0.1 right after its own visit; train longer, or by another recipe. "
+        "BWT says nothing of what was never learnt (none is left)"
+    )
+    assert "without -0.020" in describe(results(R=[[0.05, 0.25], [0.04, 0.75]], bwt_of_learnt=-0.02), tmp_path)
+    pooled = make_results(ORDER, [[0.5, 0.0]])
+    assert "NOT LEARNT karolinska (0.00): test Dice below 0.1 in the end; train" in describe(
+        pooled.model_copy(update={"stages": lost.stages[:1]}), tmp_path
+    )
+    assert "NOT LEARNT" not in describe(results(), tmp_path)
+
+
 def test_without_transfer_there_is_no_bwt(tmp_path: Path) -> None:
     assert "BWT" not in describe(results(bwt=None), tmp_path)
 

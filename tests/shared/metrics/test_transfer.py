@@ -14,10 +14,12 @@ from shared.metrics.transfer import (
     FloatArray,
     accuracy,
     backward_transfer,
+    backward_transfer_of_learnt,
     backward_transfer_over_k,
     backward_transfer_per_center,
     forgetting,
     learning_accuracy,
+    own_scores,
 )
 from tests.conftest import ROOT
 
@@ -175,3 +177,17 @@ def test_forgetting_is_avalanche_s_where_the_own_visit_is_the_best_and_else_no_l
         assert forgetting(case["R"]) == near(case["forgetting"])
     for case in ORACLE:
         assert forgetting(case["R"]) >= case["forgetting"] - 1e-9
+
+
+def test_what_was_never_learnt_counts_in_no_backward_transfer() -> None:
+    r = [[0.05, 0.5, 0.2], [0.0, 0.6, 0.1], [0.3, 0.5, 0.7]]
+    assert list(own_scores(r)) == [0.05, 0.6, 0.7]
+    assert backward_transfer(r) == pytest.approx((0.25 - 0.1) / 2)
+    assert backward_transfer_of_learnt(r) == pytest.approx(-0.1)
+    assert math.isnan(backward_transfer_of_learnt([[0.05, 0.5], [0.3, 0.6]]))
+    assert list(own_scores([[0.5, 0.05, 0.7]])) == [0.5, 0.05, 0.7], "one row, where all train at once"
+
+
+def test_a_center_that_could_not_be_tested_is_not_called_unlearnt() -> None:
+    r = [[None, 0.5], [0.3, 0.6]]
+    assert math.isnan(own_scores(r)[0]) and math.isnan(backward_transfer_of_learnt(r))
