@@ -13,6 +13,7 @@ from scenarios.runner.superlink import CONNECTION, superlink
 from shared.model.network import load_model
 from shared.results import read_results
 from tests.conftest import ROOT
+from tests.support.datasets import write_dataset
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -100,18 +101,15 @@ def test_every_further_method_ends_with_its_matrix(tmp_path: Path, method: str) 
 
 @pytest.mark.runtime
 def test_a_failing_run_fails(tmp_path: Path) -> None:
-    """Too few subjects at one center: found by the hospital, told by the server, seen in the exit code."""
+    """One usable subject at one center: found by the hospital, told by the server, seen in the exit code."""
     data = tmp_path / "data"
-    for center, subjects in (("a", 2), ("b", 1)):
-        for subject in range(subjects):
-            image = data / center / f"sub-{subject}" / "anat" / f"sub-{subject}_FLAIR.nii.gz"
-            label = data / center / "derivatives" / "labels" / f"sub-{subject}" / "anat"
-            for path in (image, label / f"sub-{subject}_FLAIR_label-lesion_seg.nii.gz"):
-                path.parent.mkdir(parents=True)
-                path.write_bytes(b"not looked at")
+    for first, center in enumerate(("a", "b")):
+        write_dataset(data / center, ["sub-0", "sub-1"], ("FLAIR",), first=2 * first)
+    (data / "b" / "sub-1" / "anat" / "sub-1_FLAIR.nii.gz").write_bytes(b"no image")
     process = wardround_run(*changes(f"data-dir={data}", "centers=a,b"), "--output", tmp_path / "out")
     assert process.returncode == 1
-    assert "center b has 1 subject" in process.stderr
+    assert "center b has no subject to test on (it has 1 usable subject; 1 was passed over)" in process.stderr
+    assert "b passes over 1 FLAIR image: it cannot be read" in process.stdout
     assert "Traceback" not in process.stdout + process.stderr
 
 
