@@ -6,7 +6,8 @@ from server.course import Stage
 from shared.config.settings import Settings
 from shared.errors import CenterError, SettingsError
 from shared.log import say
-from shared.results import passed_over, passed_over_lines
+from shared.result_notes import passed_over_lines
+from shared.results import passed_over
 from shared.wire.headers import CenterCard
 
 

@@ -9,8 +9,7 @@ file is filled; the names of test scores are open, so that a new score needs no 
 
 import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
@@ -21,7 +20,6 @@ from shared.errors import ResultsError
 from shared.metrics.scores import Share
 from shared.metrics.transfer import NOT_LEARNT, backward_transfer_of_learnt, own_scores
 from shared.paths import RESULTS, has_begun
-from shared.text import counted
 from shared.wire.headers import CenterCard
 
 VERSION: Final = 2
@@ -286,35 +284,11 @@ class RunResults(Part):
         return (json.dumps(self.model_dump(mode="json"), indent=2, allow_nan=False) + "\n").encode()
 
 
-def not_learnt_lines(results: RunResults) -> list[str]:
-    """Which centers were not learnt, and what that does to the means, in at most one line."""
-    if not results.not_learnt:
-        return []
-    own = dict(zip(results.order, own_scores(results.R), strict=True))
-    names = ", ".join(f"{center} ({own[center]:.2f})" for center in results.not_learnt)
-    after = "right after its own visit" if len(results.R) == len(results.order) else "in the end"
-    line = f"NOT LEARNT {names}: test Dice below {NOT_LEARNT:g} {after}; train longer, or by another recipe"
-    if results.bwt is not None:
-        without = "none is left" if results.bwt_of_learnt is None else f"without {results.bwt_of_learnt:+.3f}"
-        line += f". BWT says nothing of what was never learnt ({without})"
-    return [line]
-
-
 def passed_over(cards: Mapping[str, CenterCard]) -> tuple[PassedOver, ...]:
     """What the centers could not use, as they said at the roll call."""
     return tuple(
         PassedOver(center=center, **one.model_dump()) for center, card in cards.items() for one in card.passed_over
     )
-
-
-def passed_over_lines(found: Iterable[PassedOver]) -> list[str]:
-    """What centers could not use, in a line a center, contrast and reason."""
-    counts = Counter((one.center, one.contrast, one.reason) for one in found)
-    return [
-        f"{center} passes over {counted(number, f'{contrast} image' if contrast else 'subject')}: "
-        f"{'it' if number == 1 else 'each'} {reason}"
-        for (center, contrast, reason), number in sorted(counts.items())
-    ]
 
 
 def read_results(folder: Path) -> RunResults:

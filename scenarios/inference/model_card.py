@@ -9,7 +9,8 @@ from shared.config.settings import CIRCUMSTANCES
 from shared.methods import spec_of
 from shared.metrics.scores import Scores
 from shared.model.model_file import Model
-from shared.results import CenterScores, RunResults, not_learnt_lines, passed_over_lines
+from shared.result_notes import not_learnt_lines, passed_over_lines
+from shared.results import CenterScores, RunResults
 
 
 def model_card(run: Path, results: RunResults, model: Model) -> str:

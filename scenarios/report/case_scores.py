@@ -9,7 +9,8 @@ from shared.errors import DamagedError, ResultsError
 from shared.files import read_document
 from shared.methods import spec_of
 from shared.paths import LAUNCH
-from shared.results import RunResults, not_learnt_lines, passed_over_lines, read_results
+from shared.result_notes import not_learnt_lines, passed_over_lines
+from shared.results import RunResults, read_results
 
 SCORES = {
     "dice": "Dice",

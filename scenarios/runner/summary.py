@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from shared.paths import MODEL, RESULTS
-from shared.results import RunResults, not_learnt_lines, passed_over_lines
+from shared.result_notes import not_learnt_lines, passed_over_lines
+from shared.results import RunResults
 from shared.text import counted
 
 NOT_ASKED = "."

@@ -12,7 +12,8 @@ from scenarios.runner.resume import plan_resume
 from scenarios.runner.summary import describe
 from server.journal.journal import Journal
 from shared.errors import CenterError
-from shared.results import passed_over_lines, read_results
+from shared.result_notes import passed_over_lines
+from shared.results import read_results
 from tests.support.cut_runs import CENTERS, cut_off, go_on, start
 from tests.support.datasets import write_dataset
 

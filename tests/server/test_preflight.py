@@ -8,7 +8,8 @@ from server.course import plan_course
 from server.preflight import check_tests
 from shared.config.settings import Settings
 from shared.errors import CenterError
-from shared.results import passed_over, passed_over_lines
+from shared.result_notes import passed_over_lines
+from shared.results import passed_over
 from shared.wire.headers import CenterCard, PassedOverCard
 
 

@@ -1,0 +1,32 @@
+"""What a person must know of a run beside its means, in lines: for the terminal, the report and the model card."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from shared.metrics.transfer import NOT_LEARNT, own_scores
+from shared.results import PassedOver, RunResults
+from shared.text import counted
+
+
+def not_learnt_lines(results: RunResults) -> list[str]:
+    """Which centers were not learnt, and what that does to the means, in at most one line."""
+    if not results.not_learnt:
+        return []
+    own = dict(zip(results.order, own_scores(results.R), strict=True))
+    names = ", ".join(f"{center} ({own[center]:.2f})" for center in results.not_learnt)
+    after = "right after its own visit" if len(results.R) == len(results.order) else "in the end"
+    line = f"NOT LEARNT {names}: test Dice below {NOT_LEARNT:g} {after}; train longer, or by another recipe"
+    if results.bwt is not None:
+        without = "none is left" if results.bwt_of_learnt is None else f"without {results.bwt_of_learnt:+.3f}"
+        line += f". BWT says nothing of what was never learnt ({without})"
+    return [line]
+
+
+def passed_over_lines(found: Iterable[PassedOver]) -> list[str]:
+    """What centers could not use, in a line a center, contrast and reason."""
+    counts = Counter((one.center, one.contrast, one.reason) for one in found)
+    return [
+        f"{center} passes over {counted(number, f'{contrast} image' if contrast else 'subject')}: "
+        f"{'it' if number == 1 else 'each'} {reason}"
+        for (center, contrast, reason), number in sorted(counts.items())
+    ]
