@@ -10,8 +10,8 @@ from pathlib import Path
 
 from client.data.duplicates import duplicate, twins
 from client.data.inventory import Case, Inventory
-from client.data.rules import PUBLIC, Finding, refusal
-from client.data.volume_cache import CaseVerdict, judge
+from client.data.rules import PUBLIC
+from client.data.volume_cache import CaseVerdict, judge, refusal_of
 
 NO_PAIR = "has no image with a label"
 """What is told of a subject of whom one of the two is missing."""
@@ -68,11 +68,6 @@ def find_usable(
         if refused is None:
             good.append(case)
         else:
-            passed.append(passed_over(case, refused))
+            error = refusal_of(case, refused)
+            passed.append(PassedOver(case.subject, case.contrast, str(error), error.public))
     return Usable(tuple(good), tuple(sorted(passed)))
-
-
-def passed_over(case: Case, finding: Finding) -> PassedOver:
-    """A case that is passed over for a problem that was found."""
-    error = refusal(case.label if finding.part == "label" else case.image, finding)
-    return PassedOver(case.subject, case.contrast, str(error), error.public)

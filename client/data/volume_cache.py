@@ -63,17 +63,24 @@ def open_volume(case: Case, spacing: float, cache: Path, allow_empty: bool = Fal
     Raises `DataError` where the image or its label cannot be used; `allow_empty` lets in labels without lesion.
     """
     folder = _folder(case, spacing, cache)
-    _raise_where_refused(case, _verdict(folder, case, spacing).under(allow_empty))
+    verdict = _verdict(folder, case, spacing)
+    _raise_where_refused(case, verdict.under(allow_empty))
     try:
-        return _load(folder)
+        return _load(folder, verdict)
     except (OSError, EOFError, ValueError, KeyError, TypeError):
-        _raise_where_refused(case, _make(folder, case, spacing).under(allow_empty))
-        return _load(folder)
+        verdict = _make(folder, case, spacing)
+        _raise_where_refused(case, verdict.under(allow_empty))
+        return _load(folder, verdict)
+
+
+def refusal_of(case: Case, finding: Finding) -> RefusedError:
+    """The error for a case that cannot be used for this problem: it names the file that the problem is about."""
+    return refusal(case.label if finding.part == "label" else case.image, finding)
 
 
 def _raise_where_refused(case: Case, verdict: CaseVerdict) -> None:
-    if (refused := verdict.refused) is not None:
-        raise refusal(case.label if refused.part == "label" else case.image, refused)
+    if verdict.refused is not None:
+        raise refusal_of(case, verdict.refused)
 
 
 def _verdict(folder: Path, case: Case, spacing: float) -> CaseVerdict:
@@ -102,8 +109,8 @@ def _make(folder: Path, case: Case, spacing: float) -> CaseVerdict:
     return verdict
 
 
-def _load(folder: Path) -> Volume:
-    grid, verdict = (json.loads((folder / name).read_text()) for name in ("grid.json", VERDICT))
+def _load(folder: Path, verdict: CaseVerdict) -> Volume:
+    grid = json.loads((folder / "grid.json").read_text())
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "label", "truth")}
     return Volume(
         **arrays,
@@ -111,7 +118,7 @@ def _load(folder: Path) -> Volume:
         own_affine=np.array(grid["own_affine"]),
         air=grid["air"],
         warnings=tuple(Finding(**warning) for warning in grid["warnings"]),
-        empty=None if verdict["empty"] is None else Finding(**verdict["empty"]),
+        empty=verdict.empty,
     )
 
 

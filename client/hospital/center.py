@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from client.data.inventory import Case, Inventory, LabelChoice
+from client.data.inventory import Case, Inventory
 from client.data.layouts import take_inventory
 from client.data.preprocessing import Volume
 from client.data.reading import warning_lines
@@ -139,8 +139,7 @@ def open_hospital(
     division = kept_division(site.state, site.center, runs, site.data.folder)
     passed: tuple[PassedOver, ...] = ()
     if division is None or look_over:
-        choice = LabelChoice(site.data.labels, site.data.lesion_value)
-        inventory = take_inventory(site.data.folder, contrasts, site.data.layout, choice)
+        inventory = take_inventory(site.data.folder, contrasts, site.data.layout, site.data.choice)
         usable = _look_over(site, inventory, prepared, settings)
         passed = usable.passed_over
         if division is None:

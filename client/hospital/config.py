@@ -33,6 +33,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, ValidationError, field_validator
 
 from client.data.filenames import CONTRASTS
+from client.data.inventory import LabelChoice
 from client.data.layouts import Layout
 from client.governance.pinned_keys import Peers
 from client.governance.policy import Policy
@@ -60,6 +61,11 @@ class Data(Group):
     """Which labels are meant where an image has several, such as a pipeline's name."""
     lesion_value: Annotated[float | None, Field(strict=False, gt=0, allow_inf_nan=False)] = None
     """The value that means lesion, in labels of several structures."""
+
+    @property
+    def choice(self) -> LabelChoice:
+        """What the hospital says of its labels."""
+        return LabelChoice(self.labels, self.lesion_value)
 
     @field_validator("contrasts")
     @classmethod

@@ -76,7 +76,7 @@ def check(
                 site.data.folder,
                 site.data.layout,
                 site.data.contrasts,
-                LabelChoice(site.data.labels, site.data.lesion_value),
+                site.data.choice,
             )
         verdict = _check(folder, layout, wanted, choice, allow_empty, json_file, output)
         if site is not None and verdict != "none usable":

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from client.data.inventory import LabelChoice
 from client.data.layouts import find_cases
 from client.hospital.config import Data, Site
 from scenarios.simulation.bids_writer import HospitalDraft, writing
@@ -100,7 +99,7 @@ def prepare_hospitals(settings: Settings, say: Callable[[str], None]) -> None:
     if data.data_dir:
         for center in settings.run.centers:
             own = data_of(Path(data.data_dir) / center, data.contrasts)
-            find_cases(own.folder, data.contrasts, own.layout, LabelChoice(own.labels, own.lesion_value))
+            find_cases(own.folder, data.contrasts, own.layout, own.choice)
         return
     root = writable_folder(cache_folder(data.cache_dir) / "hospitals", "cache folder")
     phantoms = phantom_settings(data)
