@@ -20,11 +20,16 @@ TOLERANCE = 0.1
 Affine = NDArray[np.float64]
 
 
+def corners(shape: tuple[int, ...], affine: Affine) -> NDArray[np.float64]:
+    """Where the middles of the eight voxels at the corners of a grid lie, (8, 3) in mm."""
+    index = np.stack(np.meshgrid(*[(0, edge - 1) for edge in shape], indexing="ij"), axis=-1).reshape(-1, 3)
+    placed: NDArray[np.float64] = index @ affine[:3, :3].T + affine[:3, 3]
+    return placed
+
+
 def corner_distance(shape: tuple[int, ...], one: Affine, other: Affine) -> float:
     """The greatest distance between corresponding corners of two grids of one shape, in mm."""
-    corners = np.stack(np.meshgrid(*[(0, edge - 1) for edge in shape], indexing="ij"), axis=-1).reshape(-1, 3)
-    difference = one - other
-    return float(np.linalg.norm(corners @ difference[:3, :3].T + difference[:3, 3], axis=1).max())
+    return float(np.linalg.norm(corners(shape, one - other), axis=1).max())
 
 
 def is_same_grid(shape: tuple[int, ...], one: Affine, other: Affine) -> bool:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from client.data.label_rules import RANGE_TOLERANCE
 from client.data.nifti import read_nifti
-from client.data.rules import Finding
+from client.data.rules import Finding, by
 from client.preparation.dicom_files import is_dicom
 from client.preparation.extra import extra
 from client.preparation.volume import Affine, ScanVolume, apart, on_one_grid
@@ -50,7 +50,7 @@ def _fitted(path: Path, label: ScanVolume, image: ScanVolume, how: LabelReading)
     placed = _placed(label, image)
     if placed is not None:
         return placed
-    shapes = f"{_by(label.array.shape)}, the image's {_by(image.array.shape)}"
+    shapes = f"{by(label.array.shape)}, the image's {by(image.array.shape)}"
     if label.array.shape != image.array.shape:
         text = f"{path} does not lie on its image's grid (shape {shapes})"
         raise DataError(f"{text}: name in the table the one that was drawn on this image, or none")
@@ -65,10 +65,8 @@ def _from_nifti(path: Path) -> ScanVolume:
     if isinstance(read, Finding):
         raise DataError(f"{path} {read.text}: {read.mend}")
     array = read.array
-    while array.ndim > 3 and array.shape[-1] == 1:
-        array = array[..., 0]
     if array.ndim != 3:
-        raise DataError(f"{path} has shape {_by(array.shape)}, but must be one 3D volume: keep one volume of it")
+        raise DataError(f"{path} has shape {by(array.shape)}, but must be one 3D volume: keep one volume of it")
     if not np.isfinite(array).all():
         raise DataError(f"{path} holds NaN or infinity: replace them by 0")
     return ScanVolume(array, read.affine)
@@ -138,7 +136,3 @@ def _placed(label: ScanVolume, image: ScanVolume) -> ScanVolume | None:
     array = np.zeros(image.array.shape, dtype=np.float32)
     array[tuple(to.T)] = label.array[tuple(where.T)]
     return image.like(array)
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(edge) for edge in shape)

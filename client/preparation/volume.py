@@ -9,6 +9,8 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
+from client.data.grids import corner_distance
+from client.data.lesions import voxel_ml
 from shared.files import write_whole
 
 nib: Any = nibabel  # its functions carry no types
@@ -36,25 +38,16 @@ class ScanVolume:
     @property
     def voxel_ml(self) -> float:
         """The volume of a voxel."""
-        return abs(float(np.linalg.det(self.affine[:3, :3]))) / 1000
+        return voxel_ml(self.affine)
 
     def like(self, array: NDArray[Any]) -> "ScanVolume":
         """Other values on this grid."""
         return replace(self, array=np.asarray(array, dtype=np.float32))
 
 
-def corners(shape: tuple[int, ...], affine: Affine) -> NDArray[np.float64]:
-    """Where the middles of the eight voxels at the corners lie, (8, 3) in mm."""
-    index = np.stack(np.meshgrid(*[(0, edge - 1) for edge in shape], indexing="ij"), axis=-1).reshape(-1, 3)
-    placed: NDArray[np.float64] = index @ affine[:3, :3].T + affine[:3, 3]
-    return placed
-
-
 def apart(one: ScanVolume, other: ScanVolume) -> float:
     """The greatest distance in mm between the corners of two volumes of one shape."""
-    shape = one.array.shape
-    away = corners(shape, one.affine) - corners(shape, other.affine)
-    return float(np.linalg.norm(away, axis=1).max())
+    return corner_distance(one.array.shape, one.affine, other.affine)
 
 
 def on_one_grid(one: ScanVolume, other: ScanVolume) -> bool:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from client.data.grids import corners
 from client.preparation.registration import register, to_sitk
-from client.preparation.volume import ScanVolume, corners
+from client.preparation.volume import ScanVolume
 from shared.errors import DataError
 from tests.support.heads import simulated_brains, with_skull
 
