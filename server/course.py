@@ -31,7 +31,6 @@ class Stage:
     """The centers that test its model, in the order of the visits."""
     pool: tuple[str, ...] = ()
     """Centers whose data is trained on together; empty: the center's own."""
-    steps_factor: int = 1
     apart: tuple[str, ...] = ()
     """Centers that train at once, each on its own data, and whose models are averaged."""
     rounds: int = 1
@@ -84,7 +83,7 @@ def _pooled(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
     It has as many steps as all stages of a sequential run together, so that both have had the
     same training.
     """
-    return (Stage(0, order[0], "initial", replay=False, tests=order, pool=order, steps_factor=len(order)),)
+    return (Stage(0, order[0], "initial", replay=False, tests=order, pool=order),)
 
 
 def _rounds(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:

@@ -64,7 +64,8 @@ def train_stage(
     ]
     method = begin_method(request, settings, device)
     rehearsed = method.rehearse([*past], generator(settings.run.seed, "rehearse", task.stage, task.center))
-    plan = plan_stage(own, rehearsed, settings, task.steps_factor, task.rounds, task.round)
+    learnt = sum(len({case.contrast for case, _ in good}) for good, _ in opened)
+    plan = plan_stage(own, rehearsed, settings, learnt, task.rounds, task.round)
 
     def report(progress: Progress) -> None:
         say(

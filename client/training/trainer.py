@@ -64,7 +64,7 @@ def plan_stage(
     own: Sequence[Patches],
     memory: Sequence[Sequence[Patches]],
     settings: Settings,
-    steps_factor: int = 1,
+    contrasts: int = 1,
     rounds: int = 1,
     round_: int = 0,
 ) -> Plan:
@@ -72,7 +72,8 @@ def plan_stage(
 
     `balanced` replay keeps the number of steps and gives `replay-share` of each batch to the
     memory. `paper` merges the memory into the training set, which lengthens the stage by as
-    much as it grows the set.
+    much as it grows the set. `contrasts` counts the center's, for each of which `steps` are taken;
+    pooled training those of all its centers.
     """
     training = settings.training
     volumes = len(own)
@@ -85,7 +86,7 @@ def plan_stage(
     # Epochs over a pooled set count everybody's volumes by themselves; steps must be told.
     steps = training.epochs * per_epoch
     if training.steps:
-        steps = math.ceil(training.steps * len(own) / volumes) * steps_factor
+        steps = math.ceil(training.steps * len(own) / volumes) * contrasts
     recipe = Recipe(
         patches=training.patches,
         patches_per_volume=training.patches_per_volume,

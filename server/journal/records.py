@@ -10,7 +10,7 @@ from server.course import Stage
 from shared.stage_archive import Moved, Transit
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures
 
-FORMAT = 8
+FORMAT = 9
 """Version of the journal."""
 
 

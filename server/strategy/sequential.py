@@ -249,7 +249,6 @@ class Visits(Strategy):
             stage=stage.index,
             center=stage.center,
             pool=stage.pool,
-            steps_factor=stage.steps_factor,
             contribute=stage.replay,
             budget=center_budget(self._settings.memory.memory_megabytes, len(order)),
             order=order,

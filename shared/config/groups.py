@@ -153,7 +153,8 @@ class TrainingSettings(Group):
     dice_over: DiceOver
 
     steps: int = Field(ge=0)
-    """Optimiser steps of a stage; 0: count by `epochs` over the center's volumes."""
+    """Optimiser steps of a stage for each contrast that its center has (in pooled training each center counts by
+    itself); 0: count by `epochs` over the center's volumes."""
     epochs: int = Field(ge=0)
     batch_size: int = Field(ge=1)
     """Volumes that a step draws from."""

@@ -79,8 +79,6 @@ class TrainTask(Header):
     stage: int = Field(ge=0)
     center: str
     pool: tuple[str, ...] = ()
-    steps_factor: int = Field(default=1, ge=1)
-    """Multiplies the steps of a stage; pooled training does those of all stages at once."""
     round: int = Field(default=0, ge=0)
     rounds: int = Field(default=1, ge=1)
     """The center's training is divided into so many; this is number `round` of them, from 0."""

@@ -172,7 +172,7 @@ def test_who_has_nobody_to_test_on_trains_only_where_its_policy_says_so(deployed
 
 
 def test_pooled_training_in_simulation_is_on_all_centers(grid: FakeGrid) -> None:
-    reply = trained(grid, pool=tuple(SIZES), steps_factor=3, contribute=False)
+    reply = trained(grid, pool=tuple(SIZES), contribute=False)
     assert (reply.figures.subjects, reply.figures.steps) == (6, 24)
 
 

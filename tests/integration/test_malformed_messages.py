@@ -94,7 +94,7 @@ TASKS: dict[str, dict[str, Any]] = {
     "a center of another": {"center": "amu"},
     "a center that leads elsewhere": {"center": "../../etc"},
     "a budget below nothing": {"budget": -1},
-    "no steps": {"steps_factor": 0},
+    "steps that an earlier version set": {"steps_factor": 2},
     "a round beyond the last": {"round": 2, "rounds": 2},
     "what an earlier version said": {"retention": "consolidation"},
     "more than was agreed": {"path": "/etc/passwd"},

@@ -77,7 +77,7 @@ def stages(run: RunSettings, method: str, order: tuple[str, ...] = ("milan", "uc
 def test_a_sequential_method_visits_every_center_once_in_order(run: RunSettings, method: str) -> None:
     course = stages(run, method)
     assert [(stage.index, stage.center) for stage in course] == [(0, "milan"), (1, "ucsf"), (2, "amu")]
-    assert all(stage.pool == () and stage.steps_factor == 1 for stage in course)
+    assert all(stage.pool == () for stage in course)
 
 
 @pytest.mark.parametrize(
@@ -100,9 +100,7 @@ def test_a_method_is_where_a_stage_starts_and_whether_memory_travels(
 
 def test_pooled_is_one_stage_on_all_data_with_the_steps_of_all_stages(run: RunSettings) -> None:
     order = ("milan", "ucsf", "amu")
-    assert stages(run, "pooled") == (
-        Stage(0, "milan", "initial", replay=False, tests=order, pool=order, steps_factor=3),
-    )
+    assert stages(run, "pooled") == (Stage(0, "milan", "initial", replay=False, tests=order, pool=order),)
 
 
 def test_fedavg_is_rounds_at_all_centers_of_which_the_last_is_tested(run: RunSettings) -> None:
@@ -125,7 +123,7 @@ def test_of_every_other_method_each_stage_is_tested(run: RunSettings, method: st
 @pytest.mark.parametrize("method", ["single", "finetune", "replay", "pooled", "lwf", "ewc"])
 def test_a_single_center_is_one_stage(run: RunSettings, method: str) -> None:
     (stage,) = stages(run, method, ("amu",))
-    assert (stage.index, stage.center, stage.start, stage.steps_factor) == (0, "amu", "initial", 1)
+    assert (stage.index, stage.center, stage.start) == (0, "amu", "initial")
 
 
 SEQUENTIAL = ["single", "finetune", "replay", "lwf", "ewc"]

@@ -207,7 +207,6 @@ OTHER_TASKS: dict[str, Any] = {
     "stage": 4,
     "center": "nih",
     "pool": ("amu",),
-    "steps_factor": 2,
     "round": 1,
     "rounds": 2,
     "contribute": False,

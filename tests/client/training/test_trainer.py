@@ -35,7 +35,7 @@ def test_without_memory_all_patches_are_fresh(configured: Configured) -> None:
 def test_balanced_replay_costs_no_step_and_gives_the_memory_its_share(
     configured: Configured, past_centers: int, exemplars: int
 ) -> None:
-    settings = configured(steps=10, batch_size=8, replay_share=0.25)
+    settings = configured(steps=10, batch_size=8, replay_share=0.25, replay_deal="centers")
     memory = [sources(exemplars)] * past_centers
     plan = plan_stage(sources(3), memory, settings)
     assert plan.steps == 10
@@ -84,13 +84,13 @@ def test_epochs_in_paper_mode_pass_over_the_memory_too(configured: Configured) -
 
 def test_pooled_training_takes_the_steps_of_all_stages(configured: Configured) -> None:
     alone = [plan_stage(sources(4), [], configured(steps=10)).steps for _ in range(3)]
-    assert plan_stage(sources(12), [], configured(steps=10), steps_factor=3).steps == sum(alone)
+    assert plan_stage(sources(12), [], configured(steps=10), contrasts=3).steps == sum(alone)
 
 
 def test_pooled_training_by_epochs_takes_the_steps_of_all_stages(configured: Configured) -> None:
     settings = configured(steps=0, epochs=5)
     alone = [plan_stage(sources(4), [], settings).steps for _ in range(3)]
-    assert plan_stage(sources(12), [], settings, steps_factor=3).steps == sum(alone)
+    assert plan_stage(sources(12), [], settings, contrasts=3).steps == sum(alone)
 
 
 # The learning rate
@@ -102,14 +102,13 @@ def rates(settings: Settings, steps: int, per_epoch: int = 1) -> list[float]:
 
 
 def rates_of(plan: Plan, settings: Settings) -> list[float]:
-    """The learning rate of each step of a plan."""
+    """AdamW's learning rate in each step of a plan."""
     total = plan.before + plan.steps + plan.after
     network = LesionNet(settings.network)
     optimisation = Optimisation(network, settings.training, total, plan.steps_per_epoch, plan.before)
     seen = []
     for _ in range(plan.steps):
-        (rate,) = optimisation.learning_rates
-        seen.append(rate)
+        seen.append(optimisation.learning_rates[-1])
         optimisation.step()
     return seen
 
@@ -177,7 +176,7 @@ def stage(settings: Settings, n: int = 2, memory: int = 0, seed: int = 0, **more
 
 @pytest.mark.parametrize("activation", ["sigmoid", "normalised-relu"])
 def test_the_loss_falls_on_an_easy_volume(configured: Configured, activation: str) -> None:
-    settings = configured(activation=activation, features=4, steps=60, learning_rate=0.02)
+    settings = configured(activation=activation, loss="dice", features=4, steps=60, learning_rate=0.02)
     heard: list[Progress] = []
     trained = stage(settings, report=heard.append)
     assert trained.final_loss < 0.5 * heard[0].loss
@@ -218,7 +217,7 @@ def test_a_stage_without_any_lesion_trains_all_the_same(configured: Configured) 
 @pytest.mark.parametrize("steps", [1, 3, 45])
 def test_progress_is_reported_about_twenty_times_and_at_the_end(configured: Configured, steps: int) -> None:
     heard: list[Progress] = []
-    trained = stage(configured(steps=steps, schedule="constant"), report=heard.append)
+    trained = stage(configured(steps=steps, schedule="constant", loss="dice"), report=heard.append)
     assert [progress.step for progress in heard] == sorted({progress.step for progress in heard})
     assert len(heard) == min(steps, len(heard)) <= 40 and len(heard) >= min(steps, 20)
     assert (heard[-1].step, heard[-1].steps, heard[-1].seconds_left) == (steps, steps, 0)
@@ -327,14 +326,16 @@ def test_the_device_is_named_or_found() -> None:
 # The same function as a plain loop
 
 
-def test_a_stage_is_the_training_that_a_plain_loop_does(configured: Configured) -> None:
+@pytest.mark.parametrize(("kind", "over"), [("dice", "batch"), ("dice-ce", "patch")])
+def test_a_stage_is_the_training_that_a_plain_loop_does(configured: Configured, kind: str, over: str) -> None:
     """The loop below is written anew, in PyTorch's own layout and without anything that makes it quicker.
 
     Both draw the same patches. They round differently, and AdamW divides by the root of a mean square, which for a
     gradient of rounding errors alone (that of a bias before an instance norm) makes a whole step of nothing: such
     parameters do not change what the network answers. So answers and losses are compared.
     """
-    settings = configured(steps=6, batch_size=2, features=4, schedule="one-cycle", learning_rate=0.002)
+    recipe = {"loss": kind, "dice_over": over, "optimiser": "adamw", "norm": "instance"}
+    settings = configured(steps=6, batch_size=2, features=4, schedule="one-cycle", learning_rate=0.002, **recipe)
     own, past = sources(3), [sources(2), sources(1)]
     plan = plan_stage(own, past, settings)
     heard: list[Progress] = []
@@ -355,7 +356,10 @@ def test_a_stage_is_the_training_that_a_plain_loop_does(configured: Configured) 
         batch = sampler.batch()
         labels = batch.labels
         answer = torch.sigmoid(network(batch.images.contiguous()))
-        loss = 1 - (2 * (answer * labels).sum() + 1) / (answer.sum() + labels.sum() + 1)
+        axes = (0, 1, 2, 3, 4) if over == "batch" else (1, 2, 3, 4)
+        loss = (1 - (2 * (answer * labels).sum(axes) + 1) / (answer.sum(axes) + labels.sum(axes) + 1)).mean()
+        if kind == "dice-ce":
+            loss = loss - (labels * answer.log() + (1 - labels) * (1 - answer).log()).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

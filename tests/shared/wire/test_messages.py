@@ -87,9 +87,7 @@ WEIGHTS: Weights = {
     "unet.half": torch.tensor([0.5, -1.5], dtype=torch.float16),
     "unet.steps": torch.tensor(7),
 }
-TASK = TrainTask(
-    run="0" * 32, stage=2, center="ucsf", pool=("ucsf", "amu"), steps_factor=2, contribute=True, budget=1000
-)
+TASK = TrainTask(run="0" * 32, stage=2, center="ucsf", pool=("ucsf", "amu"), contribute=True, budget=1000)
 FIGURES = TrainFigures(
     steps=8,
     subjects=3,

@@ -93,7 +93,9 @@ def test_at_the_teacher_there_is_no_penalty_and_no_pull() -> None:
 
 @pytest.mark.parametrize("activation", ["sigmoid", "normalised-relu"])
 def test_the_teacher_is_the_model_that_came_and_stays_it(run_config: dict[str, Any], activation: str) -> None:
-    settings = Settings.from_run_config(run_config | {"activation": activation, "distillation-weight": 3.0})
+    settings = Settings.from_run_config(
+        run_config | {"activation": activation, "loss": "dice", "distillation-weight": 3.0}
+    )
     weights = initial_weights(settings.network, 5)
     request = TrainRequest(TrainTask(run="0" * 32, stage=1, center="amu", contribute=False), weights, ())
     hold = LwF.begin(request, settings, CPU)

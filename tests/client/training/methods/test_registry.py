@@ -148,5 +148,6 @@ def test_a_penalty_is_added_to_the_loss_of_the_step(configured: Configured) -> N
     batch = PatchSampler(plan.own, plan.past, plan.recipe, np.random.default_rng(0)).batch()
     network = network_with(weights, settings.network, CPU).train()
     scores = scores_of(network, batch.images)
-    expected = loss_of(network, scores, batch.labels) + 0.25 * scores.square().mean()
+    loss = loss_of(network, scores, batch.labels, settings.training.loss, settings.training.dice_over)
+    expected = loss + 0.25 * scores.square().mean()
     assert trained.final_loss == pytest.approx(expected.item(), rel=1e-5)
