@@ -67,6 +67,8 @@ def rehearse(path: Path, config: RunConfig, output: Path, clock: Clock) -> dict[
                 told[kind] = f"refused: {error}"
                 continue
             told[kind] = _write(output / kind, answer)
+            if answer.array_records.get("memory") and settings.memory.exemplar_choice == "lesion-aware":
+                told[kind] += " that the model of this dry run chose: a run's may choose others"
     return told
 
 

@@ -59,8 +59,16 @@ def release(
     return Release(tuple(kept), allowed if kept else (), expires, request.sealed, withheld, refused)
 
 
-def describe(policy: Policy, released: Release) -> str:
-    """What would leave, for the hospital to read before it agrees."""
+@dataclass(frozen=True)
+class AtMost:
+    """How much leaves of what may, where that is not known yet."""
+
+    exemplars: int
+    nbytes: int
+
+
+def describe(policy: Policy, released: Release, at_most: AtMost | None = None) -> str:
+    """What would leave, for the hospital to read before it agrees; with `at_most`, among what the model will choose."""
     lines = ["What would leave this hospital:"]
     if policy.role != "evaluate":
         lines.append("- the model, after training on this hospital's subjects")
@@ -76,10 +84,13 @@ def describe(policy: Policy, released: Release) -> str:
         size = sum(e.payload.nbytes for e in released.exemplars)
         names = ", ".join(released.recipients)
         sealing = f"sealed for {names}" if released.sealed else f"NOT sealed: the coordinator sees them, and {names}"
-        lines.append(
-            f"- {len(released.exemplars)} exemplars of {people} subjects, {size / 1e6:.1f} MB, {sealing}, "
-            f"until {released.expires:%Y-%m-%d}"
-        )
+        what = f"{len(released.exemplars)} exemplars of {people} subjects, {size / 1e6:.1f} MB"
+        if at_most is not None:
+            what = (
+                f"at most {at_most.exemplars} exemplars, one a subject, and {at_most.nbytes / 1e6:.1f} MB, among these "
+                f"{len(released.exemplars)} of {people} subjects (the model that was trained here chooses)"
+            )
+        lines.append(f"- {what}, {sealing}, until {released.expires:%Y-%m-%d}")
     else:
         lines.append("- no exemplars")
     if released.withheld or released.refused:

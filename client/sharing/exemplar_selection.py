@@ -1,6 +1,7 @@
 """What a center contributes to the replay memory: crops around the lesions of a few subjects, as its policy allows."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,8 +19,27 @@ from shared.log import say
 from shared.replay.exemplar import Exemplar
 from shared.seeds import generator
 
+Images = Sequence[tuple[Case, Volume]]
+"""Prepared images, each with whose it is."""
+
+Pick = Callable[[Images, int, np.random.Generator], Images]
+"""Of images that show lesion, those that give an exemplar: at most so many, one a subject, the first ones first."""
+
 Annotate = Callable[[Exemplar], Exemplar]
 """What a method adds to an exemplar before it leaves."""
+
+
+def at_random(images: Images, places: int, random: np.random.Generator) -> Images:
+    """Subjects in random order, and one of each subject's images at random."""
+    by_subject: dict[str, list[tuple[Case, Volume]]] = {}
+    for case, volume in images:
+        by_subject.setdefault(case.subject, []).append((case, volume))
+    names = sorted(by_subject)
+    picked = []
+    for i in random.permutation(len(names))[:places]:
+        contrasts = by_subject[names[int(i)]]
+        picked.append(contrasts[int(random.integers(len(contrasts)))])
+    return picked
 
 
 def unchanged(exemplar: Exemplar) -> Exemplar:
@@ -27,13 +47,24 @@ def unchanged(exemplar: Exemplar) -> Exemplar:
     return exemplar
 
 
+@dataclass(frozen=True)
+class Choosing:
+    """How exemplars are made: of which images, and with what beside image and label."""
+
+    pick: Pick = at_random
+    annotate: Annotate = unchanged
+
+
+AT_RANDOM = Choosing()
+
+
 def choose(
     hospital: Hospital,
-    candidates: Sequence[tuple[Case, Volume]],
+    candidates: Images,
     settings: Settings,
     budget: int,
     most: int,
-    annotate: Annotate = unchanged,
+    choosing: Choosing = AT_RANDOM,
 ) -> tuple[Exemplar, ...]:
     """The exemplars that the hospital would give, before its policy is asked."""
     return choose_exemplars(
@@ -45,13 +76,13 @@ def choose(
         subjects=min(settings.memory.memory_subjects, most),
         budget=budget,
         random=generator(settings.run.seed, "exemplars", hospital.center),
-        annotate=annotate,
+        choosing=choosing,
     )
 
 
 def choose_exemplars(
     center: str,
-    volumes: Sequence[tuple[Case, Volume]],
+    volumes: Images,
     pseudonym: Callable[[str], str],
     *,
     size: int,
@@ -59,25 +90,18 @@ def choose_exemplars(
     subjects: int,
     budget: int,
     random: np.random.Generator,
-    annotate: Annotate = unchanged,
+    choosing: Choosing = AT_RANDOM,
 ) -> tuple[Exemplar, ...]:
-    """One crop of `size` voxels an edge from each of at most `subjects` subjects, in random order.
+    """One crop of `size` voxels an edge from each of at most `subjects` subjects, in the order of the pick.
 
-    Stops before the payloads exceed `budget` bytes. A subject with several contrasts gives
-    one of them, and a subject without lesion gives none.
+    Stops before the payloads exceed `budget` bytes. A subject without lesion gives none.
     """
-    by_subject: dict[str, list[tuple[Case, Volume]]] = {}
-    for case, volume in volumes:
-        if volume.label.max() >= LESION * 255:
-            by_subject.setdefault(case.subject, []).append((case, volume))
-    names = sorted(by_subject)
+    with_lesion = [(case, volume) for case, volume in volumes if volume.label.max() >= LESION * 255]
     chosen: list[Exemplar] = []
     left = budget
-    for i in random.permutation(len(names))[:subjects]:
-        contrasts = by_subject[names[int(i)]]
-        case, volume = contrasts[int(random.integers(len(contrasts)))]
+    for case, volume in choosing.pick(with_lesion, subjects, random):
         image, label = crop(volume, size)
-        exemplar = annotate(
+        exemplar = choosing.annotate(
             Exemplar.encode(
                 image,
                 label,

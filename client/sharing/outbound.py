@@ -10,7 +10,8 @@ from client.hospital.center import Hospital
 from client.hospital.config import Site
 from client.hospital.trust import EXEMPLARS, Custody, Place
 from client.sharing.eligibility import may_be_chosen, subjects_of
-from client.sharing.exemplar_selection import choose, release_chosen, unchanged
+from client.sharing.exemplar_selection import Choosing, at_random, choose, release_chosen, unchanged
+from client.sharing.lesion_aware import by_lesions
 from client.sharing.recipients import Outlook
 from client.training.stage import TrainedStage
 from shared.config.settings import Settings
@@ -35,10 +36,18 @@ def contribute(
     allowed = may_be_chosen(custody, subjects)
     candidates = [(case, volume) for case, volume in trained.volumes if hospital.pseudonym(case.subject) in allowed]
     budget = min(task.budget, custody.policy.nbytes)
-    annotate = (lambda one: trained.method.annotate(one, trained.network)) if settings.run.spec.carries else unchanged
-    chosen = choose(hospital, candidates, settings, budget, custody.policy.subjects, annotate)
+    chosen = choose(hospital, candidates, settings, budget, custody.policy.subjects, _choosing(trained, settings))
     released = release_chosen(custody, chosen, subjects, outlook)
     return _wrap(custody, released, task, outlook)
+
+
+def _choosing(trained: TrainedStage, settings: Settings) -> Choosing:
+    """How the stage's exemplars are made, by the model that it trained."""
+    lesion_aware = settings.memory.exemplar_choice == "lesion-aware"
+    return Choosing(
+        by_lesions(trained.network, settings.exemplar_voxels) if lesion_aware else at_random,
+        (lambda one: trained.method.annotate(one, trained.network)) if settings.run.spec.carries else unchanged,
+    )
 
 
 def reply_of(

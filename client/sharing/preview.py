@@ -1,18 +1,23 @@
-"""What would leave a hospital, before it joins: by the very code that would let it leave."""
+"""What would leave a hospital, before it joins: by the very code that would let it leave.
 
+Where the model that a stage trains chooses the exemplars, whose they will be is not known yet: then all are shown among
+which it would choose.
+"""
+
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from client.governance.policy import unknown_never
-from client.governance.release import Release, describe
+from client.governance.release import AtMost, Release, describe
 from client.hospital.center import open_hospital
 from client.hospital.config import Site
 from client.hospital.trust import Custody, open_custody
 from client.qc.slices import View, slices_of
 from client.sharing.eligibility import may_be_chosen, subjects_of
-from client.sharing.exemplar_selection import Annotate, choose, release_chosen, unchanged
+from client.sharing.exemplar_selection import Annotate, Choosing, Images, choose, release_chosen, unchanged
 from client.sharing.recipients import Outlook
 from client.training.methods.registry import begin_method
 from shared.clock import Clock
@@ -30,6 +35,8 @@ class Preview:
     """What a run with these settings would get of this hospital."""
 
     released: Release
+    at_most: AtMost | None
+    """How much of it leaves, where the model is yet to choose; None: all of it."""
     text: str
     """For the hospital to read."""
 
@@ -48,14 +55,32 @@ def preview(site: Site, settings: Settings, clock: Clock) -> Preview:
     most = site.policy.subjects or settings.memory.memory_subjects
     budget = site.policy.nbytes or int(settings.memory.memory_megabytes * 1e6)
     others = tuple(center for center in site.policy.centers if center != site.center)
-    released = release_chosen(
-        custody,
-        choose(hospital, candidates, settings, budget, most, _annotate(site, settings)),
-        subjects,
-        Outlook(others, ()),
-    )
+    annotate = _annotate(site, settings)
+    if settings.memory.exemplar_choice == "random":
+        chosen = choose(hospital, candidates, settings, budget, most, Choosing(annotate=annotate))
+        released, at_most = release_chosen(custody, chosen, subjects, Outlook(others, ())), None
+    else:
+        chosen = choose(hospital, candidates, settings, sys.maxsize, most, Choosing(_all_of, annotate))
+        anyone = site.policy.model_copy(update={"subjects": sys.maxsize, "megabytes": sys.maxsize / 1e6})
+        released = release_chosen(replace(custody, policy=anyone), chosen, subjects, Outlook(others, ()))
+        at_most = _limits(released, min(most, settings.memory.memory_subjects), budget)
     notes = [*_notes(custody, released), *_mistyped(site, {subject.name for subject in subjects.values()})]
-    return Preview(released, "\n".join([describe(site.policy, released), *notes]))
+    return Preview(released, at_most, "\n".join([describe(site.policy, released, at_most), *notes]))
+
+
+def _all_of(images: Images, places: int, random: np.random.Generator) -> Images:
+    """All images: any may be chosen."""
+    return sorted(images, key=lambda image: (image[0].subject, image[0].contrast))
+
+
+def _limits(released: Release, subjects: int, budget: int) -> AtMost:
+    """How much of what may leave does: of so many subjects one exemplar each, within the budget."""
+    largest: dict[str, int] = {}
+    for exemplar in released.exemplars:
+        known = exemplar.provenance.subject
+        largest[known] = max(largest.get(known, 0), exemplar.payload.nbytes)
+    most = sorted(largest.values(), reverse=True)[:subjects]
+    return AtMost(len(most), min(sum(most), budget))
 
 
 def _annotate(site: Site, settings: Settings) -> Annotate:

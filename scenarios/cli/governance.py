@@ -93,16 +93,22 @@ def rehearse_here(site_file: Path, output: Path, scenario: Path | None = None) -
 
 
 def show_what_would_leave(site: "Site", output: Path | None) -> None:
-    """The end of `wardround hospital check HOSPITAL_TOML`, with a picture of the very crops in `output`."""
+    """The end of `wardround hospital check HOSPITAL_TOML`, with a picture of the very crops in `output`.
+
+    Where the model is yet to choose, of all crops among which it does.
+    """
     from client.sharing.preview import preview, views
 
     found = preview(site, load_settings(None, [], None), utc_now)
-    say(f"\n{found.text}\n(by Wardround's default settings; a run may ask for fewer, or larger, crops)")
+    say(
+        f"\n{found.text}\n(by Wardround's default settings; a run may ask for fewer, or larger, crops, or have them "
+        "chosen otherwise: exemplar-choice)"
+    )
     if output is not None and found.released.exemplars:
         from client.qc.montage import draw_views
 
         draw_views(views(found.released.exemplars), output / CROPS)
-        say(f"see {output / CROPS} for the very crops")
+        say(f"see {output / CROPS} for {'the very crops' if found.at_most is None else 'all crops that may be chosen'}")
 
 
 def _site(path: Path) -> "Site":

@@ -216,6 +216,11 @@ class MemorySettings(Group):
     contrast does not fade."""
     memory_subjects: int = Field(ge=1)
     """Exemplars that a center contributes at most, one a subject."""
+    exemplar_choice: Literal["random", "lesion-aware"]
+    """Which subjects give them: drawn by `seed`, or half by lesion volume and the trained model's confidence, half by
+    its uncertainty at the lesions' boundary, the center's contrasts in equal shares (client/sharing/lesion_aware.py).
+    Where a center has no more subjects than `memory_subjects`, both take all of them: the choice then changes nothing
+    but their order and, of a subject with several contrasts, which of them it gives."""
     memory_megabytes: float = Field(gt=0, le=480)
     """Budget of the whole memory; a Flower message should stay under about 500 MB."""
     exemplar_mm: float = Field(gt=0)

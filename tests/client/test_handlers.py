@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from client.evaluation.inference import segment
+from client.sharing.lesion_aware import prototypicality, score_crop
 from scenarios.simulation.clientapp import app
+from shared.config.settings import Settings
+from shared.model.network import network_with
 from shared.replay.contribution import PlainContribution
 from shared.wire.headers import Question, RollCall, TestFigures
-from shared.wire.messages import (
-    unpack_train_reply,
-)
+from shared.wire.messages import TrainReply, unpack_train_reply
 from shared.wire.records import Refused, pack_question, unpack_header
 from tests.conftest import ROOT
 from tests.support.fakes import FakeGrid
@@ -110,6 +112,26 @@ def test_the_memory_is_trained_on(grid: FakeGrid) -> None:
 @pytest.mark.parametrize("task", [{"contribute": False}, {"budget": 10}])
 def test_nothing_is_contributed_unasked_or_beyond_the_budget(grid: FakeGrid, task: dict[str, Any]) -> None:
     assert trained(grid, **task).contribution is None
+
+
+def test_the_model_that_was_trained_here_chooses_and_nothing_but_its_choice_leaves(deployed: FakeGrid) -> None:
+    def visit(choice: str, subjects: int) -> TrainReply:
+        config = deployed.run_config | {"exemplar-choice": choice, "memory-subjects": subjects}
+        node = FakeGrid(app, config, deployed.nodes)
+        return trained(node, 7, center="grace", order=ORDER)
+
+    everybody = visit("lesion-aware", 20)
+    settings = Settings.from_run_config(deployed.run_config)
+    network = network_with(everybody.weights, settings.network, torch.device("cpu"))
+    crops = [exemplar.decode() for exemplar in given(everybody)]
+    soft = [segment(network, torch.from_numpy(image), settings.exemplar_voxels, 0.0).numpy() for image, _ in crops]
+    best = prototypicality([score_crop(one, label) for one, (_, label) in zip(soft, crops, strict=True)]).argmax()
+    (first,) = given(visit("lesion-aware", 1))
+    assert len(crops) == 4 and first.provenance == given(everybody)[int(best)].provenance
+    assert everybody.figures.model_fields_set == visit("random", 20).figures.model_fields_set
+    assert {e.provenance.checksum for e in given(everybody)} == {
+        e.provenance.checksum for e in given(visit("random", 20))
+    }, "with a place for everybody all give one, whoever chooses"
 
 
 def test_no_name_and_no_path_leaves_a_hospital(deployed: FakeGrid, tmp_path: Path) -> None:

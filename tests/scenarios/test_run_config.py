@@ -50,7 +50,7 @@ def test_the_paper_to_the_letter() -> None:
     assert training.lesion_share == 0.5
     assert training.learning_rate == 1e-4
     assert (training.schedule, training.decay_epochs, training.decay_factor) == ("step", 50, 0.5)
-    assert (memory.replay_mode, memory.memory_subjects) == ("paper", 20)
+    assert (memory.replay_mode, memory.memory_subjects, memory.exemplar_choice) == ("paper", 20, "random")
     assert settings.exemplar_voxels == 96
     assert settings.run.order == "random"
 

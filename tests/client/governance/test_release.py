@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.governance.policy import Policy, Subject
-from client.governance.release import Release, Request, describe, release
+from client.governance.release import AtMost, Release, Request, describe, release
 from tests.support.sealed import EXEMPLARS, NOW, PSEUDONYMS, exemplar
 
 A, B, C = PSEUDONYMS
@@ -154,6 +154,14 @@ def test_a_hospital_reads_what_would_leave() -> None:
         "- exemplars of 1 subjects: listed under never",
         "- nothing goes to nih: not among the policy's centers",
     ]
+
+
+def test_where_the_model_chooses_a_hospital_reads_among_what() -> None:
+    text = describe(POLICY, release(POLICY, EXEMPLARS, SUBJECTS, REQUEST), AtMost(2, 1_500_000))
+    assert text.splitlines()[-1] == (
+        "- at most 2 exemplars, one a subject, and 1.5 MB, among these 3 of 3 subjects (the model that was trained "
+        "here chooses), sealed for karo, ucsf, until 2030-05-31"
+    )
 
 
 def test_a_hospital_reads_that_crops_are_not_sealed_and_scores_leave() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from client.data.inventory import Case
 from client.data.preprocessing import Volume
-from client.sharing.exemplar_selection import choose_exemplars, crop
+from client.sharing.exemplar_selection import AT_RANDOM, Choosing, choose_exemplars, crop
 from shared.replay.exemplar import Exemplar
 from tests.support.examples import examples
 
@@ -39,7 +39,12 @@ def subjects(n: int, contrasts: tuple[str, ...] = ("FLAIR",)) -> list[tuple[Case
 
 
 def chosen(
-    volumes: list[tuple[Case, Volume]], subjects: int = 20, budget: int = 10**9, size: int = 8, seed: int = 0
+    volumes: list[tuple[Case, Volume]],
+    subjects: int = 20,
+    budget: int = 10**9,
+    size: int = 8,
+    seed: int = 0,
+    choosing: Choosing = AT_RANDOM,
 ) -> tuple[Exemplar, ...]:
     return choose_exemplars(
         "milan",
@@ -50,6 +55,7 @@ def chosen(
         subjects=subjects,
         budget=budget,
         random=np.random.default_rng(seed),
+        choosing=choosing,
     )
 
 

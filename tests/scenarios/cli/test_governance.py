@@ -99,6 +99,14 @@ def test_a_dry_run_writes_what_would_be_sent_and_leaves_no_trace(call: Call, stu
     assert "1 of 3 answers would be a refusal" in error
 
 
+def test_a_dry_run_says_that_a_run_s_model_may_choose_others(call: Call, study: Study, tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.toml"
+    config = study.config | {"exemplar-choice": "lesion-aware"}
+    scenario.write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in config.items()))
+    _, out, _ = call("join", study.toml("grace"), "--dry-run", tmp_path / "out", "--scenario", scenario)
+    assert ", 3 exemplars that the model of this dry run chose: a run's may choose others\n" in out
+
+
 @pytest.mark.parametrize("method", ["lwf", "ewc", "mas", "derpp", "fedavg"])
 def test_a_dry_run_of_a_method_shows_all_that_it_would_send(
     call: Call, study: Study, tmp_path: Path, method: str

@@ -113,6 +113,7 @@ OTHERWISE: dict[str, Any] = {
     "dice-over": "batch",
     "optimiser": "adamw",
     "replay-deal": "centers",
+    "exemplar-choice": "lesion-aware",
     "memory-megabytes": 100.0,
 }
 """Another value for each key; numbers that are not here may be doubled, or be one more."""
