@@ -27,6 +27,7 @@ from shared.metrics.transfer import (
 )
 from shared.model.model_file import model_bytes
 from shared.paths import MODEL, RESULTS
+from shared.result_notes import collapsed_lines, restarted_lines
 from shared.results import (
     CenterScores,
     ExtendedRun,
@@ -121,7 +122,7 @@ def summarise(
     sequential = len(matrix) == len(order) and not settings.run.spec.fresh
     spared = sum(len(order) - len(record.asked) for record in rows)
     change = backward_transfer_per_center(matrix) if sequential else ()
-    return RunResults(
+    found = RunResults(
         method=settings.run.method,
         order=order,
         seed=settings.run.seed,
@@ -161,6 +162,7 @@ def summarise(
         passed_over=passed_over({center: cards[center] for center in order if center in cards}),
         withdrawn=dict(withdrawn),
     )
+    return found.model_copy(update={"notes": (*found.notes, *collapsed_lines(found), *restarted_lines(found))})
 
 
 def _notes(order: tuple[str, ...], records: list[StageRecord], spared: int) -> list[str]:
@@ -196,6 +198,7 @@ def _stage(row: int, parts: list[StageRecord]) -> StageResult:
         stage=row,
         center=_row_name(record),
         steps=sum(part.figures.steps for part in parts),
+        restarts=sum(part.figures.restarts for part in parts),
         final_loss=_number(figures.final_loss),
         training_subjects=figures.subjects,
         training_seconds=round(sum(part.figures.seconds for part in parts), 3),

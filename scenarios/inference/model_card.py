@@ -9,7 +9,7 @@ from shared.config.settings import CIRCUMSTANCES
 from shared.methods import spec_of
 from shared.metrics.scores import Scores
 from shared.model.model_file import Model
-from shared.result_notes import not_learnt_lines, passed_over_lines
+from shared.result_notes import collapsed_lines, not_learnt_lines, passed_over_lines, restarted_lines
 from shared.results import CenterScores, RunResults
 
 
@@ -118,7 +118,8 @@ def _performance(results: RunResults) -> str:
         "model's.",
         _table(["trained at", *order], matrix),
         f"ACC, the mean of the last row: {_number(results.acc)}.{transfer}",
-        *(f"**{line}**" for line in not_learnt_lines(results)),
+        *(f"**{line}**" for line in (*not_learnt_lines(results), *collapsed_lines(results))),
+        *(f"{line[0].upper()}{line[1:]}." for line in restarted_lines(results)),
     ]
     if spread := _spread(results):
         parts += [

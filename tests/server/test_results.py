@@ -15,8 +15,9 @@ from shared.config.settings import Settings
 from shared.errors import ResultsError
 from shared.model.network import initial_weights, load_model
 from shared.results import MissingTest, read_results
+from shared.wire.headers import TestFigures
 from tests.support.journals import DICE, ORDER, crop, journal_of, of_method, written
-from tests.support.scored import SCORES
+from tests.support.scored import SCORES, case_score
 
 
 @pytest.fixture
@@ -68,6 +69,31 @@ def test_every_stage_is_listed_with_its_cost_and_its_memory(tmp_path: Path, sett
     assert (first.sent_bytes, first.received_bytes) == (400, 200)
     assert (first.tests_asked, first.tests_sent_bytes, first.tests_received_bytes) == (3, 900, 30)
     assert first.set_aside == {"0123456789abcdef": "cannot be read"}
+
+
+def test_how_often_a_stage_began_again_is_counted_and_noted(tmp_path: Path, settings: Settings) -> None:
+    journal = journal_of(tmp_path, settings)
+    records = journal.records(plan_course(ORDER, settings.run))
+    again = records[1].figures.model_copy(update={"restarts": 2})
+    records[1] = replace(records[1], figures=again)
+    results = summarise(settings, ORDER, records, history(journal), {}, journal.facts.cards)
+    assert [stage.restarts for stage in results.stages] == [0, 2, 0]
+    assert results.notes == (
+        "stage 2 (amu) began again 2 times with another draw, because it had collapsed (restarts)",
+    )
+
+
+def test_a_stage_that_collapsed_is_named_in_the_notes(tmp_path: Path, settings: Settings) -> None:
+    journal = journal_of(tmp_path, settings)
+    records = journal.records(plan_course(ORDER, settings.run))
+    nothing = {center: figures_with(center, 0.01) for center in ORDER}
+    records[1] = replace(records[1], tests=nothing)
+    (note,) = summarise(settings, ORDER, records, history(journal), {}, journal.facts.cards).notes
+    assert note.startswith("COLLAPSED stage 2 (amu): its model finds next to nothing at any tested center")
+
+
+def figures_with(center: str, dice: float) -> TestFigures:
+    return TestFigures(center=center, cases=(case_score("t", "T2w", dice=dice),), seconds=0.5)
 
 
 def test_every_test_case_is_listed_and_gives_r_again(tmp_path: Path, settings: Settings) -> None:

@@ -56,6 +56,15 @@ def test_the_spread_over_subjects_is_that_of_the_last_stage(tmp_path: Path, sett
         assert spread[center] == ["2", *(f"{figure:.3f}" for figure in figures)]
 
 
+def test_a_stage_that_collapsed_or_began_again_is_named(tmp_path: Path, settings: Settings) -> None:
+    results = written(tmp_path, settings)
+    again = results.stages[0].model_copy(update={"restarts": 1})
+    lost = results.model_copy(update={"R": ((0.0, 0.0, 0.01), *results.R[1:]), "stages": (again, *results.stages[1:])})
+    card = model_card(tmp_path, lost, open_model(tmp_path))
+    assert "**COLLAPSED stage 1 (ucsf): its model finds next to nothing at any tested center" in card
+    assert "Stage 1 (ucsf) began again 1 time with another draw, because it had collapsed (restarts)." in card
+
+
 def test_every_score_has_its_mean(tmp_path: Path, settings: Settings) -> None:
     means = dict(rows(card_of(tmp_path, settings), "score"))
     assert set(means) == set(Scores.model_fields)
