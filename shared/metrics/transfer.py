@@ -18,6 +18,7 @@ NOT_LEARNT = 0.1
 
 FloatArray = NDArray[np.float64]
 Matrix = ArrayLike | Sequence[Sequence[float | None]]
+Row = ArrayLike | Sequence[float | None]
 
 
 def accuracy(r: Matrix) -> float:
@@ -55,12 +56,12 @@ def learning_accuracy(r: Matrix) -> float:
     return _mean(np.diagonal(_square(r)))
 
 
-def intransigence(r: Matrix, pooled: Matrix) -> float:
+def intransigence(r: Matrix, pooled: Row) -> float:
     """How much worse centers are learnt at their own stage than by one training on all data: see the next."""
     return _mean(intransigence_per_center(r, pooled))
 
 
-def intransigence_per_center(r: Matrix, pooled: Matrix) -> FloatArray:
+def intransigence_per_center(r: Matrix, pooled: Row) -> FloatArray:
     """pooled_i - R[i, i] for every center; above zero, the model could not learn what all data together teach.
 
     `pooled`, shape (K,), are the scores of one model that was trained on the data of all centers, in the order of R.
@@ -114,7 +115,7 @@ def forgetting(r: Matrix) -> float:
     return _mean(np.where(np.isinf(earlier), np.nan, earlier) - matrix[-1, :-1])
 
 
-def _floats(values: Matrix) -> FloatArray:
+def _floats(values: Matrix | Row) -> FloatArray:
     return np.array(values, dtype=np.float64)
 
 
