@@ -32,7 +32,15 @@ from tests.support.fakes import FakeGrid
 from tests.support.hospital_messages import ask, weights_of
 from tests.support.training import CPU, RUN, STEPS, Killed, request_of, same, sources, weights
 
-RELU: dict[str, Any] = {"activation": "normalised-relu", "carry": "encoder", "schedule": "constant", "steps": STEPS}
+# The paper's, whatever the defaults are.
+RECIPE: dict[str, Any] = {"norm": "instance", "optimiser": "adamw", "learning_rate": 4e-3, "loss": "dice"}
+RELU: dict[str, Any] = {
+    **RECIPE,
+    "activation": "normalised-relu",
+    "carry": "encoder",
+    "schedule": "constant",
+    "steps": STEPS,
+}
 
 
 def dead(came: Weights) -> Weights:
@@ -174,9 +182,8 @@ def test_without_lesions_there_is_nothing_to_tell_a_collapse_by(tmp_path: Path, 
 
 def visit(grid: FakeGrid, change: Callable[[Weights], Weights] = dict, **settings: Any) -> TrainReply:
     """The reply of milan, visited second, to a model that is changed before."""
-    grid.run_config.update(
-        {"carry": "encoder", "activation": "normalised-relu"} | {k.replace("_", "-"): v for k, v in settings.items()}
-    )
+    changes = {**RECIPE, "carry": "encoder", "activation": "normalised-relu", **settings}
+    grid.run_config.update({key.replace("_", "-"): value for key, value in changes.items()})
     task = TrainTask(run=uuid4().hex, stage=1, center="milan", contribute=False, order=("ucsf", "milan"))
     request = TrainRequest(task, change(weights_of(grid.run_config)), ())
     return unpack_train_reply(ask(grid, "train", pack_train_request(request), 100))
