@@ -27,6 +27,7 @@ from shared.metrics.transfer import (
 )
 from shared.model.model_file import model_bytes
 from shared.paths import MODEL, RESULTS
+from shared.result_notes import collapsed_lines, restarted_lines
 from shared.results import (
     CenterScores,
     ExtendedRun,
@@ -42,7 +43,7 @@ from shared.results import (
     centers_not_learnt,
     passed_over,
 )
-from shared.wire.headers import CenterCard
+from shared.wire.headers import CenterCard, TestFigures
 
 PACKAGES = ("wardround", "flwr", "torch", "monai", "nibabel", "numpy")
 
@@ -62,9 +63,8 @@ def write_results(folder: Path, settings: Settings, course: tuple[Stage, ...], j
     try:
         for record in records if settings.run.spec.fresh else []:
             (folder / "models").mkdir(exist_ok=True)
-            stage = journal.model_file(record.stage.index)
-            _write_model(stage, folder / "models" / f"{record.stage.center}.safetensors", settings)
-        _write_model(journal.model_file(records[-1].stage.index), folder / MODEL, settings)
+            _write_model(record, journal, folder / "models" / f"{record.stage.center}.safetensors", settings)
+        _write_model(records[-1], journal, folder / MODEL, settings)
         write_whole(folder / "matrix.csv", table.getvalue().encode())
         write_whole(folder / RESULTS, results.to_json())
     except OSError as error:
@@ -102,8 +102,24 @@ def _finished(attempt: Attempt) -> bool:
     return attempt.ended is not None and attempt.reason is None
 
 
-def _write_model(stage: Path, path: Path, settings: Settings) -> None:
-    write_whole(path, model_bytes(load_file(stage), settings))
+def _write_model(record: StageRecord, journal: Journal, path: Path, settings: Settings) -> None:
+    weights = load_file(journal.model_file(record.stage.index))
+    write_whole(path, model_bytes(weights, settings, dice_by_contrast(record.tests, journal.facts.cards)))
+
+
+def dice_by_contrast(tests: Mapping[str, TestFigures], cards: Mapping[str, CenterCard]) -> dict[str, float]:
+    """Mean Dice over the test images of each contrast.
+
+    A center that keeps the scores of single images counts where all its test images are of one contrast.
+    """
+    found: dict[str, list[float]] = {}
+    for center, figures in tests.items():
+        for case in figures.cases:
+            found.setdefault(case.contrast, []).append(case.dice)
+        known = cards[center].test_contrasts if center in cards else ()
+        if figures.mean is not None and len(known) == 1:
+            found.setdefault(known[0], []).extend([figures.mean.means["dice"]] * figures.mean.images)
+    return {contrast: fmean(dice) for contrast, dice in found.items()}
 
 
 def summarise(
@@ -121,7 +137,7 @@ def summarise(
     sequential = len(matrix) == len(order) and not settings.run.spec.fresh
     spared = sum(len(order) - len(record.asked) for record in rows)
     change = backward_transfer_per_center(matrix) if sequential else ()
-    return RunResults(
+    found = RunResults(
         method=settings.run.method,
         order=order,
         seed=settings.run.seed,
@@ -161,6 +177,7 @@ def summarise(
         passed_over=passed_over({center: cards[center] for center in order if center in cards}),
         withdrawn=dict(withdrawn),
     )
+    return found.model_copy(update={"notes": (*found.notes, *collapsed_lines(found), *restarted_lines(found))})
 
 
 def _notes(order: tuple[str, ...], records: list[StageRecord], spared: int) -> list[str]:
@@ -196,6 +213,7 @@ def _stage(row: int, parts: list[StageRecord]) -> StageResult:
         stage=row,
         center=_row_name(record),
         steps=sum(part.figures.steps for part in parts),
+        restarts=sum(part.figures.restarts for part in parts),
         final_loss=_number(figures.final_loss),
         training_subjects=figures.subjects,
         training_seconds=round(sum(part.figures.seconds for part in parts), 3),

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 
-from shared.metrics.transfer import NOT_LEARNT, own_scores
+from shared.metrics.transfer import NOT_LEARNT, collapsed_stages, own_scores
 from shared.results import PassedOver, RunResults
 from shared.text import counted
 
@@ -20,6 +20,38 @@ def not_learnt_lines(results: RunResults) -> list[str]:
         without = "none is left" if results.bwt_of_learnt is None else f"without {results.bwt_of_learnt:+.3f}"
         line += f". BWT says nothing of what was never learnt ({without})"
     return [line]
+
+
+def collapsed_lines(results: RunResults) -> list[str]:
+    """The stages whose model finds next to nothing at any tested center, and what to change, in a line each."""
+    return [_collapsed(results, row) for row in collapsed_stages(results.R)]
+
+
+def _collapsed(results: RunResults, row: int) -> str:
+    stage, settings = results.stages[row], results.settings
+    best = max(score for score in results.R[row] if score is not None)
+    mend = "lower learning-rate, or train longer"
+    if settings.get("activation") == "normalised-relu":
+        mend = "set activation = 'sigmoid', which cannot die out as a normalised ReLU can"
+        if settings.get("carry") == "encoder":
+            restarts = max(3, 2 * int(settings.get("restarts", 0)))
+            mend = (
+                f"set restarts = {restarts}, which draws a decoder that collapsed again, or carry = 'model', or {mend}"
+            )
+    return (
+        f"COLLAPSED stage {row + 1} ({stage.center}): its model finds next to nothing at any tested center "
+        f"(test Dice at most {best:.2f}); {mend}"
+    )
+
+
+def restarted_lines(results: RunResults) -> list[str]:
+    """The stages that were begun again, in a line each."""
+    return [
+        f"stage {row + 1} ({stage.center}) began again {counted(stage.restarts, 'time')} with another draw, because it "
+        "had collapsed (restarts)"
+        for row, stage in enumerate(results.stages)
+        if stage.restarts
+    ]
 
 
 def passed_over_lines(found: Iterable[PassedOver]) -> list[str]:

@@ -1,7 +1,7 @@
 """`results.json`: what a finished run found. Its one schema, written by the coordinator and read by everything else.
 
 The schema has a version. Version 1 is the first: what Wardround wrote before had none, and is not read. Version 2
-has `passed_over`, `not_learnt` and `bwt_of_learnt`.
+has `passed_over`, `not_learnt` and `bwt_of_learnt`; version 3 has `restarts` of a stage.
 From 1 on, a later version reads the files of the earlier ones: `of_this_version` is where it turns them into
 its own form. Whoever adds, removes or renames a key raises `VERSION` and says there how the key of an earlier
 file is filled; the names of test scores are open, so that a new score needs no new version.
@@ -22,7 +22,7 @@ from shared.metrics.transfer import NOT_LEARNT, backward_transfer_of_learnt, own
 from shared.paths import RESULTS, has_begun
 from shared.wire.headers import CenterCard
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 MEND = "delete it, and 'wardround resume' writes it again"
 
@@ -75,6 +75,8 @@ class StageResult(Part):
     center: str
     """`all` where all centers train at once, or each by itself."""
     steps: Count
+    restarts: Count
+    """How often it collapsed and was begun again (client/training/attempts.py)."""
     final_loss: float | None
     """Mean over the last tenth of the steps."""
     training_subjects: Count
@@ -222,7 +224,7 @@ class RunHistory(Part):
 class RunResults(Part):
     """All of `results.json`."""
 
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
     method: str
     order: tuple[str, ...] = Field(min_length=1)
     """The centers as they were visited."""
@@ -320,7 +322,9 @@ def of_this_version(document: dict[str, Any], path: Path) -> dict[str, Any]:
         )
     version = document.get("version")
     if version == 1:
-        return document | _since_version_2(document)
+        document = document | _since_version_2(document)
+    if version in (1, 2):
+        return document | _since_version_3(document)
     if isinstance(version, int) and version != VERSION:
         raise ResultsError(
             f"{path} has version {version} (written by Wardround {_writer(document)}), and this one "
@@ -334,11 +338,15 @@ def _since_version_2(document: Mapping[str, Any]) -> dict[str, Any]:
     matrix, order = document["R"], document["order"]
     learnt = None if document["bwt"] is None else backward_transfer_of_learnt(matrix)
     return {
-        "version": VERSION,
         "passed_over": [],
         "not_learnt": centers_not_learnt(matrix, order),
         "bwt_of_learnt": None if learnt is None or math.isnan(learnt) else learnt,
     }
+
+
+def _since_version_3(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What version 3 has beside version 2: no stage was begun again, for there was no way to."""
+    return {"version": VERSION, "stages": [{**stage, "restarts": 0} for stage in document["stages"]]}
 
 
 def centers_not_learnt(matrix: Sequence[Sequence[float | None]], order: Sequence[str]) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from client.training.attempts import KEPT
 from client.training.trainer import STATE
 from shared.errors import DamagedError
 from shared.files import file_checksum, read_document, write_document, write_whole
@@ -43,7 +44,7 @@ class CheckpointFiles:
             if file_checksum(path) != about["sha256"]:
                 raise DamagedError(f"{path} does not match its checksum")
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            if state.keys() != STATE:
+            if state.keys() - KEPT != STATE:
                 raise DamagedError(f"{path} is of another version")
         except (DamagedError, OSError, KeyError, TypeError, AttributeError) as error:
             self._start_over(error)

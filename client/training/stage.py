@@ -5,11 +5,12 @@ What of the memory came, and what may leave, is decided elsewhere (client/sharin
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from client.data.inventory import Case
 from client.data.preprocessing import Volume
 from client.hospital.center import Hospital
+from client.training.attempts import Attempted, attempt_until_learnt
 from client.training.methods.base import Method
 from client.training.methods.registry import begin_method
 from client.training.replay import recalled
@@ -62,10 +63,7 @@ def train_stage(
         [Recalled(one, patch, device, contrasts.index(one.provenance.contrast)) for one in given]
         for given in recalled(memory, task, settings)
     ]
-    method = begin_method(request, settings, device)
-    rehearsed = method.rehearse([*past], generator(settings.run.seed, "rehearse", task.stage, task.center))
     learnt = sum(len({case.contrast for case, _ in good}) for good, _ in opened)
-    plan = plan_stage(own, rehearsed, settings, learnt, task.rounds, task.round)
 
     def report(progress: Progress) -> None:
         say(
@@ -74,17 +72,29 @@ def train_stage(
         )
 
     seed = derive_seed(settings.run.seed, "train", task.stage, task.center)
+
+    def attempt(weights: Weights, kept: Checkpoints) -> Attempted:
+        method = begin_method(replace(request, weights=weights), settings, device)
+        rehearsed = method.rehearse([*past], generator(settings.run.seed, "rehearse", task.stage, task.center))
+        plan = plan_stage(own, rehearsed, settings, learnt, task.rounds, task.round)
+        return Attempted(train(weights, plan, settings, seed, device, report, kept, method), method, plan.recipe)
+
     prepared = time.perf_counter() - started
-    trained = train(request.weights, plan, settings, seed, device, report, checkpoints, method)
+    if settings.training.restarts:
+        found = attempt_until_learnt(attempt, request.weights, own, task, settings, checkpoints)
+    else:
+        found = attempt(request.weights, checkpoints)
+    trained, method = found.trained, found.method
     started = time.perf_counter()
-    state = method.after_training(trained.network, own, plan.recipe)
+    state = method.after_training(trained.network, own, found.recipe)
     measured = time.perf_counter() - started
     figures = TrainFigures(
         steps=trained.steps,
         subjects=sum(len({case.subject for case, _ in good}) for good, _ in opened),
         final_loss=trained.final_loss,
-        seconds=prepared + trained.seconds + measured,
-        compute_seconds=trained.compute_seconds + measured,
+        seconds=prepared + found.earlier_seconds + trained.seconds + measured,
+        compute_seconds=found.earlier_compute_seconds + trained.compute_seconds + measured,
+        restarts=found.restarts,
         set_aside={subject: reason for _, problems in opened for subject, reason in problems.items()},
     )
     return TrainedStage(trained.weights, state, figures, trained.network, method, tuple(opened[0][0]))

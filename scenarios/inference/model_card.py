@@ -8,8 +8,9 @@ from scenarios.runner.launch_record import HowLaunched
 from shared.config.settings import CIRCUMSTANCES
 from shared.methods import spec_of
 from shared.metrics.scores import Scores
+from shared.metrics.transfer import NOT_LEARNT
 from shared.model.model_file import Model
-from shared.result_notes import not_learnt_lines, passed_over_lines
+from shared.result_notes import collapsed_lines, not_learnt_lines, passed_over_lines, restarted_lines
 from shared.results import CenterScores, RunResults
 
 
@@ -19,7 +20,7 @@ def model_card(run: Path, results: RunResults, model: Model) -> str:
         _overview(results, model),
         _data(run, results),
         _training(results),
-        _performance(results),
+        _performance(results, model),
         _use(model),
         LIMITS,
         LICENCE,
@@ -106,7 +107,7 @@ Method `{results.method}`: {spec_of(results.method).about}. Seed {results.seed}.
 </details>"""
 
 
-def _performance(results: RunResults) -> str:
+def _performance(results: RunResults, model: Model) -> str:
     order = results.order
     matrix = [
         [stage.center, *(_number(cell) for cell in row)] for stage, row in zip(results.stages, results.R, strict=True)
@@ -118,8 +119,10 @@ def _performance(results: RunResults) -> str:
         "model's.",
         _table(["trained at", *order], matrix),
         f"ACC, the mean of the last row: {_number(results.acc)}.{transfer}",
-        *(f"**{line}**" for line in not_learnt_lines(results)),
+        *(f"**{line}**" for line in (*not_learnt_lines(results), *collapsed_lines(results))),
+        *(f"{line[0].upper()}{line[1:]}." for line in restarted_lines(results)),
     ]
+    parts += _by_contrast(model)
     if spread := _spread(results):
         parts += [
             "Dice of the last stage's test images, one by one:",
@@ -138,6 +141,25 @@ def _performance(results: RunResults) -> str:
         cells = ", ".join(f"{cell.center} after stage {cell.stage + 1}" for cell in missing)
         parts.append(f"Not tested, and left out of the means: {cells}.")
     return "\n\n".join(parts)
+
+
+def _by_contrast(model: Model) -> list[str]:
+    """The mean Dice of each contrast, and a warning of those that it is not for."""
+    scores = model.inference.dice_by_contrast
+    if not scores:
+        return []
+    lost = [
+        f"**It finds next to nothing in {name}: not for {name} images.**"
+        for name, d in scores.items()
+        if d < NOT_LEARNT
+    ]
+    untested = [
+        f"**No test score of {name} is known: check what it finds there.**"
+        for name in model.inference.contrasts
+        if name not in scores
+    ]
+    means = ", ".join(f"{name} {_number(dice)}" for name, dice in scores.items())
+    return [" ".join([f"Mean Dice over the last stage's test images, by contrast: {means}.", *lost, *untested])]
 
 
 def _spread(results: RunResults) -> list[list[object]]:

@@ -263,7 +263,10 @@ def metadata(model: Model, results: RunResults) -> dict[str, Any]:
         "data_type": "nibabel",
         "image_classes": f"one channel, skull-stripped {contrasts}; mean 0 and standard deviation 1 over the head",
         "pred_classes": f"one channel, MS lesion: a score, and after post-processing 0 to 1, where {LESION} is lesion",
-        "eval_metrics": results.model_dump(include={"acc", "bwt"}, exclude_none=True),
+        "eval_metrics": {
+            **results.model_dump(include={"acc", "bwt"}, exclude_none=True),
+            **({"dice_by_contrast": by_contrast} if (by_contrast := model.inference.dice_by_contrast) else {}),
+        },
         "intended_use": f"Research; {NOT_CLINICAL}",
         "references": REFERENCES,
         "network_data_format": {

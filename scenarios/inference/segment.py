@@ -22,6 +22,7 @@ from client.evaluation.inference import segment
 from client.qc.slices import View, slices_of
 from shared.errors import DataError, ResultsError, SettingsError
 from shared.files import write_whole
+from shared.metrics.transfer import NOT_LEARNT
 from shared.model.model_file import Model
 from shared.model.network import Inference
 
@@ -150,8 +151,32 @@ def segment_image(model: Model, job: Job, device: torch.device) -> Segmented:
 
 def _warnings(reading: Reading, inference: Inference) -> tuple[str, ...]:
     contrast = contrast_of(reading.image_path.name)
-    unknown = () if contrast is None else contrast_findings(contrast, inference.contrasts)
-    return tuple(str(finding) for finding in (*reading.warnings, *unknown))
+    unknown = () if contrast is None else tuple(contrast_findings(contrast, inference.contrasts))
+    scored = () if unknown else score_warnings(contrast, inference)
+    return (*(str(finding) for finding in (*reading.warnings, *unknown)), *scored)
+
+
+def score_warnings(contrast: str | None, inference: Inference) -> tuple[str, ...]:
+    """What the tests of the run that trained a model say against segmenting an image of this contrast with it.
+
+    `contrast`: None where the image's name does not tell it, so that it may be any.
+    """
+    scores = inference.dice_by_contrast
+    if contrast is None:
+        low = [f"{name} ({dice:.2f})" for name, dice in scores.items() if dice < NOT_LEARNT]
+        if not low:
+            return ()
+        return (
+            f"its name does not tell its contrast, and the model scored near nothing on {', '.join(low)}: check it",
+        )
+    if contrast in scores:
+        dice = scores[contrast]
+        if dice >= NOT_LEARNT:
+            return ()
+        return (f"the model scored near nothing on {contrast} in its own tests (Dice {dice:.2f}): do not rely on this",)
+    if not scores:  # a file of an earlier version, or centers that gave no score by contrast
+        return ()
+    return (f"no test score of {contrast} is known from the run that trained the model: check it",)
 
 
 def _write_nifti(path: Path, array: NDArray[Any], like: Nifti) -> None:

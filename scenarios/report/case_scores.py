@@ -9,7 +9,7 @@ from shared.errors import DamagedError, ResultsError
 from shared.files import read_document
 from shared.methods import spec_of
 from shared.paths import LAUNCH
-from shared.result_notes import not_learnt_lines, passed_over_lines
+from shared.result_notes import collapsed_lines, not_learnt_lines, passed_over_lines
 from shared.results import RunResults, read_results
 
 SCORES = {
@@ -102,6 +102,7 @@ def _cases(run: RunEntry, results: RunResults) -> Iterator[CaseScores]:
 
 def _notes(results: RunResults) -> Iterator[str]:
     yield from not_learnt_lines(results)
+    yield from collapsed_lines(results)
     for cell in results.missing:
         yield f"{cell.center} was not tested after stage {cell.stage + 1}: it {cell.reason}"
     yield from passed_over_lines(results.passed_over)

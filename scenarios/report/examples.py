@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from client.data.inventory import Case
 from client.data.preprocessing import Volume
 from client.evaluation.inference import segment_volume
 from client.hospital.center import Hospital, open_hospital
@@ -32,7 +33,7 @@ from shared.paths import MODEL, cache_folder
 from shared.results import RunResults, read_results
 
 MOST = 4
-"""Images shown."""
+"""Images shown, beside those of the worst centers."""
 
 SHOWN = ("finetune", "replay", "pooled")
 """Methods, where they were run; else the first two that have one final model."""
@@ -40,7 +41,8 @@ SHOWN = ("finetune", "replay", "pooled")
 RULE = (
     "Centers are spread evenly over the order of visits, from the first to the last; at each the first test "
     "patient by name is shown, in the slice that holds most lesion, with the models of the lowest seed and first "
-    "order. Results had no part in the choice."
+    "order. Results had no part in that choice. The center at which each of these models is worst in the end is always "
+    "shown, too, titled so, by its test image of the least Dice."
 )
 
 NO_FOLDERS = "There are no images: no run of this study has its folder, so that there is no model to segment with."
@@ -56,6 +58,8 @@ class _Model:
     network: LesionNet
     scores: dict[tuple[str, str, str], float]
     """Dice of the final model by center, pseudonym and contrast."""
+    worst: str
+    """The center at which it is worst."""
 
 
 def examples_of(study: Study, folder: Path, images: bool) -> Examples:
@@ -75,11 +79,13 @@ def examples_of(study: Study, folder: Path, images: bool) -> Examples:
             return Examples((), RULE, f"There are no images: the final models of {', '.join(lost)} are not there.")
         device = choose_device("auto")
         models = [
-            _Model(run.method, load_model(folder / run.folder / MODEL).to(device), _final_dice(one))
+            _Model(run.method, load_model(folder / run.folder / MODEL).to(device), _final_dice(one), worst_center(one))
             for run, one in zip(chosen, results, strict=True)
         ]
         shown, reasons = [], []
-        for center in spread_over(chosen[0].order, MOST):
+        order = chosen[0].order
+        wanted = {*spread_over(order, MOST), *(model.worst for model in models)}
+        for center in sorted(wanted, key=order.index):
             try:
                 shown.append(_example(center, settings, models, device))
             except DataError as error:
@@ -95,6 +101,12 @@ def spread_over(order: Sequence[str], most: int) -> tuple[str, ...]:
     if len(order) <= most:
         return tuple(order)
     return tuple(order[round(i * (len(order) - 1) / (most - 1))] for i in range(most))
+
+
+def worst_center(results: RunResults) -> str:
+    """Where a run's final model has the least mean test Dice; the first of several."""
+    final = [(dice, center) for center, dice in zip(results.order, results.R[-1], strict=True) if dice is not None]
+    return min(final, key=lambda one: one[0])[1]
 
 
 def _chosen(study: Study) -> list[RunEntry]:
@@ -119,12 +131,23 @@ def _final_dice(results: RunResults) -> dict[tuple[str, str, str], float]:
 
 
 def _example(center: str, settings: Settings, models: Sequence[_Model], device: torch.device) -> Example:
-    """The center's first test image. Raises `DataError` where it is not there, or not the runs'."""
+    """The center's first test image, or its worst where a model is worst there.
+
+    Raises `DataError` where it is not there, or not the runs'.
+    """
     hospital = _hospital(center, settings)
-    case, volume = hospital.open(hospital.test[:1])[0][0]
-    key = (center, hospital.pseudonym(case.subject), case.contrast)
-    if not all(key in model.scores for model in models):
+    worst_of = [model for model in models if model.worst == center]
+
+    def key_of(case: Case) -> tuple[str, str, str]:
+        return center, hospital.pseudonym(case.subject), case.contrast
+
+    found = hospital.test if worst_of else hospital.test[:1]
+    tested = [case for case in found if all(key_of(case) in model.scores for model in models)]
+    if not tested:
         raise DataError("its test images here are not those that the runs were tested on")
+    wanted = min(tested, key=lambda case: worst_of[0].scores[key_of(case)]) if worst_of else tested[0]
+    case, volume = hospital.open((wanted,))[0][0]
+    key = key_of(case)
     level = int(np.asarray(volume.label, dtype=np.int64).sum(axis=(0, 1)).argmax())
     patch, overlap = settings.training.patch_size, settings.training.window_overlap
     soft = {m.method: segment_volume(m.network, volume, patch, overlap, device) for m in models}
@@ -137,6 +160,7 @@ def _example(center: str, settings: Settings, models: Sequence[_Model], device: 
         segmentations={method: _upright(values.numpy()[:, :, level]) for method, values in soft.items()},
         dice={model.method: model.scores[key] for model in models},
         aspect=1.0,
+        worst_of=tuple(model.method for model in worst_of),
     )
 
 

@@ -46,6 +46,8 @@ class Example:
     """By method, of the whole volume."""
     aspect: float
     """Height of a pixel over its width."""
+    worst_of: tuple[str, ...] = ()
+    """Methods whose final model is at no center worse than at this."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ def draw_overlays(examples: Examples) -> Picture | None:
     # Fine-tuning first, as in the paper: what was lost, then what was kept.
     methods = tuple(sorted(methods, key=lambda method: method != "finetune"))
     said = "; ".join(
-        f"{one.center}: " + ", ".join(f"{look_of(m).name} {d:.2f}" for m, d in one.dice.items())
+        f"{_title(one)}: " + ", ".join(f"{look_of(m).name} {d:.2f}" for m, d in one.dice.items())
         for one in examples.shown
     )
     return Picture(
@@ -84,6 +86,15 @@ def draw_overlays(examples: Examples) -> Picture | None:
             tuple((one.center, one.subject, one.contrast, m, d) for one in examples.shown for m, d in one.dice.items()),
         ),
     )
+
+
+def _title(one: Example) -> str:
+    return f"{one.center} ({_worst(one, ' ')})" if one.worst_of else one.center
+
+
+def _worst(one: Example, between: str) -> str:
+    """Whose worst center it is; `between` the words and the methods."""
+    return f"worst center of{between}{', '.join(look_of(method).name for method in in_order(one.worst_of))}"
 
 
 def _draw(shown: Sequence[Example], methods: Sequence[str]) -> Figure:
@@ -103,6 +114,8 @@ def _draw(shown: Sequence[Example], methods: Sequence[str]) -> Figure:
             _show(axes, one)
             if column == 0:
                 _say(axes, 0.03, 0.97, f"{one.center} · {one.contrast}", "left")
+                if one.worst_of:
+                    _say(axes, 0.03, 0.1, _worst(one, "\n"), "left")
                 continue
             method = methods[column - 1]
             if method in one.segmentations:

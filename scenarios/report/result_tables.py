@@ -28,7 +28,7 @@ COMPARED = (
 
 
 def transfer_table(study: Study) -> Table:
-    """Table 1: BWT per center and method, with BWT, ACC and learning accuracy below."""
+    """Table 1: BWT per center and method; BWT, ACC, learning accuracy and, beside pooled runs, intransigence below."""
     methods, sequential = methods_of(study), sequential_methods(study)
     rows: list[tuple[str, ...]] = []
     numbers: list[tuple[Number, ...]] = []
@@ -44,6 +44,9 @@ def transfer_table(study: Study) -> Table:
         add("BWT", signed, lambda run: run.bwt, sequential)
     add("ACC", score, lambda run: run.acc, methods)
     add("Learning accuracy", score, lambda run: run.learning_accuracy, methods)
+    pooled = any(study.intransigence(run) is not None for run in study.runs)
+    if pooled:
+        add("Intransigence", signed, study.intransigence, methods)
     rows.append(("Runs", *(str(len(runs_of(study, method))) for method in methods)))
     return Table(
         name="transfer",
@@ -51,7 +54,9 @@ def transfer_table(study: Study) -> Table:
         caption="Mean ± standard deviation over runs (orders and seeds). BWT: change of a center's test Dice from its "
         "own visit to the end; below zero, the model forgot. A center that is visited last in a run has none there. "
         "ACC: mean test Dice over all centers in the end. Learning accuracy: mean test Dice right after each center's "
-        "own visit. Single-domain has one model a center, each tested at its own.",
+        "own visit. "
+        + ("Intransigence: how far that is below pooled training of the same seed. " if pooled else "")
+        + "Single-domain has one model a center, each tested at its own.",
         columns=("", *(look_of(method).name for method in methods)),
         rows=tuple(rows),
         strong=frozenset(i for i, row in enumerate(rows) if row[0] in (BWT, ACC)),

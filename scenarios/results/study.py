@@ -9,7 +9,7 @@ trained by each center alone, or by all at once. They run once a seed, under the
 random numbers, and so give other bits, but not another experiment.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Annotated, Final, Literal, Self
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 from shared.errors import ResultsError
 from shared.files import write_whole
 from shared.methods import spec_of
-from shared.metrics.transfer import accuracy, backward_transfer, learning_accuracy
+from shared.metrics.transfer import accuracy, backward_transfer, intransigence, learning_accuracy
 from shared.results import damaged, read_object
 
 FORMAT: Final = 1
@@ -118,6 +118,8 @@ class MethodSummary(Entry):
     acc_is: Literal["mean of the last row of R", "mean of the diagonal of R"]
     bwt: MeanSd | None
     learning_accuracy: MeanSd | None
+    intransigence: MeanSd | None
+    """Over the runs whose seed was also run with pooled training."""
 
 
 class Study(Entry):
@@ -143,7 +145,18 @@ class Study(Entry):
     def summary(self) -> dict[str, MethodSummary]:
         """Each method that has runs, in the order of `methods`."""
         of = {method: [run for run in self.runs if run.method == method] for method in self.methods}
-        return {method: summarise(runs) for method, runs in of.items() if runs}
+        return {method: summarise(runs, self.intransigence) for method, runs in of.items() if runs}
+
+    def intransigence(self, run: RunEntry) -> float | None:
+        """How far a run's diagonal is below pooled training of the same seed (shared/metrics/transfer.py).
+
+        None where the study has no such run, or where the run has no diagonal.
+        """
+        pooled = next((o for o in self.runs if spec_of(o.method).course == "pooled" and o.seed == run.seed), None)
+        if pooled is None or len(run.R) != len(run.order) or set(run.order) != set(pooled.order):
+            return None
+        scores = dict(zip(pooled.order, pooled.R[-1], strict=True))
+        return _number(intransigence(run.R, [scores[center] for center in run.order]))
 
 
 def cell_name(method: str, order_name: str, seed: int) -> str:
@@ -193,7 +206,7 @@ class Costs(Entry):
     peak_mb: float | None = None
 
 
-def summarise(runs: Sequence[RunEntry]) -> MethodSummary:
+def summarise(runs: Sequence[RunEntry], intransigence_of: Callable[[RunEntry], float | None]) -> MethodSummary:
     """What the runs of one method, at least one, come to."""
     return MethodSummary(
         runs=len(runs),
@@ -201,6 +214,7 @@ def summarise(runs: Sequence[RunEntry]) -> MethodSummary:
         acc_is="mean of the diagonal of R" if spec_of(runs[0].method).fresh else "mean of the last row of R",
         bwt=_of_known([run.bwt for run in runs]),
         learning_accuracy=_of_known([run.learning_accuracy for run in runs]),
+        intransigence=_of_known([intransigence_of(run) for run in runs]),
     )
 
 

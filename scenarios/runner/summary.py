@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from shared.paths import MODEL, RESULTS
-from shared.result_notes import not_learnt_lines, passed_over_lines
+from shared.result_notes import collapsed_lines, not_learnt_lines, passed_over_lines
 from shared.results import RunResults
 from shared.text import counted
 
@@ -32,12 +32,13 @@ def describe(results: RunResults, folder: Path) -> str:
     if results.learning_accuracy is not None:
         lines.append(f"LA   {results.learning_accuracy:.3f}   learning accuracy: mean Dice at each center's own stage")
     lines += not_learnt_lines(results)
+    lines += (collapsed := collapsed_lines(results))
     if missing := results.missing:
         cells = ", ".join(f"{cell.center} after stage {cell.stage + 1}" for cell in missing)
         lines.append(f"NOTE the means leave out cells without a score: {cells}")
     lines += [f"NOTE {line}" for line in passed_over_lines(results.passed_over)]
     lines += [f"NOTE {line}" for line in _set_aside(results)]
-    lines += [f"NOTE {note}" for note in results.notes]
+    lines += [f"NOTE {note}" for note in results.notes if note not in collapsed]
     for center, subjects in results.withdrawn.items():
         lines.append(f"NOTE {center} withdrew subjects while the run lasted, or before: {subjects}")
     training = results.training_seconds

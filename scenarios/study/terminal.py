@@ -127,10 +127,15 @@ def describe_run(cell: Cell, results: RunResults) -> str:
 
 
 def describe_study(study: Study, folder: Path) -> str:
-    """ACC and BWT of each method, mean and standard deviation over its runs, and what is missing."""
-    rows = [("method", "runs", "ACC", "BWT", "learning accuracy")]
+    """What each method reached, mean and standard deviation over its runs, and what is missing.
+
+    Intransigence only where pooled training was run with a seed of another method.
+    """
+    pooled = any(summary.intransigence for summary in study.summary.values())
+    rows = [("method", "runs", "ACC", "BWT", "learning accuracy", *(["intransigence"] if pooled else []))]
     for method, summary in study.summary.items():
-        cells = _spread(summary.acc, ""), _spread(summary.bwt, "+"), _spread(summary.learning_accuracy, "")
+        cells = [_spread(summary.acc, ""), _spread(summary.bwt, "+"), _spread(summary.learning_accuracy, "")]
+        cells += [_spread(summary.intransigence, "+")] if pooled else []
         rows.append((method, str(summary.runs), *cells))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["Mean and standard deviation over the runs of each method:", ""]
@@ -139,6 +144,7 @@ def describe_study(study: Study, folder: Path) -> str:
         "",
         "ACC  mean test Dice over all centers of the last model; for single, of each center's own",
         "BWT  backward transfer; below zero, the model forgot",
+        *(["intransigence  pooled training minus learning accuracy; above zero, less was learnt"] if pooled else []),
     ]
     lines += [f"NOTE {run.name} is missing: {run.reason}" for run in study.missing]
     gaps = [run.name for run in study.runs if not spec_of(run.method).fresh and run.gaps]

@@ -25,11 +25,13 @@ from shared.clock import utc_now
 from shared.config.settings import Settings
 from shared.errors import CenterError, MessageError
 from shared.log import say
+from shared.metrics.transfer import collapsed_stages
 from shared.model.network import carry_over, initial_weights
 from shared.model.weights import Weights
 from shared.replay.contribution import Contribution
 from shared.replay.memory import center_budget
 from shared.seeds import derive_seed
+from shared.text import counted
 from shared.wire.headers import EvaluateTask, TestFigures, TrainTask
 from shared.wire.messages import (
     EvaluateRequest,
@@ -268,6 +270,10 @@ class Visits(Strategy):
             f"{record.memory_bytes / 1e6:.1f} MB\n"
             f"Dice: {'  '.join(f'{center} {dice:.2f}' for center, dice in record.row.items())}"
         )
+        if figures.restarts:
+            say(f"{stage.kind} {stage.index + 1} began again {counted(figures.restarts, 'time')}: it had collapsed")
+        if collapsed_stages([[*record.row.values()]]):
+            say(f"COLLAPSED: after {stage.kind} {stage.index + 1} the model finds next to nothing at any tested center")
 
 
 def _no_training(failure: Failure) -> None:

@@ -177,6 +177,11 @@ class TrainingSettings(Group):
     window_overlap: float = Field(ge=0, lt=1)
     """Overlap of neighbouring windows at inference."""
     device: str = Field(pattern=DEVICE)
+    restarts: int = Field(ge=0, le=100)
+    """How often a stage that collapsed, found by the center's own training patches, is begun again with another draw
+    of what was drawn for it (client/training/attempts.py): the decoder with carry `encoder`, the whole network where
+    a center begins a model of its own, as the first one always does. Without effect on a model that is handed on
+    whole, in which nothing was drawn, and in rounds, whose models must begin alike. 0: never looked at."""
     checkpoint_seconds: float = Field(ge=0)
     """Seconds of training after which a hospital keeps a checkpoint; what a crash costs at most."""
 

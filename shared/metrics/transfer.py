@@ -5,7 +5,7 @@ of the visits. A missing cell is NaN (or None); a mean is taken over the pairs t
 and is NaN where there are none.
 
 Sources: backward transfer, Karthik et al. 2022, appendix A.1.2; forgetting, Chaudhry et al.
-2018, eq. 3; learning accuracy, Riemer et al. 2019.
+2018, eq. 3; learning accuracy, Riemer et al. 2019; intransigence, Chaudhry et al. 2018.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ NOT_LEARNT = 0.1
 
 FloatArray = NDArray[np.float64]
 Matrix = ArrayLike | Sequence[Sequence[float | None]]
+Row = ArrayLike | Sequence[float | None]
 
 
 def accuracy(r: Matrix) -> float:
@@ -55,6 +56,28 @@ def learning_accuracy(r: Matrix) -> float:
     return _mean(np.diagonal(_square(r)))
 
 
+def intransigence(r: Matrix, pooled: Row) -> float:
+    """How much worse centers are learnt at their own stage than by one training on all data: see the next."""
+    return _mean(intransigence_per_center(r, pooled))
+
+
+def intransigence_per_center(r: Matrix, pooled: Row) -> FloatArray:
+    """pooled_i - R[i, i] for every center; above zero, the model could not learn what all data together teach.
+
+    `pooled`, shape (K,), are the scores of one model that was trained on the data of all centers, in the order of R.
+    Chaudhry et al. 2018 compare with a model of the centers up to the i-th, which would need K such trainings. Returns
+    shape (K,).
+
+    >>> intransigence([[0.6, 0.2], [0.5, 0.7]], [0.7, 0.7]).__round__(2)
+    0.05
+    """
+    matrix, reference = _square(r), _floats(pooled)
+    if reference.shape != (len(matrix),):
+        raise ValueError(f"the scores of pooled training have shape {reference.shape}, but must be ({len(matrix)},)")
+    apart: FloatArray = reference - np.diagonal(matrix)
+    return apart
+
+
 def own_scores(r: Matrix) -> FloatArray:
     """Each center's score right after its own visit; after the last stage where R has one row, for all train at once.
 
@@ -71,6 +94,15 @@ def backward_transfer_of_learnt(r: Matrix) -> float:
     return _mean(change[~(own_scores(r)[:-1] < NOT_LEARNT)])
 
 
+def collapsed_stages(r: Matrix) -> list[int]:
+    """The rows with scores at two centers or more that are all below `NOT_LEARNT`: such a model finds nothing anywhere.
+
+    One score alone does not tell a model that finds nothing from a center that is not learnt.
+    """
+    there = [row[~np.isnan(row)] for row in _floats(r)]
+    return [index for index, scores in enumerate(there) if scores.size > 1 and (scores < NOT_LEARNT).all()]
+
+
 def forgetting(r: Matrix) -> float:
     """The mean over j < K of the best earlier score at center j minus its last score.
 
@@ -83,7 +115,7 @@ def forgetting(r: Matrix) -> float:
     return _mean(np.where(np.isinf(earlier), np.nan, earlier) - matrix[-1, :-1])
 
 
-def _floats(values: Matrix) -> FloatArray:
+def _floats(values: Matrix | Row) -> FloatArray:
     return np.array(values, dtype=np.float64)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from safetensors.torch import save
 from torch import Tensor
@@ -21,20 +22,23 @@ class Model:
     inference: Inference
 
 
-def inference_of(settings: Settings) -> Inference:
-    """What a run's settings say of inference."""
+def inference_of(settings: Settings, dice_by_contrast: Mapping[str, float]) -> Inference:
+    """What a run's settings say of inference, and its tests of the contrasts."""
     return Inference(
         spacing=settings.data.spacing,
         patch_size=settings.training.patch_size,
         window_overlap=settings.training.window_overlap,
         contrasts=settings.data.contrasts,
+        dice_by_contrast=dict(sorted(dice_by_contrast.items())),
     )
 
 
-def model_bytes(weights: Mapping[str, Tensor], settings: Settings) -> bytes:
-    """The content of a model file; the same model is the same bytes."""
+def model_bytes(
+    weights: Mapping[str, Tensor], settings: Settings, dice_by_contrast: Mapping[str, float] = MappingProxyType({})
+) -> bytes:
+    """The content of a model file; the same model with the same scores is the same bytes."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    described = Described(network=settings.network, inference=inference_of(settings))
+    described = Described(network=settings.network, inference=inference_of(settings, dice_by_contrast))
     content: bytes = save(tensors, metadata={METADATA: described.model_dump_json()})
     return content
 

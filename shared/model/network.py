@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 from monai.networks.nets.unet import UNet
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -142,6 +142,9 @@ class Inference(BaseModel):
     window_overlap: float
     contrasts: tuple[str, ...]
     """Of the images that it may have been trained on."""
+    dice_by_contrast: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    """Mean Dice over the test images of each contrast in the run that trained it, as far as the centers gave scores by
+    contrast; empty where none did, and in files that are older than this."""
 
 
 class Described(BaseModel):

@@ -114,12 +114,15 @@ class TrainFigures(Header):
     """What a stage's training cost and reached."""
 
     steps: int = Field(ge=1)
+    """Of the attempt that counts; the seconds are those of all attempts."""
     subjects: int = Field(ge=1)
     final_loss: float = Field(allow_inf_nan=False)
     """Mean over the last tenth of the steps; with the penalty, where the method has one."""
     seconds: float = Field(ge=0, allow_inf_nan=False)
     compute_seconds: float = Field(ge=0, allow_inf_nan=False)
     """Of them in forward, backward and the optimiser's step."""
+    restarts: int = Field(default=0, ge=0)
+    """How often the stage collapsed and was begun again with another draw of its decoder, or network."""
     set_aside: dict[str, str] = Field(default_factory=dict)
     """Pseudonyms of subjects that could not be used, each with the reason."""
     withdrawn: Pseudonyms = ()

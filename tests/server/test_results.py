@@ -10,13 +10,16 @@ import pytest
 import torch
 
 from server.course import plan_course
-from server.results import history, summarise, versions, write_results
+from server.results import dice_by_contrast, history, summarise, versions, write_results
 from shared.config.settings import Settings
 from shared.errors import ResultsError
+from shared.metrics.scores import MeanScores
+from shared.model.model_file import open_model
 from shared.model.network import initial_weights, load_model
 from shared.results import MissingTest, read_results
+from shared.wire.headers import CenterCard, TestFigures
 from tests.support.journals import DICE, ORDER, crop, journal_of, of_method, written
-from tests.support.scored import SCORES
+from tests.support.scored import SCORES, case_score
 
 
 @pytest.fixture
@@ -70,6 +73,31 @@ def test_every_stage_is_listed_with_its_cost_and_its_memory(tmp_path: Path, sett
     assert first.set_aside == {"0123456789abcdef": "cannot be read"}
 
 
+def test_how_often_a_stage_began_again_is_counted_and_noted(tmp_path: Path, settings: Settings) -> None:
+    journal = journal_of(tmp_path, settings)
+    records = journal.records(plan_course(ORDER, settings.run))
+    again = records[1].figures.model_copy(update={"restarts": 2})
+    records[1] = replace(records[1], figures=again)
+    results = summarise(settings, ORDER, records, history(journal), {}, journal.facts.cards)
+    assert [stage.restarts for stage in results.stages] == [0, 2, 0]
+    assert results.notes == (
+        "stage 2 (amu) began again 2 times with another draw, because it had collapsed (restarts)",
+    )
+
+
+def test_a_stage_that_collapsed_is_named_in_the_notes(tmp_path: Path, settings: Settings) -> None:
+    journal = journal_of(tmp_path, settings)
+    records = journal.records(plan_course(ORDER, settings.run))
+    nothing = {center: figures_with(center, 0.01) for center in ORDER}
+    records[1] = replace(records[1], tests=nothing)
+    (note,) = summarise(settings, ORDER, records, history(journal), {}, journal.facts.cards).notes
+    assert note.startswith("COLLAPSED stage 2 (amu): its model finds next to nothing at any tested center")
+
+
+def figures_with(center: str, dice: float) -> TestFigures:
+    return TestFigures(center=center, cases=(case_score("t", "T2w", dice=dice),), seconds=0.5)
+
+
 def test_every_test_case_is_listed_and_gives_r_again(tmp_path: Path, settings: Settings) -> None:
     results = written(tmp_path, settings)
     scores = results.test_scores
@@ -98,6 +126,34 @@ def test_the_model_of_the_last_stage_can_be_used(tmp_path: Path, settings: Setti
     last = initial_weights(settings.network, 0 if method == "pooled" else 2)
     assert all(torch.equal(value, last[name]) for name, value in model.state_dict().items())
     assert {path.name for path in tmp_path.iterdir()} == {"journal", "results.json", "matrix.csv", "model.safetensors"}
+
+
+def test_the_model_s_file_has_the_mean_of_the_last_tests_by_contrast(tmp_path: Path, settings: Settings) -> None:
+    written(tmp_path, settings)
+    scores = open_model(tmp_path).inference.dice_by_contrast
+    assert scores == {"T2w": pytest.approx(np.mean(DICE[-1]))}
+
+
+def test_scores_by_contrast_count_images_and_means_of_one_contrast() -> None:
+    cases = tuple(case_score("s", contrast, dice=dice) for contrast, dice in (("FLAIR", 0.8), ("T2w", 0.1)))
+    kept = {"dice": 0.5, **{name: 0.5 for name in SCORES if name != "dice"}}
+    mean = MeanScores(subjects=2, images=3, means=kept)
+    tests = {"ucsf": TestFigures(center="ucsf", cases=cases, seconds=1)}
+    tests |= {center: TestFigures(center=center, mean=mean, seconds=1) for center in ("amu", "karo")}
+    cards = {
+        center: CenterCard(
+            center=center,
+            training_subjects=2,
+            test_subjects=2,
+            contrasts=("FLAIR", "T2w"),
+            fingerprint="f",
+            test_contrasts=contrasts,
+        )
+        for center, contrasts in (("amu", ("T2w",)), ("karo", ("FLAIR", "T2w")))
+    }
+    found = dice_by_contrast(tests, cards)
+    assert found == pytest.approx({"FLAIR": 0.8, "T2w": (0.1 + 3 * 0.5) / 4})
+    assert dice_by_contrast({"karo": tests["karo"]}, cards) == {}
 
 
 def test_single_keeps_the_model_of_every_center(tmp_path: Path, settings: Settings) -> None:

@@ -18,7 +18,7 @@ KEYS = {
         "settings versions stages test_scores mean_scores notes history passed_over withdrawn"
     ),
     "StageResult": (
-        "stage center steps final_loss training_subjects training_seconds compute_seconds evaluating_seconds "
+        "stage center steps restarts final_loss training_subjects training_seconds compute_seconds evaluating_seconds "
         "transit_seconds sent_bytes received_bytes tests_asked tests_sent_bytes tests_received_bytes memory_exemplars "
         "memory_bytes state_bytes set_aside test_set_aside rounds"
     ),
@@ -33,7 +33,7 @@ KEYS = {
     "Interruption": "at stopped reason resumed",
     "ExtendedRun": "folder run centers",
 }
-"""Of version 2. Scores stand beside the keys of `ImageScores` and `CenterScores`, by any name."""
+"""Of version 3. Scores stand beside the keys of `ImageScores` and `CenterScores`, by any name."""
 
 R = [[0.6, 0.2], [None, 1 / 3]]
 
@@ -51,7 +51,7 @@ def test_the_keys_are_those_of_this_version() -> None:
     """Where this fails: raise `VERSION`, let `of_this_version` read the earlier files, and pin the new keys here."""
     schema = RunResults.model_json_schema()
     parts = {"RunResults": schema, **schema["$defs"]}
-    assert VERSION == 2
+    assert VERSION == 3
     pinned = {name: set(keys.split()) for name, keys in KEYS.items()}
     assert {name: set(part["properties"]) for name, part in parts.items()} == pinned
     scored = {"ImageScores", "CenterScores"}
@@ -132,6 +132,15 @@ def test_a_file_of_version_1_is_read_as_one_in_which_nobody_was_asked_what_is_pa
     assert not is_outdated(tmp_path)
 
 
+def test_a_file_of_version_2_is_read_as_one_in_which_no_stage_began_again(tmp_path: Path) -> None:
+    document = whole() | {"version": 2}
+    for stage in document["stages"]:
+        del stage["restarts"]
+    found = read_results(write(tmp_path, document))
+    assert found == read_results(write(tmp_path, whole()))
+    assert [stage.restarts for stage in found.stages] == [0, 0]
+
+
 def earlier() -> dict[str, Any]:
     document = whole()
     del document["version"]
@@ -145,7 +154,7 @@ def test_a_file_without_a_version_says_how_it_is_written_again(tmp_path: Path) -
         read_results(write(tmp_path, earlier()))
     assert str(caught.value) == (
         f"{tmp_path / 'results.json'} was written by an earlier Wardround (0.1.0) without a version, and this one "
-        f"reads version 2: 'wardround resume {tmp_path}' writes it again from the run's journal"
+        f"reads version 3: 'wardround resume {tmp_path}' writes it again from the run's journal"
     )
     assert is_outdated(tmp_path)
 
@@ -160,7 +169,7 @@ def test_a_file_of_a_later_version_says_which_and_who_wrote_it(tmp_path: Path) -
     with pytest.raises(ResultsError) as caught:
         read_results(write(tmp_path, later))
     assert str(caught.value) == (
-        f"{tmp_path / 'results.json'} has version 7 (written by Wardround 3.1), and this one reads version 2: "
+        f"{tmp_path / 'results.json'} has version 7 (written by Wardround 3.1), and this one reads version 3: "
         "use the Wardround that wrote it"
     )
     assert not is_outdated(tmp_path), "a run that resumes does not write over it"

@@ -16,6 +16,7 @@ def make_stage(stage: int = 0, center: str = "here", **changes: Any) -> StageRes
             "stage": stage,
             "center": center,
             "steps": 3,
+            "restarts": 0,
             "final_loss": 0.5,
             "training_subjects": 2,
             "training_seconds": 1.5,

@@ -1,6 +1,7 @@
 """The model card: every number is the run's, and it says whose data it were and what the model is not for."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -54,6 +55,24 @@ def test_the_spread_over_subjects_is_that_of_the_last_stage(tmp_path: Path, sett
         cases = [dice - 0.1, dice + 0.1]
         figures = (min(cases), median(cases), fmean(cases), max(cases))
         assert spread[center] == ["2", *(f"{figure:.3f}" for figure in figures)]
+
+
+def test_a_stage_that_collapsed_or_began_again_is_named(tmp_path: Path, settings: Settings) -> None:
+    results = written(tmp_path, settings)
+    again = results.stages[0].model_copy(update={"restarts": 1})
+    lost = results.model_copy(update={"R": ((0.0, 0.0, 0.01), *results.R[1:]), "stages": (again, *results.stages[1:])})
+    card = model_card(tmp_path, lost, open_model(tmp_path))
+    assert "**COLLAPSED stage 1 (ucsf): its model finds next to nothing at any tested center" in card
+    assert "Stage 1 (ucsf) began again 1 time with another draw, because it had collapsed (restarts)." in card
+
+
+def test_a_contrast_that_the_model_does_not_find_lesions_in_is_named(tmp_path: Path, settings: Settings) -> None:
+    results, model = written(tmp_path, settings), open_model(tmp_path)
+    card = model_card(tmp_path, results, model)
+    assert "by contrast: T2w 0.617. **No test score of FLAIR is known" in card
+    lost = model.inference.model_copy(update={"dice_by_contrast": {"FLAIR": 0.7, "T2w": 0.03}})
+    card = model_card(tmp_path, results, replace(model, inference=lost))
+    assert "FLAIR 0.700, T2w 0.030. **It finds next to nothing in T2w: not for T2w images.**" in card
 
 
 def test_every_score_has_its_mean(tmp_path: Path, settings: Settings) -> None:

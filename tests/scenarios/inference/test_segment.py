@@ -35,8 +35,18 @@ class Bright(torch.nn.Module):
         return 4 * (image - 2)
 
 
-def bright(spacing: float = 2.0, contrasts: tuple[str, ...] = ("FLAIR", "T2w")) -> Model:
-    inference = Inference(spacing=spacing, patch_size=16, window_overlap=0.25, contrasts=contrasts)
+def bright(
+    spacing: float = 2.0,
+    contrasts: tuple[str, ...] = ("FLAIR", "T2w"),
+    dice_by_contrast: dict[str, float] | None = None,
+) -> Model:
+    inference = Inference(
+        spacing=spacing,
+        patch_size=16,
+        window_overlap=0.25,
+        contrasts=contrasts,
+        dice_by_contrast=dice_by_contrast or {},
+    )
     return Model(Bright(), inference)  # type: ignore[arg-type]
 
 
@@ -166,6 +176,27 @@ def test_a_contrast_that_the_model_does_not_know_is_warned_of(tmp_path: Path, na
     shape, affine = grid((3.0, 3.0, 3.0))
     path = write_image(tmp_path / f"{name}.nii.gz", patient(shape, affine)[0], affine)
     made = segmented(path, tmp_path / "out", bright(contrasts=("FLAIR",)))
+    assert [said in warning for warning in made.warnings] == ([True] if said else [])
+
+
+@pytest.mark.parametrize(
+    ("name", "scores", "said"),
+    [
+        ("sub-1_T2w", {"FLAIR": 0.7, "T2w": 0.02}, "scored near nothing on T2w in its own tests (Dice 0.02)"),
+        ("sub-1_FLAIR", {"FLAIR": 0.7, "T2w": 0.02}, ""),
+        ("scan", {"FLAIR": 0.7, "T2w": 0.02}, "does not tell its contrast, and the model scored near nothing on T2w"),
+        ("scan", {"FLAIR": 0.7, "T2w": 0.5}, ""),
+        ("sub-1_T2w", {"FLAIR": 0.7}, "no test score of T2w is known from the run that trained the model"),
+        ("sub-1_T2w", {}, ""),
+        ("sub-1_T1w", {"FLAIR": 0.7}, "neither FLAIR nor T2w"),
+    ],
+)
+def test_a_contrast_on_which_the_model_scored_near_nothing_is_warned_of(
+    tmp_path: Path, name: str, scores: dict[str, float], said: str
+) -> None:
+    shape, affine = grid((3.0, 3.0, 3.0))
+    path = write_image(tmp_path / f"{name}.nii.gz", patient(shape, affine)[0], affine)
+    made = segmented(path, tmp_path / "out", bright(dice_by_contrast=scores))
     assert [said in warning for warning in made.warnings] == ([True] if said else [])
 
 

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from client.hospital.center import open_hospital
-from scenarios.report.examples import examples_of, spread_over
-from scenarios.report.overlays import Examples
-from scenarios.results.study import RunEntry, Study
+from scenarios.report.examples import examples_of, spread_over, worst_center
+from scenarios.report.overlays import Examples, draw_overlays
+from scenarios.results.study import Costs, RunEntry, Study, run_entry
 from scenarios.simulation.hospitals import hospital_folder, phantom_settings
 from scenarios.simulation.sites import simulated_site
 from shared.config.settings import Settings
 from shared.model.network import initial_weights, save_model
 from tests.support.datasets import write_dataset
+from tests.support.results import make_results
 from tests.support.studies import make_run, make_study, write_run
 
 CENTERS = ("milan", "ucsf")
@@ -78,6 +79,55 @@ def test_simulated_patients_are_shown_with_the_models_of_one_seed(tmp_path: Path
         assert one.truth.max() > 0.5, "the slice holds lesion"
         assert one.image.min() >= 0 and one.image.max() == 1
         assert one.subject not in SUBJECTS
+
+
+def test_the_worst_center_of_each_model_is_always_shown_by_its_worst_image(
+    tmp_path: Path, run_config: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that the even spread passes over, and that was not learnt at all."""
+    order = ("milan", "amu", "ucsf", "nih")
+    monkeypatch.setattr("scenarios.report.examples.MOST", 2)
+    settings = settings_of(run_config, tmp_path / "cache", centers=",".join(order), **{"test-fraction": 0.6})
+    for first, center in enumerate(order):
+        there = hospital_folder(center, phantom_settings(settings.data), tmp_path / "cache" / "hospitals")
+        write_dataset(there, SUBJECTS, first=3 * first)
+    lost = {"finetune": "amu", "replay": "ucsf"}
+    runs, worst = [], {}
+    for method, center in lost.items():
+        dice = [0.0 if one == center else 0.6 for one in order]
+        run = run_entry(method, 0, "descending", order, [[0.6] * 4] * 3 + [dice], Costs(folder=method))
+        runs.append(run)
+        scores = []
+        for one, mean in zip(order, dice, strict=True):
+            first, second, *_ = held_out(one, settings)
+            spread = {first: mean + 0.1, second: mean}
+            worst[one] = second
+            scores += [
+                {"stage": 3, "center": one, "subject": subject, "contrast": "FLAIR", "dice": value}
+                for subject, value in spread.items()
+            ]
+        write_run(tmp_path / method, run, settings=settings.to_run_config(), test_scores=scores)
+        save_model(tmp_path / method / "model.safetensors", initial_weights(settings.network, 0), settings.network)
+    found = examples_of(make_study(runs, centers=order), tmp_path, images=False)
+    assert found.lacking == ""
+    shown = {one.center: one for one in found.shown}
+    assert list(shown) == list(order), "two by the spread, two as the worst, in the order of the visits"
+    assert {center: one.worst_of for center, one in shown.items() if one.worst_of} == {
+        "amu": ("finetune",),
+        "ucsf": ("replay",),
+    }
+    assert all(shown[center].subject == worst[center] for center in ("amu", "ucsf"))
+    assert shown["amu"].dice["finetune"] == 0.0
+    picture = draw_overlays(found)
+    assert picture is not None
+    assert "amu (worst center of Fine-tuning): " in picture.alternative
+    texts = [text.get_text() for axes in picture.draw("light").axes for text in axes.texts]
+    assert [text for text in texts if "worst" in text] == ["worst center of\nFine-tuning", "worst center of\nReplay"]
+
+
+def test_the_worst_center_is_that_of_the_last_row_as_far_as_it_is_known() -> None:
+    assert worst_center(make_results(("a", "b", "c"), [[0.0, 0.0, 0.0], [0.0, 0.1, 0.0], [0.4, None, 0.3]])) == "c"
+    assert worst_center(make_results(("a", "b"), [[0.0, 0.0]])) == "a"
 
 
 def test_anterior_is_up_and_the_patient_s_right_on_the_left(tmp_path: Path, simulated: Settings) -> None:

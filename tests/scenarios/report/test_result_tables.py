@@ -31,11 +31,18 @@ def test_transfer_per_center_and_method_with_its_spread() -> None:
     assert row(table, "BWT") == ("BWT", "−0.200 ± 0.141", "–")
     assert row(table, "ACC") == ("ACC", "0.600 ± 0.000", "0.650")
     assert row(table, "Learning accuracy") == ("Learning accuracy", "0.700 ± 0.071", "–")
+    assert row(table, "Intransigence") == ("Intransigence", "+0.000", "–"), "of seed 0, which has a pooled run"
+    assert "below pooled training of the same seed" in table.caption
     assert row(table, "Runs") == ("Runs", "2", "1")
     found = {(one["row"], one["method"]): one for one in numbers(table)}
     assert float(found["BWT here", "replay"]["mean"]) == pytest.approx(-0.2)
     assert float(found["BWT here", "replay"]["least"]) == pytest.approx(-0.3)
     assert found["ACC", "pooled"]["sd"] == ""
+
+
+def test_without_a_pooled_run_there_is_no_intransigence() -> None:
+    table = transfer_table(study_of({"replay": [0.6]}))
+    assert "Intransigence" not in {row[0] for row in table.rows} and "ntransigence" not in table.caption
 
 
 def test_bold_rows_are_the_sums() -> None:

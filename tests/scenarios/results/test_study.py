@@ -87,6 +87,18 @@ def test_the_summary_by_hand() -> None:
     assert summary["single"].acc.sd is None, "one value has no spread"
 
 
+def test_intransigence_is_measured_against_pooled_training_of_the_same_seed() -> None:
+    runs = [run_entry("replay", seed, "random-0", ORDER, R) for seed in (0, 1)]
+    pooled = run_entry("pooled", 1, "any", ORDER[::-1], [[0.8, 0.9]])
+    study = a_study(*runs, pooled)
+    assert study.intransigence(runs[0]) is None, "no pooled run of its seed"
+    assert study.intransigence(runs[1]) == pytest.approx(((0.9 - 0.6) + (0.8 - 0.7)) / 2), "center by center"
+    assert study.intransigence(pooled) is None
+    found = study.summary["replay"].intransigence
+    assert found is not None and found.values == pytest.approx((0.2,))
+    assert a_study(*runs).summary["replay"].intransigence is None
+
+
 def test_it_comes_back_as_it_was_written(tmp_path: Path) -> None:
     costs = Costs(folder="runs/x", seconds=61.5, training_seconds=30.25, bytes_moved=10**9, peak_mb=900.5)
     study = a_study(

@@ -7,6 +7,7 @@ import pytest
 
 from scenarios.runner.summary import describe
 from shared.errors import ResultsError
+from shared.result_notes import collapsed_lines
 from shared.results import MissingTest, RunResults, read_results
 from tests.support.results import make_results, make_stage
 
@@ -51,6 +52,32 @@ def test_what_was_not_learnt_stands_below_the_means(tmp_path: Path) -> None:
         pooled.model_copy(update={"stages": lost.stages[:1]}), tmp_path
     )
     assert "NOT LEARNT" not in describe(results(), tmp_path)
+
+
+def test_a_stage_that_collapsed_is_named_once_with_what_to_change(tmp_path: Path) -> None:
+    relu = {"activation": "normalised-relu", "carry": "encoder", "restarts": 0}
+    lost = results(R=[[0.5, 0.25], [0.03, 0.01]], settings=relu)
+    named = collapsed_lines(lost)
+    lines = describe(lost.model_copy(update={"notes": (*named, "another")}), tmp_path).splitlines()
+    assert [line for line in lines if "COLLAPSED" in line] == named
+    assert "COLLAPSED stage 2 (karolinska): its model finds next to nothing" in named[0]
+    assert "(test Dice at most 0.03); set restarts = 3, which draws a decoder that collapsed again" in named[0]
+    assert "NOTE another" in lines
+    assert "COLLAPSED" not in describe(results(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "mend"),
+    [
+        ({"activation": "normalised-relu", "carry": "encoder", "restarts": 4}, "set restarts = 8"),
+        ({"activation": "normalised-relu", "carry": "model"}, "set activation = 'sigmoid'"),
+        ({"activation": "sigmoid", "carry": "encoder"}, "lower learning-rate, or train longer"),
+        ({}, "lower learning-rate, or train longer"),
+    ],
+)
+def test_what_to_change_follows_from_the_settings(settings: dict[str, Any], mend: str) -> None:
+    (line,) = collapsed_lines(results(R=[[0.5, 0.25], [0.03, 0.01]], settings=settings))
+    assert f"(test Dice at most 0.03); {mend}" in line
 
 
 def test_without_transfer_there_is_no_bwt(tmp_path: Path) -> None:

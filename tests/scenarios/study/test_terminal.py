@@ -118,6 +118,15 @@ def test_each_method_has_a_line_with_mean_and_spread(tmp_path: Path) -> None:
     ]
 
 
+def test_intransigence_stands_beside_learning_accuracy_where_pooled_training_was_run(tmp_path: Path) -> None:
+    pooled = run_entry("pooled", 1, "any", ORDER, [[0.75, 0.75]])
+    text = describe_study(study().model_copy(update={"runs": (*study().runs, pooled)}), tmp_path)
+    rows = {line.split()[0]: line.split("  ")[-1].strip() for line in text.splitlines()[2:7]}
+    assert rows == {"method": "intransigence", "single": "-", "finetune": "+0.100", "replay": "+0.100", "pooled": "-"}
+    assert "intransigence  pooled training minus learning accuracy" in text
+    assert "intransigence" not in describe_study(study(), Path("folder"))
+
+
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     text = describe_study(study(), tmp_path)
     assert "NOTE replay-descending-seed0 is missing: the disk is full" in text

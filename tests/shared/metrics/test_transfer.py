@@ -17,7 +17,10 @@ from shared.metrics.transfer import (
     backward_transfer_of_learnt,
     backward_transfer_over_k,
     backward_transfer_per_center,
+    collapsed_stages,
     forgetting,
+    intransigence,
+    intransigence_per_center,
     learning_accuracy,
     own_scores,
 )
@@ -149,6 +152,30 @@ def test_one_center_has_learnt_but_transferred_nothing() -> None:
     assert backward_transfer_per_center([[0.7]]).shape == (0,)
     for value in (backward_transfer([[0.7]]), backward_transfer_over_k([[0.7]]), forgetting([[0.7]])):
         assert math.isnan(value)
+
+
+def test_intransigence_by_hand() -> None:
+    pooled = [0.55, 0.60, 0.60]
+    assert intransigence_per_center(R, pooled) == near([0.05, 0.0, -0.10])
+    assert intransigence(R, pooled) == near(-0.05 / 3)
+    assert intransigence(R, [None, 0.60, 0.60]) == near(-0.05)
+    assert math.isnan(intransigence([[NAN]], [0.5]))
+    with pytest.raises(ValueError, match=r"have shape \(2,\), but must be \(3,\)"):
+        intransigence(R, [0.5, 0.5])
+
+
+@given(matrices)
+def test_what_pooled_training_has_above_the_diagonal_is_intransigence(matrix: FloatArray) -> None:
+    pooled = matrix[-1]
+    assert intransigence(matrix, pooled) == near(accuracy(matrix) - learning_accuracy(matrix))
+
+
+def test_a_stage_collapsed_where_its_model_finds_nothing_at_any_tested_center() -> None:
+    assert collapsed_stages(R) == []
+    assert collapsed_stages([[0.5, 0.1], [0.0, 0.09]]) == [1]
+    assert collapsed_stages([[0.5, 0.1], [0.0, 0.1]]) == []
+    assert collapsed_stages([[0.0, None, 0.01], [None, 0.0, None], [NAN, NAN, NAN]]) == [0], "one score does not tell"
+    assert collapsed_stages([[0.02, 0.01]]) == [0]
 
 
 @pytest.mark.parametrize("wrong", [[], [[]], [0.5, 0.5], [[0.5, 0.5]], [[0.5], [0.5]], [[[0.5]]]])

@@ -53,6 +53,24 @@ def test_the_same_model_is_the_same_bytes(options: Settings) -> None:
     assert len(made) == 1
 
 
+def test_a_model_says_how_well_it_did_on_each_contrast(tmp_path: Path, options: Settings) -> None:
+    weights = initial_weights(options.network, 5)
+    one, other = ({"T2w": 0.02, "FLAIR": 0.7}, {"FLAIR": 0.7, "T2w": 0.02})
+    assert model_bytes(weights, options, one) == model_bytes(weights, options, other)
+    (tmp_path / MODEL).write_bytes(model_bytes(weights, options, one))
+    assert open_model(tmp_path).inference.dice_by_contrast == one
+
+
+def test_a_file_from_before_the_scores_were_kept_is_read(file: Path, options: Settings) -> None:
+    inference = open_model(file).inference
+    described = {
+        "network": options.network.model_dump(),
+        "inference": inference.model_dump(mode="json", exclude={"dice_by_contrast"}),
+    }
+    save_file(initial_weights(options.network, 0), file, metadata={METADATA: json.dumps(described)})
+    assert open_model(file).inference == inference and inference.dice_by_contrast == {}
+
+
 def test_a_folder_without_a_model_is_refused_by_its_path(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=f"{tmp_path} holds no {MODEL}: give the folder of a run that has finished"):
         open_model(tmp_path)
