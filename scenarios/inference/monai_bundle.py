@@ -3,7 +3,8 @@
 The configuration segments as Wardround does, in MONAI's own words: preparation and inference are those of
 client/data/preprocessing.py and client/evaluation/inference.py, spelled with MONAI's transforms and, where it has
 none, short expressions. Where the head is in an image is told by `scripts/head.py`, a copy of client/data/head.py, so
-that `monai.bundle run` needs nothing of Wardround installed. What differs is rounding alone, which a test
+that `monai.bundle run` needs nothing of Wardround installed, and where features are normalised over channels, the norm by
+`scripts/channel_norm.py`, a copy of shared/model/channel_norm.py. What differs is rounding alone, which a test
 measures, and that MONAI's reader trusts no affine whose voxel size is not the header's `pixdim`.
 """
 
@@ -18,12 +19,13 @@ import torch
 from client.data import head
 from client.data.lesions import LESION
 from client.data.preprocessing import CLIP
-from client.evaluation.inference import WINDOWS
+from client.evaluation.inference import MOST_AT_ONCE, MULTIPLE, WINDOWS
 from scenarios.inference.model_card import model_card
 from scenarios.inference.segment import NOT_CLINICAL, STEP
 from scenarios.run_config import app_folder
 from shared.errors import ResultsError
 from shared.files import folder_whole
+from shared.model import channel_norm
 from shared.model.model_file import Model, open_model
 from shared.model.network import LEVELS, TOP_CHANNELS
 from shared.paths import absolute
@@ -70,6 +72,8 @@ def export_bundle(run: Path, output: Path) -> Path:
             torch.save(model.network.state_dict(), new / "models" / "model.pt")
             (new / "docs" / "README.md").write_text(model_card(run, results, model), encoding="utf-8")
             (new / "scripts" / "head.py").write_text(inspect.getsource(head), encoding="utf-8")
+            if model.network.settings.norm == "channel":
+                (new / "scripts" / "channel_norm.py").write_text(inspect.getsource(channel_norm), encoding="utf-8")
             (new / "LICENSE").write_bytes(licence.read_bytes())
     except OSError as error:
         raise ResultsError(f"{folder} cannot be written ({error.strerror or error}): choose another folder") from None
@@ -83,6 +87,8 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
 def inference_config(model: Model) -> dict[str, Any]:
     """`configs/inference.json`: segments every image in `dataset_dir`."""
     settings, inference = model.network.settings, model.inference
+    channels = settings.norm == "channel"
+    network = "torch.nn.Sequential(collections.OrderedDict(unet=@unet, head=@head))"
     return {
         "imports": [
             "$import collections",
@@ -91,6 +97,7 @@ def inference_config(model: Model) -> dict[str, Any]:
             "$import numpy",
             "$from scipy import ndimage",
             "$from scripts.head import find_head",
+            *(["$from scripts.channel_norm import with_channel_norm"] if channels else []),
             "$import torch",
         ],
         "bundle_root": ".",
@@ -110,7 +117,7 @@ def inference_config(model: Model) -> dict[str, Any]:
             "norm": "instance",
         },
         "head": {"_target_": "torch.nn.Conv3d", "in_channels": TOP_CHANNELS, "out_channels": 1, "kernel_size": 1},
-        "network_def": "$torch.nn.Sequential(collections.OrderedDict(unet=@unet, head=@head))",
+        "network_def": f"$with_channel_norm({network})" if channels else f"${network}",
         "network": "$@network_def.to(@device)",
         **_preparation(),
         "dataset": {
@@ -119,12 +126,7 @@ def inference_config(model: Model) -> dict[str, Any]:
             "transform": "@preprocessing",
         },
         "dataloader": {"_target_": "DataLoader", "dataset": "@dataset", "batch_size": 1, "num_workers": 0},
-        # Not SlidingWindowInferer, which fills windows beyond the image with one value for all images.
-        "inferer": (
-            "$lambda inputs, network, *args, **kwargs: monai.inferers.sliding_window_inference("
-            f"inputs, {[inference.patch_size] * 3}, {WINDOWS}, network, overlap={inference.window_overlap}, "
-            "mode='gaussian', cval=float(inputs.min()))"
-        ),
+        "inferer": f"$lambda inputs, network, *args, **kwargs: {_scores(model)}",
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
@@ -172,6 +174,23 @@ def inference_config(model: Model) -> dict[str, Any]:
         },
         "run": ["$@evaluator.run()"],
     }
+
+
+def _scores(model: Model) -> str:
+    """The expression of an image's scores: in one piece as far as Wardround does that, or stitched of windows."""
+    settings, inference = model.network.settings, model.inference
+    # Not SlidingWindowInferer, which fills windows beyond the image with one value for all images.
+    windows = (
+        f"monai.inferers.sliding_window_inference(inputs, {[inference.patch_size] * 3}, {WINDOWS}, network, "
+        f"overlap={inference.window_overlap}, mode='gaussian', cval=float(inputs.min()))"
+    )
+    whole = (
+        "network(torch.nn.functional.pad(inputs, "
+        f"[n for edge in reversed(inputs.shape[2:]) for n in (0, -edge % {MULTIPLE})], value=float(inputs.min())))"
+        "[..., :inputs.shape[2], :inputs.shape[3], :inputs.shape[4]]"
+    )
+    at_once = f"inputs.numel() <= {MOST_AT_ONCE // settings.features}"
+    return f"{whole} if {at_once} else {windows}" if settings.norm == "channel" else windows
 
 
 def _preparation() -> dict[str, Any]:

@@ -25,6 +25,16 @@ class ChannelNorm(nn.Module):
         return normalised
 
 
+def with_channel_norm(network: nn.Module) -> nn.Module:
+    """The network, with this norm in the place of each of its instance norms, which have no parameters either."""
+    for name, part in network.named_children():
+        if isinstance(part, nn.InstanceNorm3d):
+            setattr(network, name, ChannelNorm())
+        else:
+            with_channel_norm(part)
+    return network
+
+
 class _ChannelNorm(torch.autograd.Function):
     """Keeps what it gave and one number a voxel for the way back, where autograd would keep three maps."""
 

@@ -11,10 +11,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from shared.config.groups import NetworkSettings, Norm
+from shared.config.groups import NetworkSettings
 from shared.errors import MessageError, ResultsError
-from shared.model.channel_norm import ChannelNorm
+from shared.model.channel_norm import with_channel_norm
 from shared.model.instance_norm import InstanceNorm
+from shared.model.prelu import with_slope_prelu
 from shared.model.weights import Weights
 
 LEVELS = 4
@@ -49,7 +50,11 @@ class LesionNet(nn.Module):
             num_res_units=2,
             norm="instance",
         )
-        _replace_norms(self.unet, settings.norm)
+        if settings.norm == "channel":
+            with_channel_norm(self.unet)
+        else:
+            _replace_norms(self.unet)
+        with_slope_prelu(self.unet)
         self.head = nn.Conv3d(TOP_CHANNELS, 1, kernel_size=1)
         if settings.activation == "sigmoid" and self.head.bias is not None:
             nn.init.constant_(self.head.bias, PRIOR)
@@ -59,13 +64,13 @@ class LesionNet(nn.Module):
         return scores
 
 
-def _replace_norms(network: nn.Module, norm: Norm) -> None:
-    """Put the settings' normalisation, which has no parameters either, in the place of PyTorch's instance norm."""
+def _replace_norms(network: nn.Module) -> None:
+    """Put our instance norm, which has no parameters either, in the place of PyTorch's."""
     for name, part in network.named_children():
         if isinstance(part, nn.InstanceNorm3d):
-            setattr(network, name, ChannelNorm() if norm == "channel" else InstanceNorm(part.num_features))
+            setattr(network, name, InstanceNorm(part.num_features))
         else:
-            _replace_norms(part, norm)
+            _replace_norms(part)
 
 
 def soft_segmentation(scores: Tensor, activation: Literal["sigmoid", "normalised-relu"]) -> Tensor:

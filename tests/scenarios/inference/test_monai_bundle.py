@@ -96,7 +96,7 @@ def test_a_bundle_holds_what_monai_expects(bundle: Path) -> None:
     files = {str(path.relative_to(bundle)) for path in bundle.rglob("*") if path.is_file()}
     assert files == {
         *("LICENSE", "configs/inference.json", "configs/metadata.json", "docs/README.md", "models/model.pt"),
-        "scripts/head.py",
+        *("scripts/channel_norm.py", "scripts/head.py"),
     }
 
 
@@ -114,7 +114,12 @@ def test_monai_verifies_the_metadata(bundle: Path, tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("n", [1, 3])
-def test_monai_verifies_what_goes_into_the_network_and_comes_out(bundle: Path, n: int) -> None:
+def test_monai_verifies_what_goes_into_the_network_and_comes_out(
+    bundle: Path, n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(bundle))  # where its own scripts lie, as where MONAI is run in its folder
+    for name in [name for name in sys.modules if name.partition(".")[0] == "scripts"]:
+        monkeypatch.delitem(sys.modules, name)
     verify_net_in_out(
         net_id="network_def",
         meta_file=str(bundle / "configs" / "metadata.json"),
@@ -145,12 +150,20 @@ def differences(run: Path, images: Path, theirs: Path, ours: Path) -> dict[str, 
     return found
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", pytest.param("normalised-relu", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("activation", "norm"),
+    [
+        ("sigmoid", "channel"),
+        ("sigmoid", "instance"),
+        pytest.param("normalised-relu", "instance", marks=pytest.mark.slow),
+    ],
+)
 def test_the_bundle_segments_as_wardround_does_but_for_rounding(
-    run: Path, run_config: dict[str, Any], tmp_path: Path, activation: str
+    run: Path, run_config: dict[str, Any], tmp_path: Path, activation: str, norm: str
 ) -> None:
     # Windows that are larger than some of the images, and smaller than others.
-    changed = {"features": 2, "activation": activation, "spacing": 2.0, "patch-size": 24, "exemplar-mm": 96.0}
+    changed = {"features": 2, "activation": activation, "norm": norm, "loss": "dice", "spacing": 2.0}
+    changed |= {"patch-size": 24, "exemplar-mm": 96.0}
     settings = Settings.from_run_config(run_config | changed)
     (run / MODEL).write_bytes(model_bytes(sure(settings), settings))
     (tmp_path / "images").mkdir()
