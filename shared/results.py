@@ -1,10 +1,10 @@
 """`results.json`: what a finished run found. Its one schema, written by the coordinator and read by everything else.
 
 The schema has a version. Version 1 is the first: what Wardround wrote before had none, and is not read. Version 2
-has `passed_over`, `not_learnt` and `bwt_of_learnt`.
-From 1 on, a later version reads the files of the earlier ones: `of_this_version` is where it turns them into
-its own form. Whoever adds, removes or renames a key raises `VERSION` and says there how the key of an earlier
-file is filled; the names of test scores are open, so that a new score needs no new version.
+has `passed_over`, `not_learnt` and `bwt_of_learnt`; version 3 has the evaluators.
+From 1 on, a later version reads the files of the earlier ones: `of_this_version` turns them into its own form.
+Whoever adds, removes or renames a key raises `VERSION` and says there how the key of an earlier file is filled;
+the names of test scores are open, so that a new score needs no new version.
 """
 
 import json
@@ -22,7 +22,7 @@ from shared.metrics.transfer import NOT_LEARNT, backward_transfer_of_learnt, own
 from shared.paths import RESULTS, has_begun
 from shared.wire.headers import CenterCard
 
-VERSION: Final = 2
+VERSION: Final = 3
 
 MEND = "delete it, and 'wardround resume' writes it again"
 
@@ -222,7 +222,7 @@ class RunHistory(Part):
 class RunResults(Part):
     """All of `results.json`."""
 
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
     method: str
     order: tuple[str, ...] = Field(min_length=1)
     """The centers as they were visited."""
@@ -232,6 +232,12 @@ class RunResults(Part):
     or not asked for."""
     acc: Share
     """Mean of the last row of R."""
+    evaluators: tuple[str, ...]
+    """Centers that were tested and never trained on; nothing that follows from R counts them."""
+    R_evaluators: tuple[tuple[Share | None, ...], ...]
+    """As R, with the evaluators for columns."""
+    acc_evaluators: Share | None
+    """Mean of its last row; null where it has no score."""
     learning_accuracy: float | None
     bwt: float | None
     """This and the next three are null where no model went from center to center (shared/metrics/transfer.py)."""
@@ -266,6 +272,8 @@ class RunResults(Part):
             raise ValueError(f"R must have {len(self.order)} columns, and as many rows or one")
         if len(self.stages) != len(self.R):
             raise ValueError(f"R has {len(self.R)} rows, but there are {len(self.stages)} stages")
+        if len(self.R_evaluators) != len(self.R) or any(len(row) != len(self.evaluators) for row in self.R_evaluators):
+            raise ValueError(f"R_evaluators must have {len(self.evaluators)} columns, and as many rows as R")
         return self
 
     @property
@@ -305,10 +313,7 @@ def read_results(folder: Path) -> RunResults:
 
 
 def of_this_version(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A document as `VERSION` has it. Raises `ResultsError` where it is of a version that is not read.
-
-    A later version turns here what an earlier one wrote, from 1 on, into its own form.
-    """
+    """A document as `VERSION` has it. Raises `ResultsError` where it is of a version that is not read."""
     if _is_earlier(document):
         resume = f"'wardround resume {path.parent}' writes it again from the run's journal"
         gone = (
@@ -319,8 +324,8 @@ def of_this_version(document: dict[str, Any], path: Path) -> dict[str, Any]:
             f"reads version {VERSION}: {resume if has_begun(path.parent) else gone}"
         )
     version = document.get("version")
-    if version == 1:
-        return document | _since_version_2(document)
+    if version in (1, 2):
+        return document | (_since_version_2(document) if version == 1 else {}) | _since_version_3(document)
     if isinstance(version, int) and version != VERSION:
         raise ResultsError(
             f"{path} has version {version} (written by Wardround {_writer(document)}), and this one "
@@ -334,11 +339,16 @@ def _since_version_2(document: Mapping[str, Any]) -> dict[str, Any]:
     matrix, order = document["R"], document["order"]
     learnt = None if document["bwt"] is None else backward_transfer_of_learnt(matrix)
     return {
-        "version": VERSION,
         "passed_over": [],
         "not_learnt": centers_not_learnt(matrix, order),
         "bwt_of_learnt": None if learnt is None or math.isnan(learnt) else learnt,
     }
+
+
+def _since_version_3(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What version 3 has beside version 2: no run had an evaluator."""
+    rows: list[list[float]] = [[] for _ in document["R"]]
+    return {"version": VERSION, "evaluators": [], "R_evaluators": rows, "acc_evaluators": None}
 
 
 def centers_not_learnt(matrix: Sequence[Sequence[float | None]], order: Sequence[str]) -> tuple[str, ...]:

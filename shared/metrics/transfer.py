@@ -83,6 +83,11 @@ def forgetting(r: Matrix) -> float:
     return _mean(np.where(np.isinf(earlier), np.nan, earlier) - matrix[-1, :-1])
 
 
+def mean_known(scores: Sequence[float | None]) -> float:
+    """The mean of the scores that there are; NaN where there is none."""
+    return _mean(np.array(scores, dtype=np.float64))
+
+
 def _floats(values: Matrix) -> FloatArray:
     return np.array(values, dtype=np.float64)
 

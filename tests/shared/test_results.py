@@ -13,8 +13,8 @@ from tests.support.results import make_history, make_results, make_stage
 
 KEYS = {
     "RunResults": (
-        "version method order seed R acc learning_accuracy bwt bwt_per_center bwt_over_k bwt_of_learnt "
-        "forgetting not_learnt not_asked missing "
+        "version method order seed R acc evaluators R_evaluators acc_evaluators learning_accuracy bwt bwt_per_center "
+        "bwt_over_k bwt_of_learnt forgetting not_learnt not_asked missing "
         "settings versions stages test_scores mean_scores notes history passed_over withdrawn"
     ),
     "StageResult": (
@@ -33,7 +33,7 @@ KEYS = {
     "Interruption": "at stopped reason resumed",
     "ExtendedRun": "folder run centers",
 }
-"""Of version 2. Scores stand beside the keys of `ImageScores` and `CenterScores`, by any name."""
+"""Of version 3. Scores stand beside the keys of `ImageScores` and `CenterScores`, by any name."""
 
 R = [[0.6, 0.2], [None, 1 / 3]]
 
@@ -51,7 +51,7 @@ def test_the_keys_are_those_of_this_version() -> None:
     """Where this fails: raise `VERSION`, let `of_this_version` read the earlier files, and pin the new keys here."""
     schema = RunResults.model_json_schema()
     parts = {"RunResults": schema, **schema["$defs"]}
-    assert VERSION == 2
+    assert VERSION == 3
     pinned = {name: set(keys.split()) for name, keys in KEYS.items()}
     assert {name: set(part["properties"]) for name, part in parts.items()} == pinned
     scored = {"ImageScores", "CenterScores"}
@@ -132,6 +132,23 @@ def test_a_file_of_version_1_is_read_as_one_in_which_nobody_was_asked_what_is_pa
     assert not is_outdated(tmp_path)
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_from_before_there_were_evaluators_is_read_as_one_without(tmp_path: Path, version: int) -> None:
+    document = whole() | {"version": version}
+    for key in ("evaluators", "R_evaluators", "acc_evaluators"):
+        del document[key]
+    found = read_results(write(tmp_path, document))
+    assert (found.evaluators, found.R_evaluators, found.acc_evaluators) == ((), ((), ()), None)
+    assert found.R == ((0.6, 0.2), (None, 1 / 3))
+
+
+def test_the_evaluators_scores_have_a_row_a_stage_and_a_column_an_evaluator() -> None:
+    make_results(("here", "there"), R, evaluators=("far",), R_evaluators=((0.5,), (None,)))
+    for rows in (((0.5,),), ((0.5, 0.5), (0.5, 0.5))):
+        with pytest.raises(ValidationError, match="R_evaluators must have 1 columns, and as many rows as R"):
+            make_results(("here", "there"), R, evaluators=("far",), R_evaluators=rows)
+
+
 def earlier() -> dict[str, Any]:
     document = whole()
     del document["version"]
@@ -145,7 +162,7 @@ def test_a_file_without_a_version_says_how_it_is_written_again(tmp_path: Path) -
         read_results(write(tmp_path, earlier()))
     assert str(caught.value) == (
         f"{tmp_path / 'results.json'} was written by an earlier Wardround (0.1.0) without a version, and this one "
-        f"reads version 2: 'wardround resume {tmp_path}' writes it again from the run's journal"
+        f"reads version 3: 'wardround resume {tmp_path}' writes it again from the run's journal"
     )
     assert is_outdated(tmp_path)
 
@@ -160,7 +177,7 @@ def test_a_file_of_a_later_version_says_which_and_who_wrote_it(tmp_path: Path) -
     with pytest.raises(ResultsError) as caught:
         read_results(write(tmp_path, later))
     assert str(caught.value) == (
-        f"{tmp_path / 'results.json'} has version 7 (written by Wardround 3.1), and this one reads version 2: "
+        f"{tmp_path / 'results.json'} has version 7 (written by Wardround 3.1), and this one reads version 3: "
         "use the Wardround that wrote it"
     )
     assert not is_outdated(tmp_path), "a run that resumes does not write over it"
