@@ -49,6 +49,7 @@ def _data(run: Path, results: RunResults) -> str:
     ]
     if "all" in trained:
         rows.append(["all", trained["all"], "", ""])
+    rows += [[center, "never", *_tested(results, center)] for center in results.evaluators]
     return f"""## Data
 
 {_origin(run, results)}
@@ -119,6 +120,7 @@ def _performance(results: RunResults) -> str:
         _table(["trained at", *order], matrix),
         f"ACC, the mean of the last row: {_number(results.acc)}.{transfer}",
         *(f"**{line}**" for line in not_learnt_lines(results)),
+        *_elsewhere(results),
     ]
     if spread := _spread(results):
         parts += [
@@ -140,9 +142,24 @@ def _performance(results: RunResults) -> str:
     return "\n\n".join(parts)
 
 
+def _elsewhere(results: RunResults) -> list[str]:
+    """What the evaluators measured."""
+    if not results.evaluators:
+        return []
+    matrix = [
+        [stage.center, *(_number(cell) for cell in row)]
+        for stage, row in zip(results.stages, results.R_evaluators, strict=True)
+    ]
+    return [
+        "Test Dice at evaluators: hospitals whose data no stage was trained on. Mean of the last row: "
+        f"{_number(results.acc_evaluators)}; it is in none of the other means.",
+        _table(["trained at", *results.evaluators], matrix),
+    ]
+
+
 def _spread(results: RunResults) -> list[list[object]]:
     rows: list[list[object]] = []
-    for center in results.order:
+    for center in (*results.order, *results.evaluators):
         dice = [case.dice for case in results.final_images if case.center == center]
         if dice:
             figures = (min(dice), median(dice), fmean(dice), max(dice))
@@ -153,6 +170,8 @@ def _spread(results: RunResults) -> list[list[object]]:
 def _scores(results: RunResults) -> list[list[object]]:
     by_center: dict[str, list[dict[str, float]]] = {}
     for scored in [*results.final_images, *_last_means(results)]:
+        if scored.center in results.evaluators:
+            continue
         by_center.setdefault(scored.center, []).append(scored.scores)
     return [
         [name, _number(fmean(fmean(scores[name] for scores in of_center) for of_center in by_center.values()))]
