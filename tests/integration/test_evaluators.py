@@ -1,11 +1,13 @@
 """Evaluators: they test every model, none is trained on their data, and no other number hangs on them."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from flwr.app import Error
 
 from scenarios.runner.resume import plan_evaluation, plan_resume
 from scenarios.runner.summary import describe
@@ -139,6 +141,31 @@ def test_an_evaluator_that_fails_ends_nothing(config: dict[str, Any], tmp_path: 
     results = read_results(tmp_path / "run")
     assert all(cell is not None for row in results.R for cell in row)
     assert results.R_evaluators == ((None,), (None,)) and {cell.center for cell in results.missing} == {FAR}
+
+
+@pytest.mark.parametrize(
+    ("code", "later"), [(2, [False, False]), pytest.param(5, [True, True], marks=pytest.mark.slow)]
+)
+def test_an_evaluator_that_is_lost_while_it_tests_keeps_nobody_waiting_for_hours(
+    config: dict[str, Any], tmp_path: Path, code: int, later: list[bool]
+) -> None:
+    config |= {"evaluators": FAR, "wait-seconds": 0.5, "patience-minutes": 60.0}
+    grid = CutGrid.simulated(client, config, nodes=len(CENTERS) + 1)
+    (node,) = AWAY
+    grid.errors = {(node, "evaluate", 0): Error(code, "gone")}
+    answer = grid._handle
+
+    def leaving(message: Any) -> Any:
+        if message.metadata.message_type == "evaluate" and message.metadata.dst_node_id == node and code == 5:
+            grid.absent = AWAY
+        return answer(message)
+
+    grid._handle = leaving  # type: ignore[method-assign]
+    started = time.monotonic()
+    start(config, tmp_path / "run", grid)
+    assert time.monotonic() - started < 60
+    column = [row[0] for row in read_results(tmp_path / "run").R_evaluators]
+    assert column[0] is None and [cell is None for cell in column[1:]] == later
 
 
 def test_an_extended_run_is_that_of_all_and_its_evaluator_cannot_be_trained_at(
