@@ -35,7 +35,7 @@ def rehearse(path: Path, config: RunConfig, output: Path, clock: Clock) -> dict[
     site = Site.read(path)
     others = [center for center in site.policy.centers if center != site.center]
     order = (site.center, *others)
-    config = {**config, "centers": ",".join(order), "order": "given", "rounds": 1}
+    config = {**config, "centers": ",".join(order), "evaluators": "", "order": "given", "rounds": 1}
     settings = Settings.from_run_config(config)
     context = Context(0, 0, {"hospital": str(path.absolute())}, RecordDict(), dict(config))
     known = tuple(str(site.peers.identities[center]) for center in others if center in site.peers.identities)

@@ -87,8 +87,8 @@ def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Rost
     needed = {center for stage in course[journal.trained :] for center in stage.centers}
     testing = {center for stage in course[: journal.trained] for center in journal.untested(stage)}
     if journal.trained < len(course):
-        testing |= set(journal.order)
-    wanted = [center for center in journal.order if center in needed | testing]
+        testing |= {*journal.order, *settings.run.evaluators}
+    wanted = [center for center in (*journal.order, *settings.run.evaluators) if center in needed | testing]
     facts = journal.facts
     runs = (facts.run, facts.parent.run) if facts.parent else (facts.run,)
     roster = call_roll(grid, settings.run, runs, wanted, needed)
@@ -96,5 +96,5 @@ def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Rost
         check_pool(settings.run, roster.simulated)
     check_terms(settings, roster.cards, course[journal.trained :], roster.simulated)
     check_tests(settings, roster.cards, course[journal.trained :])
-    journal.check_cards(roster.cards)
+    roster.check(journal, settings.run)
     return journal, roster

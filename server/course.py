@@ -3,7 +3,8 @@
 A course is a plain list of stages that the strategy works off. What makes a method, here, is only where
 each stage starts from, whether the memory travels, and on whose data it trains (shared/methods.py lists
 them); what holds the model to what it knew is the hospital's to compute. Where each stage's model is tested
-is in it, too: at all centers that is K^2 tests, and `tested-others` makes it a sample of them.
+is in it, too: at all centers that is K^2 tests, and `tested-others` makes it a sample of them. Evaluators,
+which never train, test every model that is tested.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ class Stage:
     replay: bool
     """Whether the memory comes along and the center is asked to contribute."""
     tests: tuple[str, ...]
-    """The centers that test its model, in the order of the visits."""
+    """The centers that test its model, in the order of the visits, and then the evaluators."""
     pool: tuple[str, ...] = ()
     """Centers whose data is trained on together; empty: the center's own."""
     apart: tuple[str, ...] = ()
@@ -83,7 +84,7 @@ def _pooled(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
     It has as many steps as all stages of a sequential run together, so that both have had the
     same training.
     """
-    return (Stage(0, order[0], "initial", replay=False, tests=order, pool=order),)
+    return (Stage(0, order[0], "initial", replay=False, tests=(*order, *run.evaluators), pool=order),)
 
 
 def _rounds(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
@@ -98,7 +99,7 @@ def _rounds(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
             order[0],
             start="carried" if index else "initial",
             replay=False,
-            tests=order if index == run.rounds - 1 else (),
+            tests=(*order, *run.evaluators) if index == run.rounds - 1 else (),
             apart=order,
             rounds=run.rounds,
         )
@@ -114,14 +115,14 @@ def _visits(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
             center,
             start="initial" if run.spec.fresh or index == 0 else "carried",
             replay=run.spec.replays,
-            tests=_tests(center, order, run),
+            tests=(*_tests(center, order, run), *run.evaluators),
         )
         for index, center in enumerate(order)
     )
 
 
 def _tests(center: str, order: tuple[str, ...], run: RunSettings) -> tuple[str, ...]:
-    """Where the model is tested after the visit to `center`: there, at a sample of the others, at the end at all.
+    """The centers that test the model after the visit to `center`: it, a sample of the others, at the end all.
 
     The sample hangs on the seed and on names alone: one more center takes one place in it at
     most, so that a run which is extended asks nobody but the newcomer.

@@ -6,7 +6,7 @@ try, once the node is there. A ClientApp that raised an exception (2) would rais
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from flwr.app import Error, Message
@@ -56,6 +56,12 @@ class Patience:
 
     seconds: float
     find: Find
+    shorter: Mapping[str, float] = field(default_factory=dict)
+    """The seconds for those centers that are not waited for as long."""
+
+    def of(self, name: str) -> float:
+        """How long this center is waited for."""
+        return self.shorter.get(name, self.seconds)
 
 
 @dataclass
@@ -173,7 +179,7 @@ class _Exchange:
             self._fail(unsent, "could not be sent to: is its SuperNode registered?")
 
     def _may_pass(self, letter: _Letter, error: Error) -> bool:
-        if self.patience is None or not self.patience.seconds or error.code not in PASSING:
+        if self.patience is None or not self.patience.of(letter.name) or error.code not in PASSING:
             return False
         letter.crashes += error.code == ErrorCode.CLIENT_APP_CRASHED
         return letter.crashes < MOST_CRASHES
@@ -203,9 +209,9 @@ class _Exchange:
                     old.content, node, old.metadata.message_type, ttl=self.ttl, group_id=old.metadata.group_id
                 )
                 self._send([letter])
-            elif letter.lost_at is not None and now - letter.lost_at > patience.seconds:
+            elif letter.lost_at is not None and now - letter.lost_at > patience.of(letter.name):
                 self.lost.remove(letter)
-                waited = patience.seconds / 60
+                waited = patience.of(letter.name) / 60
                 self._fail(
                     [letter.name], f"was lost ({letter.reason}) and did not come back within {waited:g} minutes", True
                 )

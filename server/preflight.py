@@ -20,22 +20,27 @@ def check_terms(settings: Settings, cards: dict[str, CenterCard], course: tuple[
     for center in dict.fromkeys(center for stage in course for center in stage.centers):
         if center in cards and cards[center].role == "evaluate":
             raise CenterError(
-                f"center {center} is to train, but its policy lets it test only: leave it out of centers, or "
-                'its hospital sets role = "both"'
+                f"center {center} is to train, but its policy lets it test only: name it in evaluators instead of "
+                'centers, or its hospital sets role = "both"'
             )
+    for center in settings.run.evaluators:
+        if center in cards and cards[center].role == "train":
+            say(f"evaluator {center}: its policy lets it train only, so that it will refuse to test")
     if simulated:
         return
     for center, card in cards.items():
         say(f"{center}: {card.policy or 'says nothing of its policy'}")
     if not any(stage.replay for stage in course):
         return
+    # Evaluators neither give exemplars nor get them.
+    sharing = {center: card for center, card in cards.items() if center not in settings.run.evaluators}
     if not settings.memory.seals(simulated):
-        if strict := [center for center, card in cards.items() if not card.allows_unsealed]:
+        if strict := [center for center, card in sharing.items() if not card.allows_unsealed]:
             raise SettingsError(
                 f"sealing = 'off' is not what the policies of {', '.join(strict)} allow: set sealing = 'auto', or "
                 "each of them sets allow-unsealed = true"
             )
-    elif keyless := [center for center, card in cards.items() if not card.identity]:
+    elif keyless := [center for center, card in sharing.items() if not card.identity]:
         say(f"no keys were made at {', '.join(keyless)}: exemplars neither come from there nor go there")
 
 

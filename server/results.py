@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from server.course import Stage
 from server.journal.journal import Journal
 from server.journal.records import Attempt, StageRecord
+from shared.config.groups import RunSettings
 from shared.config.settings import Settings
 from shared.errors import ResultsError
 from shared.files import write_whole
@@ -24,6 +25,7 @@ from shared.metrics.transfer import (
     backward_transfer_per_center,
     forgetting,
     learning_accuracy,
+    mean_known,
 )
 from shared.model.model_file import model_bytes
 from shared.paths import MODEL, RESULTS
@@ -104,7 +106,8 @@ def _finished(attempt: Attempt) -> bool:
 
 def _write_model(record: StageRecord, journal: Journal, path: Path, settings: Settings) -> None:
     weights = load_file(journal.model_file(record.stage.index))
-    write_whole(path, model_bytes(weights, settings, dice_by_contrast(record.tests, journal.facts.cards)))
+    tests = {center: figures for center, figures in record.tests.items() if center in journal.order}
+    write_whole(path, model_bytes(weights, settings, dice_by_contrast(tests, journal.facts.cards)))
 
 
 def dice_by_contrast(tests: Mapping[str, TestFigures], cards: Mapping[str, CenterCard]) -> dict[str, float]:
@@ -135,7 +138,9 @@ def summarise(
     rows = [parts[-1] for parts in stages]
     matrix = [_row(record, order) for record in rows]
     sequential = len(matrix) == len(order) and not settings.run.spec.fresh
-    spared = sum(len(order) - len(record.asked) for record in rows)
+    evaluators = settings.run.evaluators
+    elsewhere = [_row(record, evaluators) for record in rows]
+    spared = sum(len(order) - len(record.asked & set(order)) for record in rows)
     change = backward_transfer_per_center(matrix) if sequential else ()
     found = RunResults(
         method=settings.run.method,
@@ -143,6 +148,9 @@ def summarise(
         seed=settings.run.seed,
         R=tuple(map(tuple, matrix)),
         acc=fmean(cell for cell in matrix[-1] if cell is not None),
+        evaluators=evaluators,
+        R_evaluators=tuple(map(tuple, elsewhere)),
+        acc_evaluators=_number(mean_known(elsewhere[-1])),
         learning_accuracy=_number(learning_accuracy(matrix)) if len(matrix) == len(order) else None,
         bwt=_number(backward_transfer(matrix)) if sequential else None,
         bwt_per_center={c: _number(v) for c, v in zip(order, change, strict=False)} if sequential else None,
@@ -172,16 +180,17 @@ def summarise(
             for center, figures in record.tests.items()
             if (mean := figures.mean) is not None
         ),
-        notes=tuple(_notes(order, records, spared)),
+        notes=tuple(_notes(settings.run, order, records, spared)),
         history=history,
-        passed_over=passed_over({center: cards[center] for center in order if center in cards}),
+        passed_over=passed_over({center: cards[center] for center in (*order, *evaluators) if center in cards}),
         withdrawn=dict(withdrawn),
     )
     return found.model_copy(update={"notes": (*found.notes, *collapsed_lines(found), *restarted_lines(found))})
 
 
-def _notes(order: tuple[str, ...], records: list[StageRecord], spared: int) -> list[str]:
-    notes = [f"per-subject scores not reported by {center}" for center in order if _keeps(center, records)]
+def _notes(run: RunSettings, order: tuple[str, ...], records: list[StageRecord], spared: int) -> list[str]:
+    asked = (*order, *run.evaluators)
+    notes = [f"per-subject scores not reported by {center}" for center in asked if _keeps(center, records)]
     if spared:
         notes.append(
             f"{spared} cells of R were not asked for (tested-others): they are null, and forgetting, which needs all "

@@ -5,13 +5,14 @@ code it runs. Where these do not fit, the node is refused. (In simulation nobody
 and both sides are one process's code.)
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
 from server.exchange import Clock, Failure, exchange
+from server.journal.journal import Journal
 from shared.config.groups import RunSettings
 from shared.errors import CenterError, MessageError
 from shared.log import say
@@ -33,26 +34,49 @@ class Roster:
     runs: tuple[str, ...] = ()
     """The run's name, and those of the runs that it goes on from."""
 
-    def find(self, grid: Grid, run: RunSettings, center: str) -> int | None:
-        """Where a center that was lost is now; nothing while it is away."""
+    def find(self, grid: Grid, run: RunSettings, center: str, seconds: float | None = None) -> int | None:
+        """Where a center that was lost, or did not come to the roll call, is now; nothing while it is away.
+
+        `seconds` is how long nodes that nobody knows have to say who they are; none: as long as any message.
+        """
         listed = set(grid.get_node_ids())
         if self.nodes.get(center) in listed:
             return self.nodes[center]
         strangers = sorted(listed - set(self.nodes.values()))
         enrolled = _enrolled(grid)
-        for node, call in _ask(grid, strangers, run, self.runs, on_failure=lambda failure: None):
+        for node, call in _ask(grid, strangers, run, self.runs, on_failure=lambda failure: None, seconds=seconds):
             card = next((card for card in call.cards if card.center == center), None)
             if card is None:
                 continue
             problem = stranger_problem(call, enrolled.get(node, ""))
-            if not problem and card.identity != self.cards[center].identity:
+            if not problem and card.identity != self.cards.get(center, card).identity:
                 problem = f"center {center} came back with other keys"
             if problem:
                 say(f"not taken back: {problem}")
                 continue
             self.nodes[center] = node
+            self.cards.setdefault(center, card)
             return node
         return None
+
+    def check(self, journal: Journal, run: RunSettings) -> None:
+        """See that all have the subjects and keys that they began the run with, and note who is new to it.
+
+        Raises `CenterError`, but where it is an evaluator, which is then left out.
+        """
+        for center, card in list(self.cards.items()):
+            try:
+                journal.check_cards({center: card})
+            except CenterError as error:
+                if center not in run.evaluators:
+                    raise
+                self.leave_out(center, str(error))
+
+    def leave_out(self, center: str, reason: str) -> None:
+        """Go on without an evaluator, aloud."""
+        say(f"{reason}; going on without its tests")
+        self.nodes.pop(center, None)
+        self.cards.pop(center, None)
 
 
 def stranger_problem(call: RollCall, enrolled: str) -> str:
@@ -79,20 +103,30 @@ def call_roll(
     required: Collection[str] | None = None,
     clock: Clock | None = None,
 ) -> Roster:
-    """Ask every node who it is until all `wanted` centers (of the run: all) have answered.
+    """Ask every node who it is until all `wanted` centers (of the run: all, evaluators too) have answered.
 
     `runs` are the run's name and those of the runs that it goes on from, by which hospitals keep their division.
     Raises `CenterError`: a node refused, is not who it says or runs other code, two nodes claim
-    one center, or one of the `required` centers (all that are wanted) was still missing
-    `run.wait_seconds` after the last node came in.
+    one center, or one of the `required` centers (all that are wanted, but for evaluators) was still missing
+    `run.wait_seconds` after the last node came in. What is wrong with an evaluator's node is said, and ends nothing.
     """
     clock = clock or Clock()
-    wanted = run.centers if wanted is None else wanted
-    required = wanted if required is None else required
+    wanted = run.participants if wanted is None else wanted
+    required = [center for center in wanted if center not in run.evaluators] if required is None else required
     asked: set[int] = set()
+    refused: set[str] = set()
     roster = Roster({}, {}, simulated=False, runs=runs)
+
+    def refuse(centers: Collection[str], problem: str) -> None:
+        """Raise `CenterError`, but where it is evaluators' node: they are then waited for no longer."""
+        if not centers or not set(centers) <= set(run.evaluators):
+            raise CenterError(problem)
+        for center in sorted(centers):
+            roster.leave_out(center, f"evaluator {center}: {problem}")
+        refused.update(centers)
+
     last = clock.now()
-    while missing := [center for center in wanted if center not in roster.nodes]:
+    while missing := [center for center in wanted if center not in roster.nodes and center not in refused]:
         if clock.now() - last > run.wait_seconds:
             _without(missing, required, run)
             break
@@ -103,25 +137,28 @@ def call_roll(
         asked |= set(new)
         lost: set[int] = set()
         begun = clock.now()
+        enrolled = _enrolled(grid)
 
-        def failed(failure: Failure, lost: set[int] = lost) -> None:
+        def failed(failure: Failure, lost: set[int] = lost, enrolled: Mapping[int, str] = enrolled) -> None:
+            node = int(failure.name.removeprefix("node "))
             if not failure.lost:
-                raise CenterError(f"{failure.name} {failure.reason}")
+                return refuse({enrolled.get(node, "")}, f"{failure.name} {failure.reason}")
             say(f"{failure.name} {failure.reason}")
-            lost.add(int(failure.name.removeprefix("node ")))
+            return lost.add(node)
 
         calls = _ask(grid, new, run, runs, failed)
         # Waiting for an answer is not waiting for a center to come.
         last = clock.now() if calls else last + clock.now() - begun
-        enrolled = _enrolled(grid)
         for node, call in calls:
             if problem := stranger_problem(call, enrolled.get(node, "")):
-                raise CenterError(f"{problem}: refused")
+                names = {enrolled[node]} if enrolled.get(node) else {card.center for card in call.cards}
+                refuse(names, f"{problem}: refused")
+                continue
             roster.simulated |= call.simulated
             for card in call.cards:
                 if card.center in roster.nodes:
                     raise CenterError(f"two nodes claim to be center {card.center}: stop one of them")
-                if card.center in run.centers:
+                if card.center in run.participants:
                     roster.nodes[card.center], roster.cards[card.center] = node, card
         # One that went away before it could answer is asked again, should it come back.
         asked -= lost
@@ -150,8 +187,9 @@ def _ask(
     run: RunSettings,
     runs: tuple[str, ...],
     on_failure: Callable[[Failure], None],
+    seconds: float | None = None,
 ) -> list[tuple[int, RollCall]]:
-    ttl = run.message_hours * 3600
+    ttl = run.message_hours * 3600 if seconds is None else seconds
     nodes = list(nodes)
     question = Question(runs=runs)
     messages = [Message(pack_question(question), node, "query.roll_call", ttl=ttl) for node in nodes]

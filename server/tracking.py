@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # for the command line, which checks settings without any tor
 FOLDER = "tracking"
 """In a results folder."""
 
-SUMMARY = {"acc", "bwt", "bwt_over_k", "forgetting", "learning_accuracy"}
+SUMMARY = {"acc", "acc_evaluators", "bwt", "bwt_over_k", "forgetting", "learning_accuracy"}
 """Of `results.json`: what is tracked of the whole run, where it has it."""
 
 

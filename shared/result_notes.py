@@ -54,6 +54,15 @@ def restarted_lines(results: RunResults) -> list[str]:
     ]
 
 
+def evaluator_lines(results: RunResults) -> list[str]:
+    """How well the model does where it never was, in at most one line."""
+    if not results.evaluators:
+        return []
+    mean = "no score" if results.acc_evaluators is None else f"{results.acc_evaluators:.3f}"
+    names = ", ".join(results.evaluators)
+    return [f"NEVER TRAINED AT {names}: mean Dice after the last stage {mean}, counted in no other mean"]
+
+
 def passed_over_lines(found: Iterable[PassedOver]) -> list[str]:
     """What centers could not use, in a line a center, contrast and reason."""
     counts = Counter((one.center, one.contrast, one.reason) for one in found)

@@ -1,10 +1,10 @@
 """`results.json`: what a finished run found. Its one schema, written by the coordinator and read by everything else.
 
 The schema has a version. Version 1 is the first: what Wardround wrote before had none, and is not read. Version 2
-has `passed_over`, `not_learnt` and `bwt_of_learnt`; version 3 has `restarts` of a stage.
-From 1 on, a later version reads the files of the earlier ones: `of_this_version` is where it turns them into
-its own form. Whoever adds, removes or renames a key raises `VERSION` and says there how the key of an earlier
-file is filled; the names of test scores are open, so that a new score needs no new version.
+has `passed_over`, `not_learnt` and `bwt_of_learnt`; version 3 has the evaluators, and `restarts` of a stage.
+From 1 on, a later version reads the files of the earlier ones: `of_this_version` turns them into its own form.
+Whoever adds, removes or renames a key raises `VERSION` and says there how the key of an earlier file is filled;
+the names of test scores are open, so that a new score needs no new version.
 """
 
 import json
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.errors import ResultsError
+from shared.json_object import damaged, read_object
 from shared.metrics.scores import Share
 from shared.metrics.transfer import NOT_LEARNT, backward_transfer_of_learnt, own_scores
 from shared.paths import RESULTS, has_begun
@@ -234,6 +235,12 @@ class RunResults(Part):
     or not asked for."""
     acc: Share
     """Mean of the last row of R."""
+    evaluators: tuple[str, ...]
+    """Centers that were tested and never trained on; nothing that follows from R counts them."""
+    R_evaluators: tuple[tuple[Share | None, ...], ...]
+    """As R, with the evaluators for columns."""
+    acc_evaluators: Share | None
+    """Mean of its last row; null where it has no score."""
     learning_accuracy: float | None
     bwt: float | None
     """This and the next three are null where no model went from center to center (shared/metrics/transfer.py)."""
@@ -268,6 +275,8 @@ class RunResults(Part):
             raise ValueError(f"R must have {len(self.order)} columns, and as many rows or one")
         if len(self.stages) != len(self.R):
             raise ValueError(f"R has {len(self.R)} rows, but there are {len(self.stages)} stages")
+        if len(self.R_evaluators) != len(self.R) or any(len(row) != len(self.evaluators) for row in self.R_evaluators):
+            raise ValueError(f"R_evaluators must have {len(self.evaluators)} columns, and as many rows as R")
         return self
 
     @property
@@ -307,10 +316,7 @@ def read_results(folder: Path) -> RunResults:
 
 
 def of_this_version(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    """A document as `VERSION` has it. Raises `ResultsError` where it is of a version that is not read.
-
-    A later version turns here what an earlier one wrote, from 1 on, into its own form.
-    """
+    """A document as `VERSION` has it. Raises `ResultsError` where it is of a version that is not read."""
     if _is_earlier(document):
         resume = f"'wardround resume {path.parent}' writes it again from the run's journal"
         gone = (
@@ -321,10 +327,8 @@ def of_this_version(document: dict[str, Any], path: Path) -> dict[str, Any]:
             f"reads version {VERSION}: {resume if has_begun(path.parent) else gone}"
         )
     version = document.get("version")
-    if version == 1:
-        document = document | _since_version_2(document)
     if version in (1, 2):
-        return document | _since_version_3(document)
+        return document | (_since_version_2(document) if version == 1 else {}) | _since_version_3(document)
     if isinstance(version, int) and version != VERSION:
         raise ResultsError(
             f"{path} has version {version} (written by Wardround {_writer(document)}), and this one "
@@ -345,8 +349,10 @@ def _since_version_2(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _since_version_3(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What version 3 has beside version 2: no stage was begun again, for there was no way to."""
-    return {"version": VERSION, "stages": [{**stage, "restarts": 0} for stage in document["stages"]]}
+    """What version 3 has beside version 2: no run had an evaluator, and no stage was begun again."""
+    rows: list[list[float]] = [[] for _ in document["R"]]
+    evaluators = {"evaluators": [], "R_evaluators": rows, "acc_evaluators": None}
+    return evaluators | {"version": VERSION, "stages": [{**stage, "restarts": 0} for stage in document["stages"]]}
 
 
 def centers_not_learnt(matrix: Sequence[Sequence[float | None]], order: Sequence[str]) -> tuple[str, ...]:
@@ -369,28 +375,3 @@ def _is_earlier(document: Mapping[str, Any]) -> bool:
 def _writer(document: Mapping[str, Any]) -> str:
     versions = document.get("versions")
     return str(versions.get("wardround", "unknown")) if isinstance(versions, dict) else "unknown"
-
-
-def read_object(path: Path, give: str, mend: str) -> dict[str, Any]:
-    """The JSON object in a file.
-
-    Raises `ResultsError` with advice: `give` where there is no such file, `mend` where it is damaged.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ResultsError(f"{path.parent} holds no {path.name}: give {give}") from None
-    except OSError as error:
-        raise ResultsError(f"{path} cannot be read ({error.strerror}): see to its permissions") from None
-    except (ValueError, RecursionError) as error:
-        raise ResultsError(f"{path} is damaged ({error}): {mend}") from None
-    if not isinstance(content, dict):
-        raise ResultsError(f"{path} is damaged (it holds no JSON object): {mend}")
-    return content
-
-
-def damaged(path: Path, error: ValidationError, mend: str) -> ResultsError:
-    """What is wrong with a file whose content does not fit its schema."""
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"])) or "its content"
-    return ResultsError(f"{path} is damaged ({where}: {first['msg']}): {mend}")

@@ -199,9 +199,9 @@ def _look_over(site: Site, inventory: Inventory, prepared: Path, settings: Setti
 
 
 def _divide(site: Site, usable: Usable, settings: Settings) -> Division:
-    training, test = split(site.center, usable.cases, settings.data.test_fraction, settings.run.seed)
-    # Of a single subject, whoever only tests makes a test.
-    return Division((), training) if site.policy.role == "evaluate" and not test else Division(training, test)
+    if site.policy.role == "evaluate" or site.center in settings.run.evaluators:
+        return Division((), usable.cases)  # nothing is trained here, and a score stands on all subjects
+    return Division(*split(site.center, usable.cases, settings.data.test_fraction, settings.run.seed))
 
 
 def _with_changes(

@@ -40,7 +40,7 @@ def centers_here(context: Context, settings: Settings) -> tuple[str, ...]:
     """
     config = context.node_config
     if is_simulated(context):
-        return settings.run.centers[int(config["partition-id"]) :: int(config["num-partitions"])]
+        return settings.run.participants[int(config["partition-id"]) :: int(config["num-partitions"])]
     if "hospital" in config:
         return (_site(context).center,)
     if "center" not in config or "data-dir" not in config:

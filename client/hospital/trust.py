@@ -149,7 +149,8 @@ def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) 
 
 def _thrown_away(site: Site, centers: tuple[str, ...]) -> tuple[Keys, Peers]:
     """A simulated hospital's keys, and pins of all the others'."""
-    keys = {center: _made(site.state.parent / center / "keys", center, make_keys) for center in centers}
+    names = dict.fromkeys((*centers, site.center))  # an evaluator has keys of its own, and is pinned by nobody
+    keys = {center: _made(site.state.parent / center / "keys", center, make_keys) for center in names}
     return keys[site.center], Peers.of({c: str(k.identity) for c, k in keys.items()}, "the simulation's state folder")
 
 

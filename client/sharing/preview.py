@@ -47,7 +47,9 @@ def preview(site: Site, settings: Settings, clock: Clock) -> Preview:
     Raises as a visit does: `DataError`, `TrustError`, `RecordError`.
     """
     custody = open_custody(site, settings, False, clock)
-    hospital = open_hospital(site, writable_folder(site.state / "prepared", "cache folder"), settings)
+    # Whoever tests only has nobody to train on; it is shown what would be chosen, should it come to train.
+    training = replace(site, policy=site.policy.model_copy(update={"role": "both"}))
+    hospital = open_hospital(training, writable_folder(site.state / "prepared", "cache folder"), settings)
     subjects = subjects_of(site, hospital, custody.sent_before())
     good, _ = hospital.open(hospital.training)
     allowed = may_be_chosen(custody, subjects) if site.policy.share_exemplars else frozenset(subjects)

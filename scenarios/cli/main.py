@@ -59,7 +59,8 @@ def run(
         Path | None, typer.Option(help="New or empty folder for the results.  (default: a dated one under runs/)")
     ] = None,
     supernodes: Annotated[
-        int | None, typer.Option(min=1, help="Number of simulated SuperNodes.  (default: one per center)")
+        int | None,
+        typer.Option(min=1, help="Number of simulated SuperNodes.  (default: one per hospital)"),
     ] = None,
     cpus: Annotated[
         int,
@@ -201,7 +202,7 @@ def _follow(folder: Path, settings: Settings, launched: HowLaunched, verbose: bo
             how = Launch(
                 app=app_folder(),
                 run_config=run_config,
-                supernodes=launched.supernodes or len(settings.run.centers),
+                supernodes=launched.supernodes or len(settings.run.participants),
                 cpus=min(launched.cpus, os.cpu_count() or 1),
                 gpus=_gpus() if launched.gpus is None else launched.gpus,
                 cores=launched.cores,

@@ -106,7 +106,7 @@ enrolled-as = {_text(self.center)}
 [policy]
 # What may leave this hospital. What is not allowed here does not leave, whatever the coordinator asks for.
 # train: the model learns here and leaves, changed by your patients{"" if trains else " (not allowed now)"};
-# evaluate: it is only tested here; or both.
+# evaluate: it is only tested here, on all patients, in runs that name this hospital in evaluators; or both.
 role = {_text(self.role)}
 # Whether the model may learn here though no patient is left to test it on (a run must want that, too).
 train-untested = false

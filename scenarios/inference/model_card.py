@@ -50,6 +50,7 @@ def _data(run: Path, results: RunResults) -> str:
     ]
     if "all" in trained:
         rows.append(["all", trained["all"], "", ""])
+    rows += [[center, "never", *_tested(results, center)] for center in results.evaluators]
     return f"""## Data
 
 {_origin(run, results)}
@@ -121,6 +122,7 @@ def _performance(results: RunResults, model: Model) -> str:
         f"ACC, the mean of the last row: {_number(results.acc)}.{transfer}",
         *(f"**{line}**" for line in (*not_learnt_lines(results), *collapsed_lines(results))),
         *(f"{line[0].upper()}{line[1:]}." for line in restarted_lines(results)),
+        *_elsewhere(results),
     ]
     parts += _by_contrast(model)
     if spread := _spread(results):
@@ -162,9 +164,24 @@ def _by_contrast(model: Model) -> list[str]:
     return [" ".join([f"Mean Dice over the last stage's test images, by contrast: {means}.", *lost, *untested])]
 
 
+def _elsewhere(results: RunResults) -> list[str]:
+    """What the evaluators measured."""
+    if not results.evaluators:
+        return []
+    matrix = [
+        [stage.center, *(_number(cell) for cell in row)]
+        for stage, row in zip(results.stages, results.R_evaluators, strict=True)
+    ]
+    return [
+        "Test Dice at evaluators: hospitals whose data no stage was trained on. Mean of the last row: "
+        f"{_number(results.acc_evaluators)}; it is in none of the other means.",
+        _table(["trained at", *results.evaluators], matrix),
+    ]
+
+
 def _spread(results: RunResults) -> list[list[object]]:
     rows: list[list[object]] = []
-    for center in results.order:
+    for center in (*results.order, *results.evaluators):
         dice = [case.dice for case in results.final_images if case.center == center]
         if dice:
             figures = (min(dice), median(dice), fmean(dice), max(dice))
@@ -175,6 +192,8 @@ def _spread(results: RunResults) -> list[list[object]]:
 def _scores(results: RunResults) -> list[list[object]]:
     by_center: dict[str, list[dict[str, float]]] = {}
     for scored in [*results.final_images, *_last_means(results)]:
+        if scored.center in results.evaluators:
+            continue
         by_center.setdefault(scored.center, []).append(scored.scores)
     return [
         [name, _number(fmean(fmean(scores[name] for scores in of_center) for of_center in by_center.values()))]

@@ -3,8 +3,8 @@
 The configuration segments as Wardround does, in MONAI's own words: preparation and inference are those of
 client/data/preprocessing.py and client/evaluation/inference.py, spelled with MONAI's transforms and, where it has
 none, short expressions. Where the head is in an image is told by `scripts/head.py`, a copy of client/data/head.py, so
-that `monai.bundle run` needs nothing of Wardround installed, and where features are normalised over channels, the norm by
-`scripts/channel_norm.py`, a copy of shared/model/channel_norm.py. What differs is rounding alone, which a test
+that `monai.bundle run` needs nothing of Wardround installed; where features are normalised over channels,
+`scripts/channel_norm.py` is a copy of shared/model/channel_norm.py. What differs is rounding alone, which a test
 measures, and that MONAI's reader trusts no affine whose voxel size is not the header's `pixdim`.
 """
 

@@ -86,6 +86,8 @@ def label(run: RunEntry) -> str:
 def _cases(run: RunEntry, results: RunResults) -> Iterator[CaseScores]:
     alone = spec_of(run.method).fresh
     for image in results.test_scores if alone else results.final_images:
+        if image.center not in run.order:  # an evaluator's: no center that the models learnt
+            continue
         # A single-domain model counts at its own center alone.
         if alone and image.stage != run.order.index(image.center):
             continue

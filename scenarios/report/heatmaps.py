@@ -1,5 +1,6 @@
 """The paper's Figure 5: the matrix R of each sequential method, its mean and its standard deviation."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +63,7 @@ def draw_heatmaps(study: Study) -> Picture | None:
         return None
     spreads = any(np.isfinite(one.deviation).any() for one in averaged.values())
     by_place = any(one.names and one.names[0] == _ordinal(1) for one in averaged.values())
-    top = _top([one.mean for one in averaged.values()])
+    top = highest([one.mean for one in averaged.values()])
     parts = [
         "Rows: after the visit to this center. Columns: tested at this center. Framed: a center's own visit; below it "
         "is what is kept, above it what is not yet learnt. A column that darkens downwards was forgotten."
@@ -93,15 +94,18 @@ def _draw(averaged: dict[str, Averaged]) -> Figure:
     rows = len(averaged) if spreads else -(-len(averaged) // columns)
     figure = Figure(figsize=(columns * edge + 0.9, rows * (edge + 0.25) + 0.1), layout="constrained")
     panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
-    top, widest = _top([one.mean for one in averaged.values()]), _top([one.deviation for one in averaged.values()])
+    top, widest = (
+        highest([one.mean for one in averaged.values()]),
+        highest([one.deviation for one in averaged.values()]),
+    )
     for i, (method, one) in enumerate(averaged.items()):
         runs = int(one.count.max())
         name = look_of(method).name
         if spreads:
-            _panel(panels[2 * i], one.names, one.mean, f"{name}: mean (n = {runs})", top)
-            _panel(panels[2 * i + 1], one.names, one.deviation, f"{name}: standard deviation", widest)
+            draw_matrix(panels[2 * i], one.names, one.names, one.mean, f"{name}: mean (n = {runs})", top)
+            draw_matrix(panels[2 * i + 1], one.names, one.names, one.deviation, f"{name}: standard deviation", widest)
         else:
-            _panel(panels[i], one.names, one.mean, name, top)
+            draw_matrix(panels[i], one.names, one.names, one.mean, name, top)
     for panel in panels[len(averaged) * (2 if spreads else 1) :]:
         panel.remove()
     return figure
@@ -118,13 +122,16 @@ def _short(value: float, k: int) -> str:
     return text if k <= MANY else "1.0" if text == "1.00" else text.removeprefix("0")
 
 
-def _panel(axes: Axes, names: tuple[str, ...], values: FloatArray, title: str, top: float) -> None:
-    k = len(names)
+def draw_matrix(
+    axes: Axes, rows: tuple[str, ...], columns: tuple[str, ...], values: FloatArray, title: str, top: float
+) -> None:
+    """Scores after each visit (rows) at each center (columns), an own visit framed; colours end at `top`."""
+    k = max(len(rows), len(columns))
     colors = colormaps[COLORS]
     axes.pcolormesh(np.ma.masked_invalid(values), cmap=colors, vmin=0, vmax=top, edgecolors="face", linewidth=0.4)
     size = 8.5 if k <= 6 else 7.5 if k <= 9 else 6 if k <= MOST_NUMBERS else 0
-    for i in range(k):
-        for j in range(k):
+    for i, row in enumerate(rows):
+        for j in range(len(columns)):
             if np.isnan(values[i, j]):
                 axes.add_patch(Rectangle((j, i), 1, 1, facecolor="none", edgecolor="#8a9199", hatch="////", lw=0))
                 continue
@@ -134,13 +141,15 @@ def _panel(axes: Axes, names: tuple[str, ...], values: FloatArray, title: str, t
             dark = 0.299 * red + 0.587 * green + 0.114 * blue < 0.46
             ink = "#ffffff" if dark else "#000000"
             axes.text(j + 0.5, i + 0.52, _short(values[i, j], k), ha="center", va="center", color=ink, fontsize=size)
-        axes.add_patch(Rectangle((i, i), 1, 1, facecolor="none", edgecolor="#ffffff", lw=1.2))
+        if row in columns:
+            axes.add_patch(Rectangle((i, i), 1, 1, facecolor="none", edgecolor="#ffffff", lw=1.2))
     axes.set_title(title, loc="left", fontweight="bold")
     axes.set_aspect("equal")
     axes.invert_yaxis()
-    turn = 45 if crowded(names, edge_of(k) - 1) else 0
-    axes.set_xticks(np.arange(k) + 0.5, names, rotation=turn, ha="right" if turn else "center", rotation_mode="anchor")
-    axes.set_yticks(np.arange(k) + 0.5, names)
+    turn = 45 if crowded(columns, (edge_of(k) - 1) * len(columns) / k) else 0
+    across = np.arange(len(columns)) + 0.5
+    axes.set_xticks(across, columns, rotation=turn, ha="right" if turn else "center", rotation_mode="anchor")
+    axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     axes.set_xlabel("tested at")
@@ -158,7 +167,7 @@ def _mean(values: FloatArray) -> float:
     return float(there.mean()) if there.size else float("nan")
 
 
-def _top(matrices: list[FloatArray]) -> float:
+def highest(matrices: Sequence[FloatArray]) -> float:
     """Where the colours of all panels of a kind end: the highest value, rounded up to a tenth."""
     values = np.concatenate([matrix[np.isfinite(matrix)] for matrix in matrices])
     return float(np.ceil(values.max() * 10) / 10) if values.size and values.max() > 0 else 1.0

@@ -13,6 +13,7 @@ from scenarios.report.caveats import caveats
 from scenarios.report.comparisons import comparisons
 from scenarios.report.conclusion import QUESTION, Answer, answer
 from scenarios.report.curves import draw_curves
+from scenarios.report.evaluators import draw_evaluators
 from scenarios.report.figures import Picture, to_png, to_svg
 from scenarios.report.forest_plot import draw_forest
 from scenarios.report.heatmaps import draw_heatmaps
@@ -34,6 +35,7 @@ PLACES = {"output-dir", "data-dir", "cache-dir", "resume"}
 NAMES = (
     "curves",
     "heatmaps",
+    "evaluators",
     "slices",
     "differences",
     "subjects",
@@ -62,6 +64,7 @@ class Report:
     cost: Table | None
     curves: Picture | None
     heatmaps: Picture | None
+    evaluators: Picture | None
     slices: Picture | None
     forest: Picture | None
     subjects: Picture | None
@@ -82,7 +85,7 @@ class Report:
     @property
     def pictures(self) -> list[Picture]:
         """Those that there are, in the order of the page."""
-        found = (self.curves, self.heatmaps, self.slices, self.forest, self.subjects)
+        found = (self.curves, self.heatmaps, self.evaluators, self.slices, self.forest, self.subjects)
         return [picture for picture in found if picture is not None]
 
     @property
@@ -105,6 +108,7 @@ def make_report(study: Study, folder: Path, examples: Examples) -> Report:
         cost=cost_table(study),
         curves=draw_curves(study),
         heatmaps=draw_heatmaps(study),
+        evaluators=draw_evaluators(study),
         slices=draw_overlays(examples),
         forest=draw_forest(compared),
         subjects=draw_subjects(study, details),

@@ -14,10 +14,11 @@ from scenarios.report.comparisons import (
     runs_of,
     sequential_methods,
 )
+from scenarios.report.evaluators import evaluators_of
 from scenarios.report.statistics import CONFIDENCE, Summary, summarize
 from scenarios.report.style import in_order, look_of
 from scenarios.report.table import MISSING, Number, Sheet, Table, p_value, score, signed
-from scenarios.results.study import RunEntry, Study
+from scenarios.results.study import RunEntry, Study, evaluator_scores
 
 Format = Callable[[float | None], str]
 
@@ -47,6 +48,8 @@ def transfer_table(study: Study) -> Table:
     pooled = any(study.intransigence(run) is not None for run in study.runs)
     if pooled:
         add("Intransigence", signed, study.intransigence, methods)
+    if evaluated := ", ".join(evaluators_of(study)):
+        add("Evaluators", score, lambda run: run.acc_evaluators, methods)
     rows.append(("Runs", *(str(len(runs_of(study, method))) for method in methods)))
     return Table(
         name="transfer",
@@ -56,7 +59,8 @@ def transfer_table(study: Study) -> Table:
         "ACC: mean test Dice over all centers in the end. Learning accuracy: mean test Dice right after each center's "
         "own visit. "
         + ("Intransigence: how far that is below pooled training of the same seed. " if pooled else "")
-        + "Single-domain has one model a center, each tested at its own.",
+        + "Single-domain has one model a center, each tested at its own."
+        + (f" Evaluators: mean test Dice in the end at {evaluated}, where no model was trained." if evaluated else ""),
         columns=("", *(look_of(method).name for method in methods)),
         rows=tuple(rows),
         strong=frozenset(i for i, row in enumerate(rows) if row[0] in (BWT, ACC)),
@@ -74,12 +78,24 @@ def final_table(study: Study) -> Table:
         for center in study.centers
         for method in methods
     }
+    elsewhere = {
+        (f"{name} (never trained at)", method): summarize(
+            [value for run in runs_of(study, method) if (value := evaluator_scores(run).get(name)) is not None]
+        )
+        for name in evaluators_of(study)
+        for method in methods
+    }
+    found |= elsewhere
     return Table(
         name="final",
         title="Test Dice at each center in the end",
-        caption="Mean ± standard deviation over runs.",
+        caption="Mean ± standard deviation over runs."
+        + (" The last rows: evaluators (of single-domain models, their mean)." if elsewhere else ""),
         columns=("", *(look_of(method).name for method in methods)),
-        rows=tuple((center, *(cell(found[center, m], score) for m in methods)) for center in study.centers),
+        rows=tuple(
+            (center, *(cell(found[center, m], score) for m in methods))
+            for center in dict.fromkeys(center for center, _ in found)
+        ),
         sheet=Sheet(
             ("center", "method", "runs", "mean", "sd", "least", "most"),
             tuple((c, m, *_numbers(one)) for (c, m), one in found.items() if one is not None),

@@ -58,7 +58,13 @@ def _entry(folder: Path, results: RunResults, names: dict[tuple[str, ...], str])
         bytes_moved=None if history.extends else bytes_moved(results),
     )
     name = ANY_ORDER if spec_of(results.method).order_free else names[results.order]
-    return run_entry(results.method, results.seed, name, results.order, results.R, costs)
+    return entry_of(results, name, costs)
+
+
+def entry_of(results: RunResults, order_name: str, costs: Costs | None = None) -> RunEntry:
+    """A run as a study has it. Raises `ResultsError` where the scores for its ACC are all missing."""
+    evaluated = results.evaluators, results.R_evaluators
+    return run_entry(results.method, results.seed, order_name, results.order, results.R, costs, evaluated)
 
 
 def _order_names(read: Sequence[RunResults]) -> dict[tuple[str, ...], str]:

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, computed_fie
 
 from shared.errors import ResultsError
 from shared.files import write_whole
+from shared.json_object import damaged, read_object
 from shared.methods import spec_of
 from shared.metrics.transfer import accuracy, backward_transfer, intransigence, learning_accuracy
-from shared.results import damaged, read_object
 
 FORMAT: Final = 1
 STUDY = "study.json"
@@ -54,6 +54,13 @@ class RunEntry(Entry):
     or not asked for."""
     not_asked: int = Field(default=0, ge=0)
     """How many cells of R are null because the run did not ask for them (`tested-others`)."""
+    evaluators: tuple[str, ...] = ()
+    """Centers that were tested and never trained on."""
+    R_evaluators: tuple[tuple[Dice | None, ...], ...] = ()
+    """As R, with the evaluators for columns; empty where there is none."""
+    acc_evaluators: Dice | None = None
+    """Mean test Dice over the evaluators of the last model, and for `single` of all centers' models; null where there
+    is no score."""
     acc: Dice
     """Mean test Dice over the centers of the model that each center ends up with: the last
     row of R, and for `single`, whose centers keep their own models, its diagonal."""
@@ -75,6 +82,10 @@ class RunEntry(Entry):
     def _shape(self) -> Self:
         if len(self.R) not in (1, len(self.order)) or any(len(row) != len(self.order) for row in self.R):
             raise ValueError(f"R must have {len(self.order)} columns, and as many rows or one")
+        if self.evaluators and len(self.R_evaluators) != len(self.R):
+            raise ValueError("R_evaluators must have as many rows as R")
+        if any(len(row) != len(self.evaluators) for row in self.R_evaluators):
+            raise ValueError(f"R_evaluators must have {len(self.evaluators)} columns")
         return self
 
     @property
@@ -120,6 +131,7 @@ class MethodSummary(Entry):
     learning_accuracy: MeanSd | None
     intransigence: MeanSd | None
     """Over the runs whose seed was also run with pooled training."""
+    acc_evaluators: MeanSd | None
 
 
 class Study(Entry):
@@ -171,10 +183,25 @@ def final_accuracy(method: str, r: Matrix) -> float:
     return accuracy(r) if len(r) > 1 else _mean(r[0])
 
 
+def evaluator_scores(run: RunEntry) -> dict[str, float | None]:
+    """Test Dice at each evaluator in the end: of the last model, and for `single` the mean over all centers' models."""
+    rows = run.R_evaluators if spec_of(run.method).fresh else run.R_evaluators[-1:]
+    return {name: _number(_mean([row[i] for row in rows])) for i, name in enumerate(run.evaluators)}
+
+
 def run_entry(
-    method: str, seed: int, order_name: str, order: Sequence[str], r: Matrix, costs: "Costs | None" = None
+    method: str,
+    seed: int,
+    order_name: str,
+    order: Sequence[str],
+    r: Matrix,
+    costs: "Costs | None" = None,
+    evaluated: tuple[Sequence[str], Matrix] | None = None,
 ) -> RunEntry:
-    """A run with what its matrix says. Raises `ResultsError` where the scores for its ACC are all missing."""
+    """A run with what its matrix says; `evaluated` are its evaluators and what they measured.
+
+    Raises `ResultsError` where the scores for its ACC are all missing.
+    """
     acc = final_accuracy(method, r)
     if np.isnan(acc):
         raise ResultsError(
@@ -182,17 +209,21 @@ def run_entry(
             "ask for the missing ones by 'wardround evaluate'"
         )
     square = len(r) == len(order)
-    return RunEntry(
+    evaluators, beside = evaluated or ((), ())
+    run = RunEntry(
         method=method,
         seed=seed,
         order_name=order_name,
         order=tuple(order),
         R=tuple(tuple(row) for row in r),
+        evaluators=tuple(evaluators),
+        R_evaluators=tuple(tuple(row) for row in beside) if evaluators else (),
         acc=acc,
         bwt=_number(backward_transfer(r)) if square and not spec_of(method).order_free else None,
         learning_accuracy=_number(learning_accuracy(r)) if square else None,
         **(costs or Costs()).model_dump(),
     )
+    return run.model_copy(update={"acc_evaluators": _number(_mean([*evaluator_scores(run).values()]))})
 
 
 class Costs(Entry):
@@ -215,6 +246,7 @@ def summarise(runs: Sequence[RunEntry], intransigence_of: Callable[[RunEntry], f
         bwt=_of_known([run.bwt for run in runs]),
         learning_accuracy=_of_known([run.learning_accuracy for run in runs]),
         intransigence=_of_known([intransigence_of(run) for run in runs]),
+        acc_evaluators=_of_known([run.acc_evaluators for run in runs]),
     )
 
 

@@ -17,7 +17,7 @@ class HowLaunched(BaseModel):
 
     run_config: dict[str, Value]
     supernodes: int | None = None
-    """Simulated ones; none: one a center."""
+    """Simulated ones; none: one a center, and one an evaluator."""
     cpus: int = 2
     gpus: float | None = None
     """None: one where CUDA is there."""

@@ -58,7 +58,7 @@ def plan_resume(folder: Path, changes: list[str]) -> Continuation:
 
 
 def plan_evaluation(folder: Path, center: str) -> Continuation:
-    """Ask `center` again for the test scores that are missing.
+    """Ask `center`, which may be an evaluator, again for the test scores that are missing.
 
     Raises `SettingsError` where it is not a center of the run, `ResultsError` where the run is
     not finished.
@@ -66,8 +66,9 @@ def plan_evaluation(folder: Path, center: str) -> Continuation:
     folder = _existing(folder)
     with claimed(folder):
         journal = Journal.open(folder)
-        if center not in journal.order:
-            raise SettingsError(f"{center} is no center of the run in {folder}: its are {', '.join(journal.order)}")
+        known = (*journal.order, *_settings(journal).run.evaluators)
+        if center not in known:
+            raise SettingsError(f"{center} is no center of the run in {folder}: its are {', '.join(known)}")
         # An earlier attempt to fill the same gaps may have been interrupted: then they are open already.
         if journal.trained < len(plan_course(journal.order, _settings(journal).run)):
             _check_finished(journal, folder)
@@ -90,6 +91,11 @@ def plan_extension(
         _check_finished(journal, folder)
         if center in journal.order:
             raise SettingsError(f"{center} is a center of the run in {folder} already: name another one")
+        if center in _settings(journal).run.evaluators:
+            raise SettingsError(
+                f"{center} is an evaluator of the run in {folder}, which tests on all of its subjects, so that none is "
+                "left to train on: begin a new run with it in centers"
+            )
         facts = journal.facts
         if reason := METHODS[str(facts.settings["method"])].not_extendable:
             raise SettingsError(f"a {facts.settings['method']} run cannot be extended: {reason}")

@@ -1,9 +1,10 @@
 """The end of a run, as a person reads it at the terminal."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from shared.paths import MODEL, RESULTS
-from shared.result_notes import collapsed_lines, not_learnt_lines, passed_over_lines
+from shared.result_notes import collapsed_lines, evaluator_lines, not_learnt_lines, passed_over_lines
 from shared.results import RunResults
 from shared.text import counted
 
@@ -13,24 +14,13 @@ NOT_ASKED = "."
 
 def describe(results: RunResults, folder: Path) -> str:
     """The matrix as a table, ACC and BWT, and where the files lie."""
-    order = results.order
-    rows = [stage.center for stage in results.stages]
-    width = max(len(name) for name in [*order, *rows, "trained at"])
-    lines = [
-        "Test Dice at each center (columns) after each stage (rows):",
-        "",
-        "  ".join([f"{'trained at':<{width}}", *(f"{center:>6}" for center in order)]),
-    ]
-    failed = {(cell.stage, cell.center) for cell in results.missing}
-    for stage, (name, row) in enumerate(zip(rows, results.R, strict=True)):
-        blanks = ["-" if (stage, center) in failed else NOT_ASKED for center in order]
-        figures = [_cell(v, blank, len(c)) for v, blank, c in zip(row, blanks, order, strict=True)]
-        lines.append("  ".join([f"{name:<{width}}", *figures]))
+    lines = ["Test Dice at each center (columns) after each stage (rows):", "", *_table(results)]
     lines += ["", f"ACC  {results.acc:.3f}   mean Dice over all centers after the last stage"]
     if results.bwt is not None:
         lines.append(f"BWT  {results.bwt:+.3f}  backward transfer; below zero, the model forgot")
     if results.learning_accuracy is not None:
         lines.append(f"LA   {results.learning_accuracy:.3f}   learning accuracy: mean Dice at each center's own stage")
+    lines += evaluator_lines(results)
     lines += not_learnt_lines(results)
     lines += (collapsed := collapsed_lines(results))
     if missing := results.missing:
@@ -46,6 +36,28 @@ def describe(results: RunResults, folder: Path) -> str:
     lines.append(f"time {training:.0f} s training, {computing / training:.0%} of it in forward, backward and step")
     lines += ["", f"results {folder / RESULTS}", f"model   {folder / MODEL}"]
     return "\n".join(lines)
+
+
+def _table(results: RunResults) -> list[str]:
+    """R, and beside it what the evaluators measured."""
+    order, evaluators = results.order, results.evaluators
+    rows = [stage.center for stage in results.stages]
+    width = max(len(name) for name in [*order, *rows, "trained at"])
+    failed = {(cell.stage, cell.center) for cell in results.missing}
+
+    def cells(stage: int, row: Sequence[float | None], centers: Sequence[str]) -> list[str]:
+        blanks = ["-" if (stage, center) in failed else NOT_ASKED for center in centers]
+        return [_cell(v, blank, len(c)) for v, blank, c in zip(row, blanks, centers, strict=True)]
+
+    heads = [[f"{center:>6}" for center in centers] for centers in (order, evaluators)]
+    lines = [_line(f"{'trained at':<{width}}", *heads)]
+    for stage, (name, row, beside) in enumerate(zip(rows, results.R, results.R_evaluators, strict=True)):
+        lines.append(_line(f"{name:<{width}}", cells(stage, row, order), cells(stage, beside, evaluators)))
+    return lines
+
+
+def _line(name: str, cells: Sequence[str], beside: Sequence[str]) -> str:
+    return "  ".join([name, *cells, *(["|", *beside] if beside else [])])
 
 
 def _set_aside(results: RunResults) -> list[str]:

@@ -97,13 +97,13 @@ def prepare_hospitals(settings: Settings, say: Callable[[str], None]) -> None:
     """
     data = settings.data
     if data.data_dir:
-        for center in settings.run.centers:
+        for center in settings.run.participants:
             own = data_of(Path(data.data_dir) / center, data.contrasts)
             find_cases(own.folder, data.contrasts, own.layout, own.choice)
         return
     root = writable_folder(cache_folder(data.cache_dir) / "hospitals", "cache folder")
     phantoms = phantom_settings(data)
-    missing = [center for center in settings.run.centers if not hospital_folder(center, phantoms, root).is_dir()]
+    missing = [center for center in settings.run.participants if not hospital_folder(center, phantoms, root).is_dir()]
     if missing:
         _make(missing, phantoms, root, say)
 

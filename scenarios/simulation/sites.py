@@ -1,4 +1,4 @@
-"""Hospitals as simulated nodes have them: whoever simulates owns all data, and allows everything."""
+"""Hospitals as simulated nodes have them: whoever simulates owns all data, and allows all that the run needs."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def simulated_site(center: str, settings: Settings) -> Site:
         folder = make_hospital(center, phantom_settings(data), cache / "hospitals")
         own = Data(folder=folder, contrasts=data.contrasts)
     everything = Policy(
-        role="both",
+        role="evaluate" if center in settings.run.evaluators else "both",
         train_untested=True,
         report_subject_scores=True,
         share_exemplars=True,

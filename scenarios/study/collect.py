@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from scenarios.results.runs import bytes_moved
-from scenarios.results.study import Costs, Missing, RunEntry, Study, run_entry
+from scenarios.results.runs import bytes_moved, entry_of
+from scenarios.results.study import Costs, Missing, RunEntry, Study
 from scenarios.study.plan import Cell, StudyPlan
 from scenarios.study.run_folder import RUNS, CellFolder
 from shared.config.settings import CIRCUMSTANCES
@@ -74,4 +74,4 @@ def _entry(place: CellFolder, cell: Cell, results: RunResults) -> RunEntry:
         bytes_moved=bytes_moved(results),
         peak_mb=record.peak_mb,
     )
-    return run_entry(cell.method, cell.seed, cell.order_name, results.order, results.R, costs)
+    return entry_of(results, cell.order_name, costs)

@@ -12,7 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
 from rich.text import Text
 
-from scenarios.results.study import STUDY, MeanSd, Study, run_entry
+from scenarios.results.runs import entry_of
+from scenarios.results.study import STUDY, MeanSd, Study
 from scenarios.study.executor import StudyProgress, Watch, seconds_left
 from scenarios.study.plan import Cell
 from scenarios.study.run_folder import CellFolder
@@ -122,20 +123,26 @@ def _clock(seconds: float) -> str:
 
 def describe_run(cell: Cell, results: RunResults) -> str:
     """ACC and BWT of one run, in a few words. Raises `ResultsError` where its scores are missing."""
-    run = run_entry(cell.method, cell.seed, cell.order_name, results.order, results.R)
-    return f"ACC {run.acc:.3f}" if run.bwt is None else f"ACC {run.acc:.3f}, BWT {run.bwt:+.3f}"
+    run = entry_of(results, cell.order_name)
+    said = [f"ACC {run.acc:.3f}"]
+    said += [f"BWT {run.bwt:+.3f}"] if run.bwt is not None else []
+    said += [f"evaluators {run.acc_evaluators:.3f}"] if run.acc_evaluators is not None else []
+    return ", ".join(said)
 
 
 def describe_study(study: Study, folder: Path) -> str:
     """What each method reached, mean and standard deviation over its runs, and what is missing.
 
-    Intransigence only where pooled training was run with a seed of another method.
+    Intransigence only where pooled training was run with a seed of another method, evaluators where there were any.
     """
     pooled = any(summary.intransigence for summary in study.summary.values())
-    rows = [("method", "runs", "ACC", "BWT", "learning accuracy", *(["intransigence"] if pooled else []))]
+    evaluated = any(run.evaluators for run in study.runs)
+    further = [*(["intransigence"] if pooled else []), *(["evaluators"] if evaluated else [])]
+    rows = [("method", "runs", "ACC", "BWT", "learning accuracy", *further)]
     for method, summary in study.summary.items():
         cells = [_spread(summary.acc, ""), _spread(summary.bwt, "+"), _spread(summary.learning_accuracy, "")]
         cells += [_spread(summary.intransigence, "+")] if pooled else []
+        cells += [_spread(summary.acc_evaluators, "")] if evaluated else []
         rows.append((method, str(summary.runs), *cells))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["Mean and standard deviation over the runs of each method:", ""]
@@ -146,6 +153,8 @@ def describe_study(study: Study, folder: Path) -> str:
         "BWT  backward transfer; below zero, the model forgot",
         *(["intransigence  pooled training minus learning accuracy; above zero, less was learnt"] if pooled else []),
     ]
+    if evaluated:
+        lines.append("evaluators  mean test Dice of the last model at the centers where none was trained")
     lines += [f"NOTE {run.name} is missing: {run.reason}" for run in study.missing]
     gaps = [run.name for run in study.runs if not spec_of(run.method).fresh and run.gaps]
     if gaps:

@@ -50,7 +50,7 @@ class Journal:
             run=run,
             settings=settings.to_run_config(),
             order=order,
-            cards={center: cards[center] for center in order},
+            cards=dict(cards),
         )
         return cls.begin(results, facts)
 
@@ -135,14 +135,15 @@ class Journal:
         """The stages that were trained."""
         records, exemplars, size = [], 0, 0
         for stage, kept, row in zip(course, self._visits, self._rows, strict=False):
+            testing = tuple(dict.fromkeys((*self.order, *stage.tests)))
             exemplars += kept.visit.exemplars
             size += kept.visit.contribution_bytes
             records.append(
                 StageRecord(
                     stage=stage,
                     figures=kept.visit.figures,
-                    tests={center: row.tests[center] for center in self.order if center in row.tests},
-                    missing={center: row.missing[center] for center in self.order if center in row.missing},
+                    tests={center: row.tests[center] for center in testing if center in row.tests},
+                    missing={center: row.missing[center] for center in testing if center in row.missing},
                     memory_exemplars=exemplars,
                     memory_bytes=size,
                     state_bytes=kept.visit.state_bytes,

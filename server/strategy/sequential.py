@@ -6,7 +6,7 @@ reaches is in the journal before the next step begins; what is there already is 
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -104,6 +104,8 @@ class Visits(Strategy):
         """Say what will be done."""
         run = self._settings.run
         say(f"{run.method}, seed {run.seed}, {run.order} order: {' -> '.join(self._journal.order)}")
+        if run.evaluators:
+            say(f"tested only, never trained on: {', '.join(run.evaluators)}")
 
     def _train(self, grid: Grid, round_: int, stage: Stage, arrays: ArrayRecord) -> ArrayRecord:
         begun = time.monotonic()
@@ -173,6 +175,9 @@ class Visits(Strategy):
         weights = dict(arrays.to_torch_state_dict())
         self._missing = {}
         for center in self._journal.untested(stage):
+            if center in self._settings.run.evaluators and not self._meet(grid, center):
+                self._miss(center, "was not there to test")
+                continue
             if center not in self._roster.nodes:
                 self._miss(center, "did not come to the roll call")
                 continue
@@ -205,10 +210,22 @@ class Visits(Strategy):
             if center not in self._missing:
                 self._miss(center, "sent no test scores: look at its client's log")
         tests = self._journal.row(stage.index).tests
-        if not tests:
+        if not tests.keys() - set(self._settings.run.evaluators):
             reasons = "; ".join(f"center {center} {reason}" for center, reason in self._missing.items())
             raise CenterError(f"no center could test the model: {reasons}")
         return MetricRecord({center: mean_dice(figures) for center, figures in tests.items()})
+
+    def _meet(self, grid: Grid, evaluator: str) -> bool:
+        """Whether an evaluator is there: as since the roll call, or come, or come back, since. Nobody waits for it."""
+        run, known = self._settings.run, evaluator in self._roster.cards
+        if self._roster.find(grid, run, evaluator, run.wait_seconds) is None:
+            return False
+        if not known:
+            self._roster.check(self._journal, run)
+            if evaluator in self._roster.cards:
+                say(f"evaluator {evaluator} has come")
+                self._withdraw(evaluator, self._roster.cards[evaluator].withdrawn)
+        return evaluator in self._roster.nodes
 
     def _not_tested(self, failure: Failure) -> None:
         self._miss(failure.name, failure.reason)
@@ -220,7 +237,9 @@ class Visits(Strategy):
 
     def _patience(self, grid: Grid) -> Patience:
         run = self._settings.run
-        return Patience(run.patience_minutes * 60, lambda center, node: self._roster.find(grid, run, center))
+        seconds = run.patience_minutes * 60
+        shorter = dict.fromkeys(run.evaluators, min(seconds, run.wait_seconds))
+        return Patience(seconds, lambda center, node: self._roster.find(grid, run, center), shorter)
 
     def _handed_on(self, stage: Stage) -> tuple[Contribution, ...]:
         """The memory as the stage's center gets it."""
@@ -262,18 +281,25 @@ class Visits(Strategy):
         """Say what a finished stage reached."""
         record = self._journal.records(self._course)[stage.index]
         figures = record.figures
+        evaluators = self._settings.run.evaluators
+        never = _scores({center: dice for center, dice in record.row.items() if center in evaluators})
         computing = figures.compute_seconds / max(figures.seconds, 1e-9)
         say(
             f"{stage.kind} {stage.index + 1}/{len(self._course)}: {figures.steps} steps, "
             f"loss {figures.final_loss:.3f}, {figures.seconds:.0f} s training ({computing:.0%} of it computing), "
             f"{record.evaluating_seconds:.0f} s testing, memory {record.memory_exemplars} exemplars, "
             f"{record.memory_bytes / 1e6:.1f} MB\n"
-            f"Dice: {'  '.join(f'{center} {dice:.2f}' for center, dice in record.row.items())}"
+            f"Dice: {_scores({center: dice for center, dice in record.row.items() if center not in evaluators})}"
+            + (f"  | never trained on: {never}" if never else "")
         )
         if figures.restarts:
             say(f"{stage.kind} {stage.index + 1} began again {counted(figures.restarts, 'time')}: it had collapsed")
         if collapsed_stages([[*record.row.values()]]):
             say(f"COLLAPSED: after {stage.kind} {stage.index + 1} the model finds next to nothing at any tested center")
+
+
+def _scores(dice: Mapping[str, float]) -> str:
+    return "  ".join(f"{center} {value:.2f}" for center, value in dice.items())
 
 
 def _no_training(failure: Failure) -> None:

@@ -20,10 +20,11 @@ def _split(value: object) -> object:
     return value
 
 
-Words = Annotated[
-    tuple[str, ...], BeforeValidator(_split), PlainSerializer(",".join), Field(strict=False, min_length=1)
-]
-"""A list of words; run-config writes it as one comma-separated string."""
+Listed = Annotated[tuple[str, ...], BeforeValidator(_split), PlainSerializer(",".join), Field(strict=False)]
+"""A list of words, perhaps empty; run-config writes it as one comma-separated string."""
+
+Words = Annotated[Listed, Field(min_length=1)]
+"""The same, with one word at least."""
 
 
 class Group(KebabTable):
@@ -39,6 +40,9 @@ class RunSettings(Group):
     """How the centers' training hangs together, one of `shared.methods.METHODS`."""
     centers: Words
     """The expected centers; with order `given`, in this order."""
+    evaluators: Listed
+    """Evaluation clients: further centers that never train nor give exemplars, and test after every stage that is
+    tested, on all of their subjects. One that is away ends no run."""
     order: Literal["given", "descending", "random"]
     """`descending`: by number of training subjects; `random`: shuffled by `seed`."""
     seed: int = Field(ge=0, lt=2**31)
@@ -66,6 +70,11 @@ class RunSettings(Group):
     """Whether the run can be looked at in one of these; in `output_dir` alone (server/tracking.py)."""
 
     @property
+    def participants(self) -> tuple[str, ...]:
+        """The centers, then the evaluators."""
+        return (*self.centers, *self.evaluators)
+
+    @property
     def spec(self) -> MethodSpec:
         """What is known of the method."""
         return METHODS[self.method]
@@ -77,7 +86,7 @@ class RunSettings(Group):
             raise ValueError(f"no such method; choose from {', '.join(map(repr, METHODS))}")
         return method
 
-    @field_validator("centers")
+    @field_validator("centers", "evaluators")
     @classmethod
     def _once(cls, centers: tuple[str, ...]) -> tuple[str, ...]:
         twice = sorted({name for name in centers if centers.count(name) > 1})
@@ -87,6 +96,15 @@ class RunSettings(Group):
         if unsafe:
             raise ValueError(f"{unsafe[0]!r} is no center name; use letters a-z, digits, - and _")
         return centers
+
+    @model_validator(mode="after")
+    def _evaluators_never_train(self) -> Self:
+        if both := [name for name in self.evaluators if name in self.centers]:
+            raise ValueError(
+                f"centers and evaluators both name {', '.join(both)}, but an evaluator never trains: "
+                "leave it out of one of them"
+            )
+        return self
 
 
 class DataSettings(Group):

@@ -115,6 +115,11 @@ def forgetting(r: Matrix) -> float:
     return _mean(np.where(np.isinf(earlier), np.nan, earlier) - matrix[-1, :-1])
 
 
+def mean_known(scores: Row) -> float:
+    """The mean of the scores that there are; NaN where there is none."""
+    return _mean(_floats(scores))
+
+
 def _floats(values: Matrix | Row) -> FloatArray:
     return np.array(values, dtype=np.float64)
 

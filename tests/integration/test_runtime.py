@@ -100,6 +100,20 @@ def test_every_further_method_ends_with_its_matrix(tmp_path: Path, method: str) 
 
 
 @pytest.mark.runtime
+def test_evaluators_change_no_bit_of_a_run(
+    tmp_path: Path, smoke: tuple[subprocess.CompletedProcess[str], Path]
+) -> None:
+    process = wardround_run(SMOKE, *changes("evaluators=milan-2"), "--output", tmp_path / "out")
+    assert process.returncode == 0, process.stderr
+    results, plain = read_results(tmp_path / "out"), read_results(smoke[1])
+    assert results.R == plain.R and results.not_learnt == plain.not_learnt
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == (smoke[1] / "model.safetensors").read_bytes()
+    assert len(results.R_evaluators) == 3 and all(row[0] is not None for row in results.R_evaluators)
+    assert "NEVER TRAINED AT milan-2: mean Dice after the last stage" in process.stdout
+    assert "tested only, never trained on: milan-2" in process.stdout
+
+
+@pytest.mark.runtime
 def test_a_failing_run_fails(tmp_path: Path) -> None:
     """One usable subject at one center: found by the hospital, told by the server, seen in the exit code."""
     data = tmp_path / "data"

@@ -1,5 +1,6 @@
 """The course: which stages a method has, and in which order."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -167,6 +168,21 @@ def test_one_more_center_asks_nobody_else_for_a_further_test(run: RunSettings) -
     shorter, longer = stages(run, "replay", EIGHT[:7]), stages(run, "replay", EIGHT)
     for before, after in zip(shorter, longer, strict=False):
         assert set(after.tests) - set(before.tests) <= {EIGHT[7]}
+
+
+EVALUATORS = ("milan-2", "ucsf-2")
+
+
+@pytest.mark.parametrize("method", [*SEQUENTIAL, "pooled", "fedavg"])
+@pytest.mark.parametrize("others", [-1, 0, 3])
+def test_evaluators_test_whatever_is_tested_and_change_nothing_else(run: RunSettings, method: str, others: int) -> None:
+    run = run.model_copy(update={"tested_others": others})
+    plain, course = (
+        stages(run.model_copy(update={"evaluators": evaluators}), method, EIGHT) for evaluators in ((), EVALUATORS)
+    )
+    for without, stage in zip(plain, course, strict=True):
+        assert stage.tests == ((*without.tests, *EVALUATORS) if without.tested else ())
+        assert replace(stage, tests=without.tests) == without
 
 
 def test_pooled_training_is_refused_where_hospitals_keep_their_data(run: RunSettings) -> None:

@@ -231,6 +231,15 @@ def test_a_center_that_stays_away_is_given_up_by_its_name() -> None:
     assert 600 < time.now < 610
 
 
+def test_some_are_waited_for_less_long() -> None:
+    grid = FakeGrid(echo(), {}, NODES, errors={(102, "query", 0): Error(5, "gone")}, absent={102})
+    time, failures = Timeline(), list[Failure]()
+    patience = Patience(600, here(grid), {"center ucsf": 60, "center nih": 5})
+    replies = exchange(grid, messages(), NAMES, 9999, patience=patience, on_failure=failures.append, clock=time.clock)
+    assert len(list(replies)) == 2
+    assert "did not come back within 1 minutes" in failures[0].reason and 60 < time.now < 70
+
+
 @pytest.mark.parametrize("code", [0, 1, 2, 6, 7])
 def test_what_would_fail_again_is_not_tried_again(code: int) -> None:
     grid = FakeGrid(echo(), {}, NODES, errors={(102, "query", 0): Error(code, "broken")})

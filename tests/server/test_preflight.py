@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from server.course import plan_course
-from server.preflight import check_tests
+from server.preflight import check_terms, check_tests
 from shared.config.settings import Settings
 from shared.errors import CenterError
 from shared.result_notes import passed_over_lines
@@ -66,6 +66,23 @@ def test_one_that_does_not_train_ends_no_run(settings: Settings, capsys: pytest.
         "milan has no subject to test on (it has 1 usable subject; 3 were passed over): its cells of R stay open"
         in (capsys.readouterr().out)
     )
+
+
+def test_an_evaluator_may_have_any_policy_and_nobody_s_exemplars_hang_on_it(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = settings.run.model_copy(update={"evaluators": ("milan",), "method": "replay"})
+    settings = settings.model_copy(update={"run": run})
+    cards = {"ucsf": card("ucsf", identity="key", allows_unsealed=True), "milan": card(role="evaluate")}
+    for sealing in ("on", "off"):
+        memory = settings.memory.model_copy(update={"sealing": sealing})
+        sealed = settings.model_copy(update={"memory": memory})
+        check_terms(sealed, cards, plan_course(("ucsf",), run), simulated=False)
+    assert "no keys were made" not in capsys.readouterr().out
+    with pytest.raises(CenterError, match=r"center milan is to train, .*: name it in evaluators instead of centers"):
+        check_terms(settings, cards, plan_course(("ucsf", "milan"), run), simulated=False)
+    check_terms(settings, cards | {"milan": card(role="train")}, plan_course(("ucsf",), run), simulated=True)
+    assert "evaluator milan: its policy lets it train only" in capsys.readouterr().out
 
 
 def test_a_contrast_without_a_test_image_is_said(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:

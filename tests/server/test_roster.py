@@ -174,6 +174,54 @@ def test_the_roll_call_keeps_to_the_messages_time_to_live(run: RunSettings) -> N
     assert {message.metadata.ttl for message in grid.sent} == {run.message_hours * 3600}
 
 
+# Evaluators
+
+
+@pytest.fixture
+def evaluated(run: RunSettings) -> RunSettings:
+    """Two centers, and milan as an evaluator."""
+    return run.model_copy(update={"centers": ("ucsf", "amu"), "evaluators": ("milan",)})
+
+
+NAMED = {103: "milan", 101: "ucsf", 102: "amu"}
+
+
+def test_evaluators_are_called_as_centers_are(evaluated: RunSettings) -> None:
+    _, roster = call(evaluated, THREE)
+    assert roster.nodes == {"milan": 103, "ucsf": 101, "amu": 102} == {c: roster.nodes[c] for c in roster.cards}
+
+
+def test_an_evaluator_that_does_not_come_is_waited_for_and_ends_nothing(
+    evaluated: RunSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid, roster = call(evaluated, THREE, absent={103})
+    assert set(roster.nodes) == {"ucsf", "amu"} and WAIT < grid.clock.now - 1000 < WAIT + 2
+    assert "did not come within 10 s: milan; going on without their tests" in capsys.readouterr().out
+    grid.absent.clear()
+    assert roster.find(grid, evaluated, "milan", 5.0) == 103 and roster.cards["milan"].center == "milan"
+    assert grid.sent[-1].metadata.ttl == 5.0
+
+
+@pytest.mark.parametrize(
+    ("node", "said"),
+    [
+        ({"refuses": "its data are gone"}, "its data are gone"),
+        ({"garbled": True}, "failed at the roll call"),
+        (hospital("milan", code="other"), "center milan runs other code"),
+        (hospital("nih"), "enrolled as milan says that it is center nih"),
+    ],
+)
+def test_what_is_wrong_with_an_evaluator_ends_nothing(
+    evaluated: RunSettings, node: dict[str, Any], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid, roster = call(evaluated, THREE | {103: node}, names=NAMED)
+    assert set(roster.nodes) == {"ucsf", "amu"} and grid.clock.now < 1000 + WAIT, "nobody waits for it"
+    out = capsys.readouterr().out
+    assert "evaluator milan: " in out and said in out and "going on without its tests" in out
+    with pytest.raises(CenterError, match=r"node 102|amu"):
+        call(evaluated, THREE | {102: node}, names=NAMED)
+
+
 # Who a node is, and what it runs
 
 

@@ -13,8 +13,8 @@ from tests.support.results import make_history, make_results, make_stage
 
 KEYS = {
     "RunResults": (
-        "version method order seed R acc learning_accuracy bwt bwt_per_center bwt_over_k bwt_of_learnt "
-        "forgetting not_learnt not_asked missing "
+        "version method order seed R acc evaluators R_evaluators acc_evaluators learning_accuracy bwt bwt_per_center "
+        "bwt_over_k bwt_of_learnt forgetting not_learnt not_asked missing "
         "settings versions stages test_scores mean_scores notes history passed_over withdrawn"
     ),
     "StageResult": (
@@ -139,6 +139,23 @@ def test_a_file_of_version_2_is_read_as_one_in_which_no_stage_began_again(tmp_pa
     found = read_results(write(tmp_path, document))
     assert found == read_results(write(tmp_path, whole()))
     assert [stage.restarts for stage in found.stages] == [0, 0]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_file_from_before_there_were_evaluators_is_read_as_one_without(tmp_path: Path, version: int) -> None:
+    document = whole() | {"version": version}
+    for key in ("evaluators", "R_evaluators", "acc_evaluators"):
+        del document[key]
+    found = read_results(write(tmp_path, document))
+    assert (found.evaluators, found.R_evaluators, found.acc_evaluators) == ((), ((), ()), None)
+    assert found.R == ((0.6, 0.2), (None, 1 / 3))
+
+
+def test_the_evaluators_scores_have_a_row_a_stage_and_a_column_an_evaluator() -> None:
+    make_results(("here", "there"), R, evaluators=("far",), R_evaluators=((0.5,), (None,)))
+    for rows in (((0.5,),), ((0.5, 0.5), (0.5, 0.5))):
+        with pytest.raises(ValidationError, match="R_evaluators must have 1 columns, and as many rows as R"):
+            make_results(("here", "there"), R, evaluators=("far",), R_evaluators=rows)
 
 
 def earlier() -> dict[str, Any]:

@@ -12,9 +12,15 @@ CENTERS = ("here", "there")
 
 
 def make_run(
-    method: str, seed: int, acc: float, bwt: float = 0.0, order_name: str = "descending", **costs: Any
+    method: str,
+    seed: int,
+    acc: float,
+    bwt: float = 0.0,
+    order_name: str = "descending",
+    far: float | None = None,
+    **costs: Any,
 ) -> RunEntry:
-    """A run of this ACC and, where one model goes from center to center, BWT."""
+    """A run of this ACC and, where one model goes from center to center, BWT; `far` is its score at an evaluator."""
     if method in ("pooled", "fedavg"):
         r: list[list[float | None]] = [[acc, acc]]
     elif method == "single":
@@ -23,7 +29,8 @@ def make_run(
         r = [[acc - bwt, 0.1], [acc, acc]]
     name = ANY_ORDER if spec_of(method).order_free else order_name
     order = CENTERS[::-1] if name == "random-1" else CENTERS
-    return run_entry(method, seed, name, order, r, Costs(**costs))
+    evaluated = None if far is None else (("far",), [[far]] * len(r))
+    return run_entry(method, seed, name, order, r, Costs(**costs), evaluated)
 
 
 def make_study(runs: Sequence[RunEntry], **changes: Any) -> Study:
@@ -67,10 +74,13 @@ def write_run(folder: Path, run: RunEntry, tests: int = 2, **changes: Any) -> No
         "stages": [make_stage(i, run.order[i] if len(run.R) > 1 else "all", **counted) for i in range(len(run.R))],
         "test_scores": [
             {"stage": i, "center": center, "subject": f"{center}-{n}", "contrast": "FLAIR", "dice": cell, "recall": 0.5}
-            for i, row in enumerate(run.R)
-            for center, cell in zip(run.order, row, strict=True)
+            for i, row in enumerate(zip(run.R, run.R_evaluators or [()] * len(run.R), strict=True))
+            for center, cell in zip((*run.order, *run.evaluators), (*row[0], *row[1]), strict=True)
             if cell is not None
             for n in range(tests)
         ],
     }
+    if run.evaluators:
+        evaluated = "evaluators", "R_evaluators", "acc_evaluators"
+        written |= {key: getattr(run, key) for key in evaluated}
     (folder / "results.json").write_bytes(make_results(run.order, run.R, **written | changes).to_json())

@@ -115,6 +115,12 @@ def test_in_simulation_the_nodes_share_all_centers(run_config: dict[str, Any], n
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
+def test_evaluators_have_nodes_of_their_own_in_simulation(run_config: dict[str, Any]) -> None:
+    settings = Settings.from_run_config(run_config | {"evaluators": "montp"})
+    shares = [centers_here(context({}, partition_id=i, num_partitions=4), settings) for i in range(4)]
+    assert shares == [*((center,) for center in settings.run.centers), ("montp",)]
+
+
 def test_a_deployed_node_is_one_center(run_config: dict[str, Any]) -> None:
     settings = Settings.from_run_config(run_config)
     node = context({}, center="st-elsewhere", data_dir="/data")

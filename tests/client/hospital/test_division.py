@@ -80,6 +80,12 @@ def test_who_cannot_be_used_is_passed_over_and_only_the_others_are_divided(reope
     assert [case.subject for case, _ in good] == test and not problems
 
 
+def test_all_of_an_evaluator_s_subjects_test(reopened: Open) -> None:
+    training, test = sides(reopened(RUN, evaluators="grace"))
+    assert (training, test) == ([], SUBJECTS)
+    assert all(sides(reopened(ELSE)))
+
+
 def test_a_file_that_is_lost_later_moves_nobody(reopened: Open, data: Path) -> None:
     before = reopened(RUN)
     gone = before.test[0].subject

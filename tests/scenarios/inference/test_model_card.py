@@ -13,7 +13,7 @@ from scenarios.runner.resume import HowLaunched
 from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.metrics.scores import Scores, mean_scores
 from shared.model.model_file import open_model
-from shared.results import CenterScores, MissingTest
+from shared.results import CenterScores, ImageScores, MissingTest
 from tests.support.journals import DICE, ORDER, of_method, written
 from tests.support.scored import case_score
 
@@ -135,6 +135,27 @@ def test_every_method_has_its_card(tmp_path: Path, settings: Settings, method: s
     assert ("(BWT)" in card) == (method == "finetune")
     if method == "pooled":
         assert ["all", "2", "", ""] in rows(card, "center")
+
+
+def test_evaluators_stand_apart_and_count_in_no_mean(tmp_path: Path, settings: Settings) -> None:
+    folders = tmp_path / "own", tmp_path / "beside", tmp_path / "without"
+    for folder in folders:
+        folder.mkdir()
+    own = written(folders[0], settings)
+    far = ImageScores(stage=2, center="far", **case_score(subject="f", dice=0.01).model_dump())
+    beside = {"evaluators": ("far",), "R_evaluators": ((0.2,), (None,), (0.01,)), "acc_evaluators": 0.01}
+    card = card_of(folders[1], settings, **beside, test_scores=(*own.test_scores, far))
+    without = card_of(folders[2], settings)
+    assert "hospitals whose data no stage was trained on. Mean of the last row: 0.010; it is in none of" in card
+    assert [line for line in card.splitlines() if line.count("|") == 3 and line.split()[1] in ORDER] == [
+        "| ucsf | 0.200 |",
+        "| amu | - |",
+        "| milan | 0.010 |",
+    ]
+    assert rows(card, "center")[-1] == ["far", "never", "1", "FLAIR"]
+    assert rows(card, "tested at")[-1][:3] == ["far", "1", "0.010"]
+    assert rows(card, "score") == rows(without, "score"), "means over centers are those without evaluators"
+    assert "evaluators" not in without.replace("evaluators = ''", "")
 
 
 def test_cells_that_are_missing_are_told(tmp_path: Path, settings: Settings) -> None:

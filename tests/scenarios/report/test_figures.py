@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from scenarios.report.case_scores import CaseScores, Details
 from scenarios.report.comparisons import comparisons
 from scenarios.report.curves import draw_curves
+from scenarios.report.evaluators import draw_evaluators
 from scenarios.report.figures import Picture, style, to_png, to_svg
 from scenarios.report.forest_plot import draw_forest
 from scenarios.report.heatmaps import average, draw_heatmaps
@@ -28,7 +29,7 @@ CENTERS = ("bwh", "karo", "rennes", "milan", "nih", "montp", "ucsf", "amu")
 
 
 def big_study(orders: int, centers: tuple[str, ...] = CENTERS, methods: Iterable[str] = METHODS) -> Study:
-    """Random matrices, of all methods where nothing else is said."""
+    """Random matrices, of all methods where nothing else is said, and three evaluators."""
     k = len(centers)
     rng = np.random.default_rng(7)
     runs = []
@@ -39,7 +40,9 @@ def big_study(orders: int, centers: tuple[str, ...] = CENTERS, methods: Iterable
             name = "any" if one_row or method == "single" else f"random-{i}" if orders > 1 else "descending"
             for seed in range(3):
                 r = rng.uniform(0.1, 0.9, size=(1 if one_row else k, k)).tolist()
-                runs.append(run_entry(method, seed, name, order, r))
+                beside = rng.uniform(0.1, 0.9, size=(len(r), 3)).tolist()
+                evaluated = [f"{center}-2" for center in centers[:3]], beside
+                runs.append(run_entry(method, seed, name, order, r, evaluated=evaluated))
     return make_study(runs, centers=centers)
 
 
@@ -58,7 +61,7 @@ def details_of(study: Study) -> Details:
 
 
 def drawn(study: Study) -> list[Picture]:
-    found = [draw_curves(study), draw_heatmaps(study), draw_forest(comparisons(study))]
+    found = [draw_curves(study), draw_heatmaps(study), draw_evaluators(study), draw_forest(comparisons(study))]
     return [picture for picture in [*found, draw_subjects(study, details_of(study))] if picture is not None]
 
 
@@ -101,7 +104,7 @@ def words(figure: Figure) -> list[Text]:
 )
 def test_no_word_is_cut_off_and_no_two_overlap(study: Callable[[], Study]) -> None:
     pictures = drawn(study())
-    assert len(pictures) == 4
+    assert len(pictures) == 5
     check_words(pictures)
 
 

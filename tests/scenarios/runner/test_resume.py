@@ -15,6 +15,7 @@ from server.results import write_results
 from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.paths import LOCK, claimed
+from shared.stage_archive import Moved
 from tests.support.journals import ORDER, content, files_in, journal_of, of_method, scores_of
 from tests.support.processes import other_run
 
@@ -60,6 +61,20 @@ PLANS: dict[str, Callable[[Path], Continuation]] = {
     "extend": lambda folder: extension(folder, "nih", folder.parent / "longer"),
 }
 every_plan = pytest.mark.parametrize("plan", PLANS.values(), ids=PLANS)
+
+
+def test_an_evaluator_is_asked_again_and_cannot_join(tmp_path: Path, settings: Settings) -> None:
+    run = settings.run.model_copy(update={"evaluators": ("nih",)})
+    folder = finished(tmp_path / "run", settings.model_copy(update={"run": run}))
+    assert plan_evaluation(folder, "nih").remains == "stage 1/3: testing at nih"
+    for stage in range(3):
+        Journal.open(folder).end_tests(stage, {"nih": "was not there"}, 0.0, Moved())
+    assert plan_resume(folder, []).remains == ""
+    with pytest.raises(SettingsError, match=r"nih is an evaluator of the run in .*: begin a new run with it in cent"):
+        extension(folder, "nih", tmp_path / "longer")
+    with pytest.raises(SettingsError, match=r"karo is no center of the run .*: its are ucsf, amu, milan, nih"):
+        plan_evaluation(folder, "karo")
+    assert plan_evaluation(folder, "nih").remains == "stage 1/3: testing at nih"
 
 
 # Resume

@@ -98,6 +98,22 @@ def test_a_cell_that_was_not_asked_for_is_a_point_and_no_dash(tmp_path: Path) ->
     assert "NOTE 1 cell was not asked for" in text
 
 
+def test_evaluators_stand_apart_with_a_mean_of_their_own(tmp_path: Path) -> None:
+    gap = MissingTest(stage=0, center="milan-2", reason="was not there to test")
+    beside = {"evaluators": ("milan-2", "ucsf-2"), "R_evaluators": ((None, 0.3), (0.5, 0.25)), "acc_evaluators": 0.375}
+    lines = describe(results(**beside, missing=[gap]), tmp_path).splitlines()
+    header, first, second = lines[2:5]
+    assert header.split() == ["trained", "at", "bwh", "karolinska", "|", "milan-2", "ucsf-2"]
+    assert first.split() == ["bwh", "0.500", "0.250", "|", "-", "0.300"]
+    assert second.split() == ["karolinska", "0.400", "0.750", "|", "0.500", "0.250"]
+    assert len({len(line) for line in (header, first, second)}) == 1, "columns end together"
+    said = "NEVER TRAINED AT milan-2, ucsf-2: mean Dice after the last stage 0.375, counted in no other mean"
+    assert said in lines and "ACC  0.575   mean Dice over all centers after the last stage" in lines
+    away = beside | {"R_evaluators": ((None, None), (None, None)), "acc_evaluators": None}
+    assert "after the last stage no score, counted" in describe(results(**away), tmp_path)
+    assert "NEVER TRAINED" not in describe(results(), tmp_path)
+
+
 def test_results_that_are_not_there_or_damaged_are_named(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match=r"holds no results\.json"):
         read_results(tmp_path)

@@ -3,6 +3,7 @@
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import nibabel
 import numpy as np
@@ -10,7 +11,15 @@ import pytest
 from numpy.typing import NDArray
 
 from client.hospital.config import Data
-from scenarios.simulation.hospitals import data_of, hospital_folder, make_hospital, subject_count
+from scenarios.simulation.hospitals import (
+    data_of,
+    hospital_folder,
+    make_hospital,
+    prepare_hospitals,
+    subject_count,
+)
+from scenarios.simulation.sites import simulated_site
+from shared.config.settings import Settings
 from shared.errors import DataError, SettingsError
 from shared.phantoms.centers import CENTERS
 from shared.phantoms.settings import PhantomSettings
@@ -197,6 +206,14 @@ def test_an_error_of_the_callers_own_is_not_blamed_on_the_folder(tmp_path: Path)
 
     with pytest.raises(BrokenPipeError):
         make_hospital("amu", SMALL, tmp_path, hang_up)
+
+
+def test_evaluators_are_made_too_and_may_only_test(tmp_path: Path, run_config: dict[str, Any]) -> None:
+    few = {"centers": "amu", "phantom-minimum": 2, "phantom-scale": 0.02, "cache-dir": str(tmp_path)}
+    settings = Settings.from_run_config(run_config | few | {"evaluators": "ucsf-2"})
+    prepare_hospitals(settings, lambda line: None)
+    assert {path.name for path in (tmp_path / "hospitals").glob("*/[a-z]*")} == {"amu", "ucsf-2"}
+    assert [simulated_site(center, settings).policy.role for center in ("amu", "ucsf-2")] == ["both", "evaluate"]
 
 
 def test_another_hospital_of_one_scanner_has_a_folder_of_its_own(root: Path) -> None:

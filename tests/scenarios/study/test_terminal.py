@@ -127,6 +127,14 @@ def test_intransigence_stands_beside_learning_accuracy_where_pooled_training_was
     assert "intransigence" not in describe_study(study(), Path("folder"))
 
 
+def test_evaluators_have_a_column_of_their_own(tmp_path: Path) -> None:
+    evaluated = ("milan-2",), [[0.2], [0.4]]
+    run = run_entry("finetune", 0, "descending", ORDER, [[0.6, 0.2], [0.3, 0.7]], evaluated=evaluated)
+    lines = describe_study(study().model_copy(update={"runs": (run, *study().runs[2:])}), tmp_path).splitlines()
+    assert lines[2].split()[-1] == "evaluators" and lines[3].endswith("  0.400") and lines[4].endswith("  -")
+    assert "evaluators  mean test Dice of the last model at the centers where none was trained" in lines
+
+
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     text = describe_study(study(), tmp_path)
     assert "NOTE replay-descending-seed0 is missing: the disk is full" in text

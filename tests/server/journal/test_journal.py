@@ -85,6 +85,7 @@ def test_a_journal_is_never_begun_over_another(tmp_path: Path, settings: Setting
 OTHERWISE: dict[str, Any] = {
     "method": "finetune",
     "centers": "ucsf,amu",
+    "evaluators": "bwh",
     "order": "given",
     "carry": "encoder",
     "output-dir": "/elsewhere",

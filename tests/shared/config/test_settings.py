@@ -153,6 +153,17 @@ def test_the_outermost_values_are_accepted(run_config: dict[str, Any], key: str,
     assert Settings.from_run_config(run_config | {key: value}).to_run_config()[key] == value
 
 
+def test_evaluators_are_further_centers(run_config: dict[str, Any]) -> None:
+    run = Settings.from_run_config(run_config | {"evaluators": "milan-2, montp"}).run
+    assert run.participants == (*run.centers, "milan-2", "montp") and run.centers == ("milan", "ucsf", "amu")
+    assert Settings.from_run_config(run_config).run.participants == run.centers
+    assert refusal(run_config | {"evaluators": "montp,amu"}) == (
+        "centers and evaluators both name amu, but an evaluator never trains: leave it out of one of them"
+    )
+    assert "'montp' named twice" in refusal(run_config | {"evaluators": "montp,montp"})
+    assert "'St Mary' is no center name" in refusal(run_config | {"evaluators": "St Mary"})
+
+
 def test_a_center_named_twice_is_named(run_config: dict[str, Any]) -> None:
     message = refusal(run_config | {"centers": "amu,milan,ucsf,milan"})
     _, _, reason = message.partition(": ")
