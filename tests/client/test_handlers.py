@@ -65,7 +65,7 @@ def test_at_the_roll_call_every_center_shows_its_card_once(run_config: dict[str,
 def test_a_deployed_node_shows_its_one_center(deployed: FakeGrid) -> None:
     answer = unpack_header(ask(deployed, "query.roll_call", QUESTION, 7), RollCall)
     assert not answer.simulated
-    assert [(card.center, card.training_subjects, card.test_subjects) for card in answer.cards] == [("grace", 4, 1)]
+    assert [(card.center, card.training_subjects, card.test_subjects) for card in answer.cards] == [("grace", 3, 2)]
 
 
 # Training
@@ -77,7 +77,7 @@ def test_a_visit_changes_the_model_and_says_what_it_cost(grid: FakeGrid) -> None
     assert not all(torch.equal(reply.weights[name], sent[name]) for name in sent)
     assert (reply.figures.steps, reply.figures.subjects, reply.figures.set_aside) == (8, 2, {})
     assert 0 < reply.figures.compute_seconds <= reply.figures.seconds
-    assert 0 <= reply.figures.final_loss <= 1
+    assert 0 <= reply.figures.final_loss <= 1.2, "of Dice at most 1, and the cross-entropy of a prior of 0.05"
 
 
 def test_the_same_visit_again_gives_the_same_reply(grid: FakeGrid) -> None:
@@ -127,7 +127,7 @@ def test_the_model_that_was_trained_here_chooses_and_nothing_but_its_choice_leav
     soft = [segment(network, torch.from_numpy(image), settings.exemplar_voxels, 0.0).numpy() for image, _ in crops]
     best = prototypicality([score_crop(one, label) for one, (_, label) in zip(soft, crops, strict=True)]).argmax()
     (first,) = given(visit("lesion-aware", 1))
-    assert len(crops) == 4 and first.provenance == given(everybody)[int(best)].provenance
+    assert len(crops) == 3 and first.provenance == given(everybody)[int(best)].provenance
     assert everybody.figures.model_fields_set == visit("random", 20).figures.model_fields_set
     assert {e.provenance.checksum for e in given(everybody)} == {
         e.provenance.checksum for e in given(visit("random", 20))
@@ -142,7 +142,7 @@ def test_no_name_and_no_path_leaves_a_hospital(deployed: FakeGrid, tmp_path: Pat
     }
     replies = {kind: everything_in(ask(deployed, kind, content, 7)) for kind, content in requests.items()}
     # The exemplars are there, or their absence of names would prove nothing.
-    assert replies["train"].count(b'"contrast":"FLAIR"') == 4
+    assert replies["train"].count(b'"contrast":"FLAIR"') == 3
     secrets = [name.removeprefix("sub-") for name in NAMES] + ["sub-", "st-elsewhere", str(tmp_path), ".nii"]
     for kind, answer in replies.items():
         assert not [secret for secret in secrets if secret.encode() in answer], kind
@@ -174,8 +174,8 @@ def test_a_subject_that_breaks_later_is_set_aside_and_told_by_pseudonym_only(
     break_images(tmp_path, broken := NAMES[:2])
     content = ask(deployed, "train", train_request(deployed.run_config, center="grace", run=RUN), 7)
     figures = unpack_train_reply(content).figures
-    # Four subjects train; at most one of the broken ones tests.
-    assert len(figures.set_aside) in (1, 2) and figures.subjects + len(figures.set_aside) == 4
+    # Three subjects train, and of the broken ones at least one.
+    assert len(figures.set_aside) in (1, 2) and figures.subjects + len(figures.set_aside) == 3
     assert all(len(pseudonym) == 16 and int(pseudonym, 16) >= 0 for pseudonym in figures.set_aside)
     told = everything_in(content)
     assert not [name for name in broken if name.removeprefix("sub-").encode() in told] and b"anat" not in told
@@ -200,7 +200,7 @@ def test_pooled_training_in_simulation_is_on_all_centers(grid: FakeGrid) -> None
 
 def test_a_deployed_hospital_trains_on_its_own_data_whatever_is_pooled(deployed: FakeGrid) -> None:
     reply = trained(deployed, 7, center="grace", pool=("grace", "milan"), contribute=False)
-    assert reply.figures.subjects == 4
+    assert reply.figures.subjects == 3
 
 
 # Testing
