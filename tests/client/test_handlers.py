@@ -18,6 +18,7 @@ from shared.wire.headers import Question, RollCall, TestFigures
 from shared.wire.messages import TrainReply, unpack_train_reply
 from shared.wire.records import Refused, pack_question, unpack_header
 from tests.conftest import ROOT
+from tests.support.datasets import write_dataset
 from tests.support.fakes import FakeGrid
 from tests.support.hospital_messages import (
     NAMES,
@@ -191,6 +192,13 @@ def test_who_has_nobody_to_test_on_trains_only_where_its_policy_says_so(deployed
     file = tmp_path / "hospital.toml"
     file.write_text(file.read_text().replace("[policy]\n", "[policy]\ntrain-untested = true\n"))
     assert trained(deployed, 7, center="grace").figures.subjects == 1
+
+
+def test_a_center_takes_its_steps_for_each_contrast_that_it_has(deployed: FakeGrid, tmp_path: Path) -> None:
+    assert trained(deployed, 7, center="grace").figures.steps == 8
+    write_dataset(tmp_path / "st-elsewhere", NAMES, ("T2w",), first=50)
+    (tmp_path / "state").rename(tmp_path / "away")
+    assert trained(deployed, 7, center="grace", run=RUN).figures.steps == 16
 
 
 def test_pooled_training_in_simulation_is_on_all_centers(grid: FakeGrid) -> None:
