@@ -83,7 +83,8 @@ def test_it_comes_to_its_end(deployment: Deployment, study: Path) -> None:
     assert all(cell is not None for row in results.R for cell in row)
     assert results.stages[-1].memory_exemplars >= 3
     for center, node in deployment.joined.items():
-        assert any(line.startswith(f"{center}: step 4/4") for line in node.lines), node.tail()
+        steps = 8 if center == "ljubljana" else 4  # for each contrast: FLAIR and T2w there
+        assert any(line.startswith(f"{center}: step {steps}/{steps}") for line in node.lines), node.tail()
         assert "training: the coordinator sent a model" in node.lines
 
 
