@@ -110,15 +110,12 @@ Method `{results.method}`: {spec_of(results.method).about}. Seed {results.seed}.
 
 def _performance(results: RunResults, model: Model) -> str:
     order = results.order
-    matrix = [
-        [stage.center, *(_number(cell) for cell in row)] for stage, row in zip(results.stages, results.R, strict=True)
-    ]
     transfer = "" if results.bwt is None else f" Backward transfer (BWT): {results.bwt:+.3f}."
     parts = [
         "## Performance",
         "R, the mean test Dice at each center (columns) after the stage at each center (rows). The last row is this "
         "model's.",
-        _table(["trained at", *order], matrix),
+        _matrix(results, order, results.R),
         f"ACC, the mean of the last row: {_number(results.acc)}.{transfer}",
         *(f"**{line}**" for line in (*not_learnt_lines(results), *collapsed_lines(results))),
         *(f"{line[0].upper()}{line[1:]}." for line in restarted_lines(results)),
@@ -145,6 +142,12 @@ def _performance(results: RunResults, model: Model) -> str:
     return "\n\n".join(parts)
 
 
+def _matrix(results: RunResults, centers: Sequence[str], scores: Sequence[Sequence[float | None]]) -> str:
+    """Scores after each stage (rows) at centers (columns)."""
+    rows = [[stage.center, *map(_number, row)] for stage, row in zip(results.stages, scores, strict=True)]
+    return _table(["trained at", *centers], rows)
+
+
 def _by_contrast(model: Model) -> list[str]:
     """The mean Dice of each contrast, and a warning of those that it is not for."""
     scores = model.inference.dice_by_contrast
@@ -168,14 +171,10 @@ def _elsewhere(results: RunResults) -> list[str]:
     """What the evaluators measured."""
     if not results.evaluators:
         return []
-    matrix = [
-        [stage.center, *(_number(cell) for cell in row)]
-        for stage, row in zip(results.stages, results.R_evaluators, strict=True)
-    ]
     return [
         "Test Dice at evaluators: hospitals whose data no stage was trained on. Mean of the last row: "
         f"{_number(results.acc_evaluators)}; it is in none of the other means.",
-        _table(["trained at", *results.evaluators], matrix),
+        _matrix(results, results.evaluators, results.R_evaluators),
     ]
 
 

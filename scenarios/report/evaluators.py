@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from scenarios.report.comparisons import methods_of, runs_of
 from scenarios.report.figures import Picture
-from scenarios.report.heatmaps import average, draw_matrix, edge_of, highest
+from scenarios.report.heatmaps import average, draw_matrix, edge_of, highest, mean_over_runs
 from scenarios.report.style import look_of
 from scenarios.report.table import Number, Sheet
 from scenarios.results.study import RunEntry, Study
+from shared.metrics.transfer import mean_known
 
 FloatArray = NDArray[np.float64]
 
@@ -38,7 +39,8 @@ def draw_evaluators(study: Study) -> Picture | None:
         for method in methods_of(study)
         if (runs := [run for run in runs_of(study, method) if run.evaluators])
     }
-    ends = (f"{look_of(m).name} {mean:.3f}" for m, (_, values) in found.items() if (mean := _average(values[-1])))
+    means = {look_of(method).name: mean_known(values[-1]) for method, (_, values) in found.items()}
+    ends = [f"{name} {mean:.3f}" for name, mean in means.items() if not np.isnan(mean)]
     return Picture(
         name="evaluators",
         title="Test Dice where no model was ever trained",
@@ -65,16 +67,7 @@ def _mean(runs: Sequence[RunEntry], names: Sequence[str]) -> FloatArray:
         for row, scores in enumerate(run.R_evaluators):
             for name, value in zip(run.evaluators, scores, strict=True):
                 stacked[i, row, names.index(name)] = np.nan if value is None else value
-    there = ~np.isnan(stacked)
-    count = there.sum(axis=0)
-    total = np.where(there, stacked, 0.0).sum(axis=0)
-    mean: FloatArray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    return mean
-
-
-def _average(values: FloatArray) -> float:
-    there = values[np.isfinite(values)]
-    return float(there.mean()) if there.size else 0.0
+    return mean_over_runs(stacked)[0]
 
 
 def _draw(found: dict[str, tuple[tuple[str, ...], FloatArray]], names: tuple[str, ...]) -> Figure:

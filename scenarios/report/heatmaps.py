@@ -15,6 +15,7 @@ from scenarios.report.figures import Picture, crowded
 from scenarios.report.style import look_of
 from scenarios.report.table import Number, Sheet
 from scenarios.results.study import RunEntry, Study
+from shared.metrics.transfer import mean_known
 
 FloatArray = NDArray[np.float64]
 
@@ -41,15 +42,21 @@ class Averaged:
 def average(runs: list[RunEntry]) -> Averaged:
     """The mean matrix, by place in the order: row i is the i-th visit, column j the center of the j-th."""
     matrices = np.array([[[np.nan if c is None else c for c in row] for row in run.R] for run in runs], dtype=float)
-    there = ~np.isnan(matrices)
-    count = there.sum(axis=0)
-    total = np.where(there, matrices, 0).sum(axis=0)
-    mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
-    squares = (np.where(there, matrices - mean, 0) ** 2).sum(axis=0)
-    deviation = np.sqrt(np.divide(squares, count - 1, out=np.full(total.shape, np.nan), where=count > 1))
+    mean, count = mean_over_runs(matrices)
+    squares = (np.where(np.isnan(matrices), 0, matrices - mean) ** 2).sum(axis=0)
+    deviation = np.sqrt(np.divide(squares, count - 1, out=np.full(mean.shape, np.nan), where=count > 1))
     orders = {run.order for run in runs}
     names = next(iter(orders)) if len(orders) == 1 else tuple(_ordinal(i) for i in range(1, len(runs[0].order) + 1))
     return Averaged(tuple(names), mean, deviation, count)
+
+
+def mean_over_runs(matrices: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Of matrices (runs, rows, columns), NaN where there is no score: mean and number of scores, (rows, columns)."""
+    there = ~np.isnan(matrices)
+    count = there.sum(axis=0)
+    total = np.where(there, matrices, 0).sum(axis=0)
+    mean: FloatArray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return mean, count
 
 
 def draw_heatmaps(study: Study) -> Picture | None:
@@ -159,12 +166,7 @@ def draw_matrix(
 def _in_words(method: str, one: Averaged) -> str:
     own, last = np.diagonal(one.mean), one.mean[-1]
     name = look_of(method).name
-    return f"{name}: own visit {_mean(own):.2f} on average, after the last visit {_mean(last):.2f}."
-
-
-def _mean(values: FloatArray) -> float:
-    there = values[np.isfinite(values)]
-    return float(there.mean()) if there.size else float("nan")
+    return f"{name}: own visit {mean_known(own):.2f} on average, after the last visit {mean_known(last):.2f}."
 
 
 def highest(matrices: Sequence[FloatArray]) -> float:

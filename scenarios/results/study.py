@@ -21,7 +21,7 @@ from shared.errors import ResultsError
 from shared.files import write_whole
 from shared.json_object import damaged, read_object
 from shared.methods import spec_of
-from shared.metrics.transfer import accuracy, backward_transfer, intransigence, learning_accuracy
+from shared.metrics.transfer import accuracy, backward_transfer, intransigence, learning_accuracy, mean_known
 
 FORMAT: Final = 1
 STUDY = "study.json"
@@ -180,13 +180,13 @@ def final_accuracy(method: str, r: Matrix) -> float:
     """ACC as it compares between methods: see `RunEntry.acc`. NaN where no cell of it is known."""
     if spec_of(method).fresh:
         return learning_accuracy(r)
-    return accuracy(r) if len(r) > 1 else _mean(r[0])
+    return accuracy(r) if len(r) > 1 else mean_known(r[0])
 
 
 def evaluator_scores(run: RunEntry) -> dict[str, float | None]:
     """Test Dice at each evaluator in the end: of the last model, and for `single` the mean over all centers' models."""
     rows = run.R_evaluators if spec_of(run.method).fresh else run.R_evaluators[-1:]
-    return {name: _number(_mean([row[i] for row in rows])) for i, name in enumerate(run.evaluators)}
+    return {name: _number(mean_known([row[i] for row in rows])) for i, name in enumerate(run.evaluators)}
 
 
 def run_entry(
@@ -223,7 +223,7 @@ def run_entry(
         learning_accuracy=_number(learning_accuracy(r)) if square else None,
         **(costs or Costs()).model_dump(),
     )
-    return run.model_copy(update={"acc_evaluators": _number(_mean([*evaluator_scores(run).values()]))})
+    return run.model_copy(update={"acc_evaluators": _number(mean_known([*evaluator_scores(run).values()]))})
 
 
 class Costs(Entry):
@@ -290,11 +290,6 @@ _MEND = "delete it, and 'wardround compare' with the same folder writes it again
 def _of_known(values: Sequence[float | None]) -> MeanSd | None:
     known = [value for value in values if value is not None]
     return mean_sd(known) if known else None
-
-
-def _mean(row: Sequence[float | None]) -> float:
-    known = [value for value in row if value is not None]
-    return fmean(known) if known else float("nan")
 
 
 def _number(value: float) -> float | None:
