@@ -8,7 +8,7 @@ which never train, test every model that is tested.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from shared.config.groups import RunSettings
@@ -74,8 +74,9 @@ def order_of_visits(cards: dict[str, CenterCard], run: RunSettings) -> tuple[str
 
 
 def plan_course(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
-    """The stages of a method."""
-    return COURSES.get(run.spec.course, _visits)(order, run)
+    """The stages of a method; what is tested at all, the evaluators test, too."""
+    stages = COURSES.get(run.spec.course, _visits)(order, run)
+    return tuple(replace(stage, tests=(*stage.tests, *run.evaluators)) if stage.tested else stage for stage in stages)
 
 
 def _pooled(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
@@ -84,7 +85,7 @@ def _pooled(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
     It has as many steps as all stages of a sequential run together, so that both have had the
     same training.
     """
-    return (Stage(0, order[0], "initial", replay=False, tests=(*order, *run.evaluators), pool=order),)
+    return (Stage(0, order[0], "initial", replay=False, tests=order, pool=order),)
 
 
 def _rounds(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
@@ -99,7 +100,7 @@ def _rounds(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
             order[0],
             start="carried" if index else "initial",
             replay=False,
-            tests=(*order, *run.evaluators) if index == run.rounds - 1 else (),
+            tests=order if index == run.rounds - 1 else (),
             apart=order,
             rounds=run.rounds,
         )
@@ -115,7 +116,7 @@ def _visits(order: tuple[str, ...], run: RunSettings) -> tuple[Stage, ...]:
             center,
             start="initial" if run.spec.fresh or index == 0 else "carried",
             replay=run.spec.replays,
-            tests=(*_tests(center, order, run), *run.evaluators),
+            tests=_tests(center, order, run),
         )
         for index, center in enumerate(order)
     )
