@@ -26,7 +26,10 @@ class ChannelNorm(nn.Module):
 
 
 def with_channel_norm(network: nn.Module) -> nn.Module:
-    """The network, with this norm in the place of each of its instance norms, which have no parameters either."""
+    """The network, with this norm in the place of each of its instance norms, which have no parameters either.
+
+    By itself, and not by shared/model/swap.py: a copy of this file goes into MONAI bundles and stands alone there.
+    """
     for name, part in network.named_children():
         if isinstance(part, nn.InstanceNorm3d):
             setattr(network, name, ChannelNorm())

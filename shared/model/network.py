@@ -16,6 +16,7 @@ from shared.errors import MessageError, ResultsError
 from shared.model.channel_norm import with_channel_norm
 from shared.model.instance_norm import InstanceNorm
 from shared.model.prelu import with_slope_prelu
+from shared.model.swap import swap
 from shared.model.weights import Weights
 
 LEVELS = 4
@@ -53,7 +54,7 @@ class LesionNet(nn.Module):
         if settings.norm == "channel":
             with_channel_norm(self.unet)
         else:
-            _replace_norms(self.unet)
+            swap(self.unet, nn.InstanceNorm3d, lambda norm: InstanceNorm(norm.num_features))
         with_slope_prelu(self.unet)
         self.head = nn.Conv3d(TOP_CHANNELS, 1, kernel_size=1)
         if settings.activation == "sigmoid" and self.head.bias is not None:
@@ -62,15 +63,6 @@ class LesionNet(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         scores: Tensor = self.head(self.unet(image))
         return scores
-
-
-def _replace_norms(network: nn.Module) -> None:
-    """Put our instance norm, which has no parameters either, in the place of PyTorch's."""
-    for name, part in network.named_children():
-        if isinstance(part, nn.InstanceNorm3d):
-            setattr(network, name, InstanceNorm(part.num_features))
-        else:
-            _replace_norms(part)
 
 
 def soft_segmentation(scores: Tensor, activation: Literal["sigmoid", "normalised-relu"]) -> Tensor:

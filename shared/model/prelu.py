@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import leaky_relu
 
+from shared.model.swap import swap
+
 
 class SlopePReLU(nn.PReLU):
     """x where it is above zero, slope times x elsewhere (He et al. 2015), of any shape; on a GPU as PyTorch does it."""
@@ -43,10 +45,12 @@ class _SlopePReLU(torch.autograd.Function):
 
 def with_slope_prelu(network: nn.Module) -> None:
     """Put this in the place of each of the network's PReLUs with one slope; its parameters keep their names."""
-    for name, part in network.named_children():
-        if isinstance(part, nn.PReLU) and part.num_parameters == 1:
-            quick = SlopePReLU()
-            quick.weight = part.weight
-            setattr(network, name, quick)
-        else:
-            with_slope_prelu(part)
+    swap(network, nn.PReLU, _quick)
+
+
+def _quick(prelu: nn.PReLU) -> nn.PReLU:
+    if prelu.num_parameters > 1:
+        return prelu
+    quick = SlopePReLU()
+    quick.weight = prelu.weight
+    return quick
