@@ -282,19 +282,19 @@ class Visits(Strategy):
         record = self._journal.records(self._course)[stage.index]
         figures = record.figures
         evaluators = self._settings.run.evaluators
-        never = _scores({center: dice for center, dice in record.row.items() if center in evaluators})
+        own = {center: dice for center, dice in record.row.items() if center not in evaluators}
+        never = {center: dice for center, dice in record.row.items() if center in evaluators}
         computing = figures.compute_seconds / max(figures.seconds, 1e-9)
         say(
             f"{stage.kind} {stage.index + 1}/{len(self._course)}: {figures.steps} steps, "
             f"loss {figures.final_loss:.3f}, {figures.seconds:.0f} s training ({computing:.0%} of it computing), "
             f"{record.evaluating_seconds:.0f} s testing, memory {record.memory_exemplars} exemplars, "
             f"{record.memory_bytes / 1e6:.1f} MB\n"
-            f"Dice: {_scores({center: dice for center, dice in record.row.items() if center not in evaluators})}"
-            + (f"  | never trained on: {never}" if never else "")
+            f"Dice: {_scores(own)}" + (f"  | never trained on: {_scores(never)}" if never else "")
         )
         if figures.restarts:
             say(f"{stage.kind} {stage.index + 1} began again {counted(figures.restarts, 'time')}: it had collapsed")
-        if collapsed_stages([[*record.row.values()]]):
+        if collapsed_stages([[*own.values()]]):
             say(f"COLLAPSED: after {stage.kind} {stage.index + 1} the model finds next to nothing at any tested center")
 
 
