@@ -10,7 +10,6 @@ from typing import Any
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from server.course import check_pool, order_of_visits, plan_course
 from server.journal.journal import Journal
 from server.preflight import check_terms, check_tests
 from server.results import versions, write_results
@@ -19,6 +18,7 @@ from server.strategy.fedavg import Rounds
 from server.strategy.sequential import Visits
 from server.tracking import check_tracking, tracked
 from shared.config.settings import Settings
+from shared.course import check_pool, order_of_visits, plan_course
 from shared.errors import ResultsError, WardroundError
 from shared.log import say
 from shared.methods import Course
@@ -67,7 +67,7 @@ def _begin(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roste
     run = uuid.uuid4().hex
     roster = call_roll(grid, settings.run, (run,))
     check_pool(settings.run, roster.simulated)
-    order = order_of_visits(roster.cards, settings.run)
+    order = order_of_visits(roster.training_subjects, settings.run)
     course = plan_course(order, settings.run)
     check_terms(settings, roster.cards, course, roster.simulated)
     check_tests(settings, roster.cards, course)

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from server.course import Stage
 from shared.config.settings import Settings
+from shared.course import Stage
 from shared.errors import CenterError, SettingsError
 from shared.log import say
 from shared.result_notes import passed_over_lines

@@ -11,11 +11,11 @@ from statistics import fmean
 
 from safetensors.torch import load_file
 
-from server.course import Stage
 from server.journal.journal import Journal
 from server.journal.records import Attempt, StageRecord
 from shared.config.groups import RunSettings
 from shared.config.settings import Settings
+from shared.course import Stage
 from shared.errors import ResultsError
 from shared.files import write_whole
 from shared.metrics.transfer import (

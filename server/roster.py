@@ -34,6 +34,11 @@ class Roster:
     runs: tuple[str, ...] = ()
     """The run's name, and those of the runs that it goes on from."""
 
+    @property
+    def training_subjects(self) -> dict[str, int]:
+        """How many each center has to train on."""
+        return {center: card.training_subjects for center, card in self.cards.items()}
+
     def find(self, grid: Grid, run: RunSettings, center: str, seconds: float | None = None) -> int | None:
         """Where a center that was lost, or did not come to the roll call, is now; nothing while it is away.
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from scenarios.run_config import changed_settings
 from scenarios.runner.launch_record import HowLaunched
-from server.course import plan_course
 from server.journal.journal import Journal
 from server.journal.records import Parent
 from shared.config.settings import Settings
+from shared.course import plan_course
 from shared.errors import ResultsError, SettingsError
 from shared.methods import METHODS
 from shared.paths import JOURNAL, RESULTS, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder

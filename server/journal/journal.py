@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from server.course import Stage
 from server.journal.layout import ATTEMPTS, ROW, RUN, WITHDRAWN, journal_folder, stage_folder, unwritable
 from server.journal.partial_round import Parts
 from server.journal.reading import JournalContent, read_journal
 from server.journal.records import Attempt, Parent, Row, RunFacts, StageRecord
 from shared.config.settings import Settings
+from shared.course import Stage
 from shared.errors import CenterError, ResultsError, SettingsError
 from shared.files import write_document
 from shared.model.weights import State, Weights

@@ -6,7 +6,7 @@ from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.course import Stage
+from shared.course import Stage
 from shared.stage_archive import Moved, Transit
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures
 

@@ -12,10 +12,10 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from server.course import Stage
 from server.exchange import Count, Failure, exchange
 from server.reply_validation import figures_problem, inspect_reply
 from server.strategy.sequential import Visits
+from shared.course import Stage
 from shared.errors import CenterError, MessageError
 from shared.log import say
 from shared.stage_archive import KeptVisit

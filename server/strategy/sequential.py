@@ -13,7 +13,6 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 
-from server.course import Stage
 from server.exchange import Count, Failure, Patience, exchange
 from server.journal.journal import Journal
 from server.journal.records import mean_dice
@@ -23,6 +22,7 @@ from server.roster import Roster
 from server.tracking import OFF, Tracking
 from shared.clock import utc_now
 from shared.config.settings import Settings
+from shared.course import Stage
 from shared.errors import CenterError, MessageError
 from shared.log import say
 from shared.metrics.transfer import collapsed_stages

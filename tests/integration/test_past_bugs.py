@@ -12,11 +12,11 @@ from flwr.app import Array
 from scenarios.runner.resume import plan_resume
 from scenarios.runner.summary import describe
 from scenarios.simulation.hospitals import prepare_hospitals
-from server.course import plan_course
 from server.journal.journal import Journal
 from server.reply_validation import inspect_reply
 from server.results import write_results
 from shared.config.settings import Settings
+from shared.course import plan_course
 from shared.errors import DamagedError, SettingsError, WardroundError
 from shared.files import read_document, write_document
 from shared.paths import check_fresh

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from server.course import plan_course
 from server.preflight import check_terms, check_tests
 from shared.config.settings import Settings
+from shared.course import plan_course
 from shared.errors import CenterError
 from shared.result_notes import passed_over_lines
 from shared.results import passed_over

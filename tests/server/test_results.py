@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from server.course import plan_course
 from server.results import dice_by_contrast, history, summarise, versions, write_results
 from shared.config.settings import Settings
+from shared.course import plan_course
 from shared.errors import ResultsError
 from shared.metrics.scores import MeanScores
 from shared.model.model_file import open_model

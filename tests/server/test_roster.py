@@ -255,3 +255,10 @@ def test_a_center_comes_back_only_as_who_it_was(
     assert "not taken back: " in capsys.readouterr().out
     again = Arrivals(reception(), {}, {101: THREE[101], 102: THREE[102], 104: hospital("milan")}, names={104: "milan"})
     assert roster.find(again, run, "milan") == 104
+
+
+def test_centers_are_counted_by_training_subjects_alone() -> None:
+    tested = CenterCard(center="ucsf", training_subjects=3, test_subjects=90, contrasts=("FLAIR",), fingerprint="f")
+    trained = CenterCard(center="amu", training_subjects=4, test_subjects=1, contrasts=("FLAIR",), fingerprint="f")
+    roster = Roster({}, {"ucsf": tested, "amu": trained}, simulated=False)
+    assert roster.training_subjects == {"ucsf": 3, "amu": 4}

@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import numpy as np
 
-from server.course import plan_course
 from server.journal.journal import Journal
 from server.results import versions, write_results
 from shared.config.settings import NetworkSettings, Settings
+from shared.course import plan_course
 from shared.model.network import initial_weights
 from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution

@@ -14,13 +14,13 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import Result
 
 from server.app import STRATEGIES
-from server.course import Stage, plan_course
 from server.journal.journal import Journal
 from server.journal.records import StageRecord
 from server.roster import Roster
 from server.strategy.sequential import Visits
 from server.tracking import OFF, Tracking
 from shared.config.settings import Settings
+from shared.course import Stage, plan_course
 from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar, Extra

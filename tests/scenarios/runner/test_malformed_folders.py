@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from scenarios.runner.resume import HowLaunched
-from server.course import plan_course
 from server.results import write_results
 from shared.config.settings import Settings
+from shared.course import plan_course
 from shared.files import read_document, write_document
 from tests.support.commands import one_line
 from tests.support.journals import ORDER, journal_of

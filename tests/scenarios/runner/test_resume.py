@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from scenarios.runner.resume import Continuation, HowLaunched, plan_evaluation, plan_extension, plan_resume
-from server.course import plan_course
 from server.journal.journal import Journal
 from server.results import write_results
 from shared.config.settings import CIRCUMSTANCES, Settings
+from shared.course import plan_course
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.paths import LOCK, claimed
 from shared.stage_archive import Moved

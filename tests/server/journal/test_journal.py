@@ -8,10 +8,10 @@ from uuid import uuid4
 import pytest
 import torch
 
-from server.course import plan_course
 from server.journal.journal import Journal
 from server.results import versions
 from shared.config.settings import CIRCUMSTANCES, Settings
+from shared.course import plan_course
 from shared.errors import CenterError, ResultsError, SettingsError
 from shared.model.network import initial_weights
 from shared.stage_archive import NO_TRANSIT, Moved

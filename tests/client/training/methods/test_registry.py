@@ -14,8 +14,8 @@ from client.training.methods.registry import CLASSES, begin_method
 from client.training.sampler import Batch, PatchSampler
 from client.training.trainer import plan_stage, train
 from server.app import STRATEGIES
-from server.course import COURSES
 from shared.config.settings import Settings
+from shared.course import COURSES
 from shared.methods import METHODS
 from shared.model.network import LesionNet, initial_weights, network_with
 from shared.wire.headers import TrainTask

@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.course import Stage, check_pool, order_of_visits, plan_course
 from shared.config.groups import RunSettings
 from shared.config.settings import Settings
+from shared.course import Stage, check_pool, order_of_visits, plan_course
 from shared.errors import SettingsError
 from shared.methods import METHODS
-from shared.wire.headers import CenterCard
 from tests.support.examples import examples
 
 EIGHT = ("bwh", "karo", "rennes", "milan", "nih", "montp", "ucsf", "amu")
@@ -24,17 +23,8 @@ def run(run_config: dict[str, Any]) -> RunSettings:
     return Settings.from_run_config(run_config | {"centers": ",".join(EIGHT)}).run
 
 
-def cards(sizes: dict[str, int]) -> dict[str, CenterCard]:
-    return {
-        center: CenterCard(
-            center=center, training_subjects=size, test_subjects=1, contrasts=("FLAIR",), fingerprint="f"
-        )
-        for center, size in sizes.items()
-    }
-
-
 def ordered(run: RunSettings, **changes: object) -> tuple[str, ...]:
-    return order_of_visits(cards(SIZES), run.model_copy(update=changes))
+    return order_of_visits(SIZES, run.model_copy(update=changes))
 
 
 def test_given_is_the_order_in_which_the_centers_were_named(run: RunSettings) -> None:
@@ -47,13 +37,6 @@ def test_descending_goes_by_training_subjects_and_keeps_ties_as_given(run: RunSe
         "bwh", "rennes", "karo", "milan", "nih", "montp", "ucsf", "amu"
     )  # fmt: skip
     assert ordered(run, order="descending") == EIGHT
-
-
-def test_descending_counts_training_subjects_alone(run: RunSettings) -> None:
-    tested = CenterCard(center="ucsf", training_subjects=3, test_subjects=90, contrasts=("FLAIR",), fingerprint="f")
-    trained = CenterCard(center="amu", training_subjects=4, test_subjects=1, contrasts=("FLAIR",), fingerprint="f")
-    pair = run.model_copy(update={"order": "descending", "centers": ("ucsf", "amu")})
-    assert order_of_visits({"ucsf": tested, "amu": trained}, pair) == ("amu", "ucsf")
 
 
 @examples(fixture=True)

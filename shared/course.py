@@ -15,7 +15,6 @@ from shared.config.groups import RunSettings
 from shared.errors import SettingsError
 from shared.methods import Course
 from shared.seeds import derive_seed, generator
-from shared.wire.headers import CenterCard
 
 
 @dataclass(frozen=True)
@@ -60,14 +59,14 @@ class Stage:
         return "all centers together" if self.pool else self.center
 
 
-def order_of_visits(cards: dict[str, CenterCard], run: RunSettings) -> tuple[str, ...]:
+def order_of_visits(subjects: Mapping[str, int], run: RunSettings) -> tuple[str, ...]:
     """The centers in the order in which they are visited.
 
-    `descending` goes by the number of training subjects, ties as given.
+    `descending` goes by the number of training `subjects`, ties as given.
     """
     order = run.centers
     if run.order == "descending":
-        order = tuple(sorted(run.centers, key=lambda center: -cards[center].training_subjects))
+        order = tuple(sorted(run.centers, key=lambda center: -subjects[center]))
     elif run.order == "random":
         order = tuple(order[i] for i in generator(run.seed, "order").permutation(len(order)))
     return order
