@@ -22,8 +22,9 @@ from shared.config.groups import NetworkSettings
 from shared.errors import DamagedError, MessageError
 from shared.files import NEW, file_checksum, folder_whole, read_document, write_document
 from shared.model.network import save_model
-from shared.model.weights import State, Weights, state_bytes
+from shared.model.weights import State, Weights, model_digest, state_bytes
 from shared.replay.contribution import Contribution, Document, assemble
+from shared.trust.signed_model import SignedModel
 from shared.wire.headers import Header, TrainFigures
 from shared.wire.messages import TrainReply, TrainRequest
 
@@ -65,6 +66,8 @@ class VisitDocument(Header):
     request: str
     """Digest of what was asked for, by `request_digest`."""
     figures: TrainFigures
+    signed: SignedModel | None = None
+    """By whom the model was signed; None where it was averaged, and in simulation."""
     contribution: Document | None = None
     """Of the exemplars that the center contributed."""
     exemplars: int = Field(default=0, ge=0)
@@ -140,7 +143,7 @@ class KeptVisit:
 
     def reply(self) -> TrainReply:
         """The center's reply, as it came or is to be sent."""
-        return TrainReply(self.weights(), self.contribution(), self.visit.figures, self.state())
+        return TrainReply(self.weights(), self.contribution(), self.visit.figures, self.state(), self.visit.signed)
 
 
 def request_digest(request: TrainRequest) -> str:
@@ -149,10 +152,7 @@ def request_digest(request: TrainRequest) -> str:
     Not over what it tells: which withdrawals were heard.
     """
     digest = hashlib.sha256(request.task.model_dump_json(exclude={"dropped"}).encode())
-    for kind, arrays in (("model", request.weights), *sorted(request.state.items())):
-        for name, value in sorted(arrays.items()):
-            digest.update(f"{kind} {name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(model_digest(request.weights, request.state).encode())
     for contribution in request.memory:
         digest.update(contribution.document.model_dump_json().encode())
         digest.update("".join(sorted(contribution.payloads)).encode())
@@ -183,6 +183,7 @@ def keep_visit(
             center=request.task.center,
             request=request_digest(request),
             figures=reply.figures,
+            signed=reply.signed,
             contribution=None if given is None else given.document,
             exemplars=0 if given is None else len(given.subjects),
             contribution_bytes=0 if given is None else given.nbytes,

@@ -127,6 +127,13 @@ def what_is_drawn(task: TrainTask, settings: Settings) -> str:
     return "decoder" if settings.run.carry == "encoder" else ""
 
 
+def weights_of_stage(came: Weights, task: TrainTask, settings: Settings) -> Weights:
+    """What a stage starts from: what came, with carry `encoder` under a decoder that is drawn for the stage."""
+    if what_is_drawn(task, settings) != "decoder":
+        return came
+    return carry_over(came, "encoder", settings.network, derive_seed(settings.run.seed, "decoder", task.stage))
+
+
 def weights_of_attempt(came: Weights, task: TrainTask, settings: Settings, restarts: int) -> Weights:
     """What an attempt starts from: the first one from what came, each later one with another draw."""
     what = what_is_drawn(task, settings)

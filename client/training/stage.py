@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from client.data.inventory import Case
 from client.data.preprocessing import Volume
 from client.hospital.center import Hospital
-from client.training.attempts import Attempted, attempt_until_learnt
+from client.training.attempts import Attempted, attempt_until_learnt, weights_of_stage
 from client.training.methods.base import Method
 from client.training.methods.registry import begin_method
 from client.training.replay import recalled
@@ -71,6 +71,7 @@ def train_stage(
             f"{progress.seconds_left:.0f} s left"
         )
 
+    request = replace(request, weights=weights_of_stage(request.weights, task, settings))
     seed = derive_seed(settings.run.seed, "train", task.stage, task.center)
 
     def attempt(weights: Weights, kept: Checkpoints) -> Attempted:

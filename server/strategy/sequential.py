@@ -26,7 +26,7 @@ from shared.course import Stage
 from shared.errors import CenterError, MessageError
 from shared.log import say
 from shared.metrics.transfer import collapsed_stages
-from shared.model.network import carry_over, initial_weights
+from shared.model.network import initial_weights
 from shared.model.weights import Weights
 from shared.replay.contribution import Contribution
 from shared.replay.memory import center_budget
@@ -136,14 +136,9 @@ class Visits(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """The one train message of a stage: model, memory and task, to the center's node."""
-        settings = self._settings
         stage = self._course[server_round - 1]
         say(f"stage {server_round}/{len(self._course)}: training at {stage.where}")
-        sent = self._fresh
-        if stage.start == "carried":
-            seed = derive_seed(settings.run.seed, "decoder", stage.index)
-            carried = dict(arrays.to_torch_state_dict())
-            sent = carry_over(carried, settings.run.carry, settings.network, seed)
+        sent = dict(arrays.to_torch_state_dict()) if stage.start == "carried" else self._fresh
         memory = self._handed_on(stage) if stage.replay else ()
         self._request = TrainRequest(self._task(stage), sent, memory, self._journal.state())
         content = pack_train_request(self._request)

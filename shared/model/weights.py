@@ -1,5 +1,6 @@
 """A model as it travels: its arrays by the name of their parameter."""
 
+import hashlib
 from collections.abc import Mapping
 
 from torch import Tensor
@@ -18,3 +19,13 @@ def nbytes(weights: Weights) -> int:
 def state_bytes(state: State) -> int:
     """Bytes of all arrays of a state, as they travel."""
     return sum(nbytes(part) for part in state.values())
+
+
+def model_digest(weights: Weights, state: State) -> str:
+    """SHA-256 over a model and what its method hands on beside it: each array's name, type, shape and bytes."""
+    digest = hashlib.sha256()
+    for part, arrays in (("model", weights), *sorted(state.items())):
+        for name, value in sorted(arrays.items()):
+            digest.update(f"{part}\0{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
+            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

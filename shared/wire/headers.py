@@ -17,12 +17,16 @@ class Header(BaseModel):
 RunName = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 """Names a run, also when it was interrupted and resumed as another run of Flower's."""
 
+ProtocolDigest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
+"""Names the protocol that the hospitals approved; empty in simulation."""
+
 Pseudonyms = tuple[Pseudonym, ...]
 
 
 class Question(Header):
     """The roll call's question."""
 
+    protocol: ProtocolDigest = ""
     runs: tuple[RunName, ...] = ()
     """The run's name, and those of the runs that it goes on from: its hospitals keep their division by them."""
 
@@ -75,6 +79,7 @@ class RollCall(Header):
 class TrainTask(Header):
     """One visit: train at `center` (for pooled training, on all of `pool`)."""
 
+    protocol: ProtocolDigest = ""
     run: RunName
     stage: int = Field(ge=0)
     center: str
@@ -139,6 +144,7 @@ class CaseScore(Scores):
 class EvaluateTask(Header):
     """Test the model at `center`."""
 
+    protocol: ProtocolDigest = ""
     run: RunName
     stage: int = Field(ge=0)
     center: str

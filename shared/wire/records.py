@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from shared.errors import MessageError
 from shared.model.weights import State, Weights
 from shared.replay.contribution import Contribution, dump_documents, load_contributions
+from shared.trust.signed_model import SignedModel
 from shared.wire.headers import Header, Question
 
-PROTOCOL = 9
+PROTOCOL = 10
 """Version of this format."""
 
 H = TypeVar("H", bound=Header)
@@ -54,7 +55,7 @@ def content_bytes(records: RecordDict) -> int:
     return arrays + words
 
 
-RECORDS = {"question", "header", "refusal", "model", "manifest", "memory"}
+RECORDS = {"question", "header", "refusal", "model", "signature", "manifest", "memory"}
 """All that a message may hold, beside the parts of a method's state."""
 
 STATE = "state-"
@@ -109,6 +110,22 @@ def state_in(records: RecordDict) -> State:
                 raise MessageError(f"{name!r} in a message is not made of arrays")
             state[name.removeprefix(STATE)] = tensors_in(arrays)
     return state
+
+
+def put_signed(records: RecordDict, signed: SignedModel | None) -> None:
+    if signed is not None:
+        records["signature"] = ConfigRecord({"json": signed.model_dump_json()})
+
+
+def signed_in(records: RecordDict) -> SignedModel | None:
+    """Who signed the model, where anybody did. Raises `MessageError`."""
+    record = records.config_records.get("signature")
+    if record is None:
+        return None
+    try:
+        return SignedModel.model_validate_json(str(record.get("json")))
+    except ValidationError as error:
+        raise MessageError(f"the signature of a message's model is wrong: {error.errors()[0]['msg']}") from None
 
 
 def tensors_in(record: ArrayRecord) -> Weights:

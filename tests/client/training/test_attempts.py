@@ -17,6 +17,7 @@ from client.training.attempts import (
     attempt_until_learnt,
     dice_on_own,
     weights_of_attempt,
+    weights_of_stage,
     what_is_drawn,
 )
 from client.training.methods.base import Method
@@ -142,6 +143,16 @@ def test_a_model_that_came_whole_is_not_drawn_again(
     training = Training(settings)
     assert training.run(tmp_path, dead(weights(settings))).restarts == 0 and len(training.began) == 1
     assert "the model came whole, so that there is nothing to draw again" in capsys.readouterr().out
+
+
+def test_a_stage_that_carries_the_encoder_begins_with_a_decoder_of_its_own(configured: Configured) -> None:
+    settings = configured(carry="encoder")
+    came = {name: torch.full_like(value, 7) for name, value in weights(settings).items()}
+    assert weights_of_stage(came, task_of(0), settings) is came
+    assert weights_of_stage(came, task_of(2), configured(carry="model")) is came
+    one, again, other = (weights_of_stage(came, task_of(stage), settings) for stage in (1, 1, 2))
+    assert same(one, again) and not same(one, other)
+    assert {name for name in came if torch.equal(one[name], came[name])} == set(filter(is_encoder, came))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,55 @@
+"""A model's signature: who trained it, under which protocol, at which stage, from what.
+
+Signed is `wardround-model-v1`, a zero byte, and the canonical JSON (shared/trust/canonical_json.py) of the claims,
+with Ed25519 (RFC 8032). The coordinator carries both, and can make neither: a hospital trains and tests no model but
+one that the hospital before it signed. How a model becomes the digest that stands here, shared/model/weights.py says.
+"""
+
+from typing import Annotated, Literal, Self
+
+from cryptography.exceptions import InvalidSignature
+from pydantic import Field
+
+from shared.errors import TrustError
+from shared.trust.canonical_json import CenterName, RunId, Sha256, Stage, Statement, canonical
+from shared.trust.identity import Identity, Keys
+
+DOMAIN = b"wardround-model-v1\0"
+"""Before what is signed, so that a signature on anything else is none on a model."""
+
+
+class ModelClaims(Statement):
+    """What a hospital says of a model that it trained."""
+
+    format: Literal[1] = 1
+    protocol: Sha256
+    """Digest of the protocol under which it was trained."""
+    run: RunId
+    stage: Stage
+    center: CenterName
+    model: Sha256
+    """Digest of the model, and of what its method hands on beside it."""
+    parent: Sha256 | None
+    """Digest of the model that came; None where the stage began with one that was drawn."""
+
+
+class SignedModel(Statement):
+    """Claims with their signature."""
+
+    claims: ModelClaims
+    signature: Annotated[str, Field(pattern=r"^[0-9a-f]{128}$")]
+
+    @classmethod
+    def sign(cls, claims: ModelClaims, keys: Keys) -> Self:
+        """The claims, signed."""
+        return cls(claims=claims, signature=keys.signing.sign(DOMAIN + canonical(claims)).hex())
+
+    def check(self, identity: Identity) -> None:
+        """Raise `TrustError` where it was not signed by `identity`."""
+        try:
+            identity.signing_key.verify(bytes.fromhex(self.signature), DOMAIN + canonical(self.claims))
+        except InvalidSignature:
+            problem = (
+                f"the model that {self.claims.center} is said to have trained does not bear its signature: refused"
+            )
+            raise TrustError(problem, problem) from None
