@@ -13,39 +13,36 @@ from flwr.clientapp import ClientApp
 from shared.clock import Clock, utc_now
 
 if TYPE_CHECKING:
-    from client.handlers import FindSite
-    from client.hospital.config import Site
-    from shared.config.settings import Settings
+    from client.handlers import Desk, SimulatedSite
 
 
-def find_deployed(center: str, context: Context, settings: "Settings") -> "Site":
-    """The hospital that a deployed node is. Raises `SettingsError` or `TrustError`."""
-    from client.hospital.node import site_of
+def hospital_app(clock: Clock = utc_now, simulated: "SimulatedSite | None" = None) -> ClientApp:
+    """The ClientApp; `clock` tells when something expires, `simulated` which hospital a simulated center is."""
 
-    return site_of(center, context, settings)
+    def desk() -> "Desk":
+        from client import handlers
 
+        return handlers.Desk(clock) if simulated is None else handlers.Desk(clock, simulated)
 
-def hospital_app(clock: Clock = utc_now, find: "FindSite" = find_deployed) -> ClientApp:
-    """The ClientApp; `clock` tells when something expires, and `find` which hospital a center is at a node."""
     app = ClientApp()
 
     @app.query("roll_call")
     def roll_call(message: Message, context: Context) -> Message:
         from client import handlers
 
-        return handlers.answer(handlers.roll_call, message, context, handlers.Desk(clock, find))
+        return handlers.answer(handlers.roll_call, message, context, desk())
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
         from client import handlers
 
-        return handlers.answer(handlers.train_here, message, context, handlers.Desk(clock, find))
+        return handlers.answer(handlers.train_here, message, context, desk())
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
         from client import handlers
 
-        return handlers.answer(handlers.evaluate_here, message, context, handlers.Desk(clock, find))
+        return handlers.answer(handlers.evaluate_here, message, context, desk())
 
     return app
 

@@ -4,72 +4,107 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
+from client.governance.approvals import Approvals
+from client.governance.keys import load_keys, make_keys
+from client.governance.pinned_keys import Peers
 from client.handlers import Desk, Handler, evaluate_here, roll_call, train_here
 from client.hospital.config import Site
 from shared.clock import Clock
-from shared.config.settings import RunConfig, Settings
+from shared.config.settings import CIRCUMSTANCES, RunConfig, Settings
 from shared.errors import ResultsError, WardroundError
 from shared.files import write_whole
 from shared.flower_private import recorddict_to_proto
-from shared.model.network import initial_weights
 from shared.paths import writable_folder
-from shared.replay.memory import center_budget
-from shared.wire.headers import EvaluateTask, Question, TrainTask
+from shared.protocol.document import Protocol, spell
+from shared.protocol.lineage import first_weights, trained_claims
+from shared.protocol.plan import RunPlan, plan_of
+from shared.trust.identity import Keys
+from shared.trust.signed_model import SignedModel
+from shared.wire.code_fingerprint import code_fingerprint
+from shared.wire.headers import Question
 from shared.wire.messages import EvaluateRequest, TrainRequest, pack_evaluate_request, pack_train_request
 from shared.wire.records import pack_question
 
-RUN = "0" * 32
-"""No run is called so."""
+PRETENDED = "rehearsal"
+"""The hospital whose model one that only tests is asked to test."""
 
 
 def rehearse(path: Path, config: RunConfig, output: Path, clock: Clock) -> dict[str, str]:
-    """Answer the roll call, a stage and a test as this hospital would, and write each answer below `output`.
+    """Answer the roll call, and a stage and a test where its role has them, as this hospital would.
 
-    `NAME.bin` are the bytes that would leave, `NAME.txt` says what they are. Returns a line for
-    each: how large it is, or why it would be refused. Audit log and withdrawals stay as they are.
+    It acts as if it had approved a protocol of these settings, with the hospitals to which its policy gives crops.
+    Each answer is written below `output`: `NAME.bin` are the bytes that would leave, `NAME.txt` says what they are.
+    Returns a line for each: how large it is, or why it would be refused. State and audit log stay as they are.
     """
     site = Site.read(path)
-    others = [center for center in site.policy.centers if center != site.center]
-    order = (site.center, *others)
-    config = {**config, "centers": ",".join(order), "evaluators": "", "order": "given", "rounds": 1}
-    settings = Settings.from_run_config(config)
-    context = Context(0, 0, {"hospital": str(path.absolute())}, RecordDict(), dict(config))
-    known = tuple(str(site.peers.identities[center]) for center in others if center in site.peers.identities)
-    weights = initial_weights(settings.network, 0)
-    task = TrainTask(
-        run=RUN,
-        stage=0,
-        center=site.center,
-        contribute=True,
-        budget=center_budget(settings.memory.memory_megabytes, len(order)),
-        order=order,
-        identities=known,
-    )
-    test = EvaluateTask(run=RUN, stage=0, center=site.center)
-    questions: Mapping[str, tuple[Handler, RecordDict]] = {
-        "1-roll-call": (roll_call, pack_question(Question(runs=(RUN,)))),
-        "2-train": (train_here, pack_train_request(TrainRequest(task, weights, ()))),
-        "3-evaluate": (evaluate_here, pack_evaluate_request(EvaluateRequest(test, weights))),
-    }
     writable_folder(output, "output folder")
     told = {}
     prepared = writable_folder(site.state / "prepared", "cache folder")
     with tempfile.TemporaryDirectory() as name:
         copied = _without_traces(site, Path(name) / "state", prepared)
-        for kind, (handler, content) in questions.items():
+        copied, plan, keys = _approved(copied, config, clock)
+        context = Context(0, 0, {"hospital": str(path.absolute())}, RecordDict(), dict(config))
+        for kind, (handler, content) in _questions(copied, plan, keys).items():
             try:
-                answer = handler(content, context, Desk(clock, lambda *_: copied))
+                answer = handler(content, context, Desk(clock, deployed=lambda _: copied))
             except WardroundError as error:
                 told[kind] = f"refused: {error}"
                 continue
             told[kind] = _write(output / kind, answer)
-            if answer.array_records.get("memory") and settings.memory.exemplar_choice == "lesion-aware":
+            if answer.array_records.get("memory") and plan.settings.memory.exemplar_choice == "lesion-aware":
                 told[kind] += " that the model of this dry run chose: a run's may choose others"
     return told
+
+
+def _approved(site: Site, config: RunConfig, clock: Clock) -> tuple[Site, RunPlan, Keys]:
+    """A protocol of these settings, approved; the keys are those of who trains at its first stage.
+
+    A peer of whom only the fingerprint is pinned gets keys that are thrown away.
+    """
+    keys = load_keys(site.keys) if site.keys.exists() else make_keys(site.keys, site.center)
+    if site.policy.role == "evaluate":
+        keys = Keys.generate(PRETENDED)
+        peers, order, evaluators = {PRETENDED: keys.identity}, [PRETENDED], site.center
+    else:
+        shared = [c for c in site.policy.centers if c != site.center and c in site.peers.fingerprints]
+        peers = {c: site.peers.identities.get(c) or Keys.generate(c).identity for c in shared}
+        order, evaluators = [site.center, *shared], ""
+    settings = Settings.from_run_config(
+        {**config, "centers": ",".join(order), "evaluators": evaluators, "order": "given", "rounds": 1}
+    )
+    protocol = Protocol(
+        created=f"{clock().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        title="dry run",
+        code=code_fingerprint(),
+        settings=spell({k: v for k, v in settings.to_run_config().items() if k not in CIRCUMSTANCES}),
+        runs=({},),
+        identities={center: str(identity) for center, identity in peers.items()} | {keys.center: str(keys.identity)},
+    )
+    pins = Peers.of({center: str(identity) for center, identity in peers.items()}, site.peers.source)
+    Approvals(site.state, clock).approve(protocol)
+    return replace(site, peers=pins), plan_of(protocol, 0, settings.to_run_config()), keys
+
+
+def _questions(site: Site, plan: RunPlan, keys: Keys) -> Mapping[str, tuple[Handler, RecordDict]]:
+    """The messages of a run of one stage, with the model that it begins with."""
+    weights = first_weights(plan)
+    task = plan.train_task(0, plan.order[0])
+    request = TrainRequest(task, weights, ())
+    questions: dict[str, tuple[Handler, RecordDict]] = {
+        "1-roll-call": (roll_call, pack_question(Question(protocol=plan.protocol, runs=plan.runs)))
+    }
+    if site.policy.role != "evaluate":
+        questions["2-train"] = (train_here, pack_train_request(request))
+    if site.policy.role != "train":
+        signed = SignedModel.sign(trained_claims(request, weights, {}), keys)
+        test = EvaluateRequest(plan.evaluate_task(0, site.center), weights, signed)
+        questions["3-evaluate"] = (evaluate_here, pack_evaluate_request(test))
+    return questions
 
 
 def _without_traces(site: Site, state: Path, prepared: Path) -> Site:

@@ -11,9 +11,10 @@ from flwr.app import Context, Message, RecordDict
 from client.evaluation.inference import evaluate
 from client.governance.hash_chain import Facts
 from client.governance.policy import report_scores
+from client.hospital.assignment import Assignment, assigned
 from client.hospital.center import open_hospital
 from client.hospital.config import Site
-from client.hospital.node import centers_here, is_simulated, prepared_folder, site_of
+from client.hospital.node import is_simulated, no_simulation, prepared_folder, simulated_centers, site_here
 from client.hospital.trust import Place, open_custody
 from client.sharing.inbound import receive_test, receive_training
 from client.sharing.kept_replies import forget_visit, keeping_visit
@@ -22,7 +23,7 @@ from client.sharing.recipients import look_ahead
 from client.training.stage import train_stage
 from shared.clock import Clock, utc_now
 from shared.config.settings import Settings
-from shared.errors import DataError, MessageError, SettingsError, WardroundError
+from shared.errors import DataError, MessageError, WardroundError
 from shared.log import say
 from shared.model.device import choose_device
 from shared.wire.code_fingerprint import code_fingerprint
@@ -30,8 +31,8 @@ from shared.wire.headers import CaseScore, EvaluateTask, RollCall, TestFigures, 
 from shared.wire.messages import pack_train_reply, unpack_evaluate_request, unpack_train_request
 from shared.wire.records import pack_header, pack_refusal, unpack_question
 
-FindSite = Callable[[str, Context, Settings], Site]
-"""Which hospital a center is at a node."""
+SimulatedSite = Callable[[str, Settings], Site]
+"""Which hospital a simulated center is."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,8 @@ class Desk:
     """Where messages are answered: by which clock, and as which hospital."""
 
     clock: Clock = utc_now
-    find: FindSite = site_of
+    simulated: SimulatedSite = no_simulation
+    deployed: Callable[[Context], Site] = site_here
 
 
 Handler = Callable[[RecordDict, Context, Desk], RecordDict]
@@ -74,11 +76,11 @@ def _outside(error: WardroundError) -> str:
 def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     """Say which centers are here, what they have, and what they allow."""
     question = unpack_question(content)
-    settings = _settings(context)
+    work = _assigned(question.protocol, question.runs, context, desk)
     cards = []
-    for center in centers_here(context, settings):
-        place = _place(center, context, settings, desk)
-        hospital = open_hospital(place.site, place.prepared, settings, question.runs, look_over=True)
+    for center in _centers_here(context, work):
+        place = _place(center, work, desk)
+        hospital = open_hospital(place.site, place.prepared, work.settings, work.runs, look_over=True)
         cards.append(place.custody.shown(hospital.card))
         place.custody.note("sent", Facts(message="roll call"))
     return pack_header(RollCall(cards=tuple(cards), simulated=is_simulated(context), code=code_fingerprint()))
@@ -86,15 +88,17 @@ def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
 
 def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     """Train the visiting model on this center's data, unless an earlier message like this one had it done."""
-    settings = _settings(context)
     request = unpack_train_request(content)
     task = request.task
-    places = [_place(center, context, settings, desk) for center in _asked(task, context, settings)]
+    work = _assigned(task.protocol, (task.run,), context, desk)
+    settings = work.settings
+    places = [_place(center, work, desk) for center in _asked(task, context, work)]
     custody = places[0].custody
     with custody.asked("train", task):
-        memory = receive_training(custody, request, settings)
+        work.check_train(task)
+        memory = receive_training(custody, request, work)
         outlook = look_ahead(custody, task)
-        hospitals = [open_hospital(place.site, place.prepared, settings, (task.run,)) for place in places]
+        hospitals = [open_hospital(place.site, place.prepared, settings, work.runs) for place in places]
         first = hospitals[0]
         for place, hospital in zip(places, hospitals, strict=True):
             place.custody.check_tested(hospital.tested)
@@ -104,7 +108,7 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
             reply = visit.finished()
             if reply is None:
                 trained = train_stage(request, memory, hospitals, settings, visit.checkpoints)
-                reply = reply_of(trained, places[0], first, task, settings, outlook)
+                reply = reply_of(trained, places[0], first, request, settings, outlook)
                 visit.finish(reply, settings.network)
             else:
                 say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
@@ -115,14 +119,16 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
 def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     """Test the visiting model on this center's test subjects."""
     started = time.perf_counter()
-    settings = _settings(context)
     request = unpack_evaluate_request(content)
-    (center,) = _asked(request.task, context, settings)
-    place = _place(center, context, settings, desk)
+    work = _assigned(request.task.protocol, (request.task.run,), context, desk)
+    settings = work.settings
+    (center,) = _asked(request.task, context, work)
+    place = _place(center, work, desk)
     custody = place.custody
     with custody.asked("evaluate", request.task):
-        receive_test(request, settings)
-        hospital = open_hospital(place.site, place.prepared, settings, (request.task.run,))
+        work.check_evaluate(request.task)
+        receive_test(custody, request, work)
+        hospital = open_hospital(place.site, place.prepared, settings, work.runs)
         custody.hear_dropped(request.task, hospital.withdrawn)
         forget_visit(hospital.state, request.task, hospital.center)
         good, problems = hospital.open(hospital.test)
@@ -146,27 +152,29 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     return pack_header(figures)
 
 
-def _place(center: str, context: Context, settings: Settings, desk: Desk) -> Place:
-    site = desk.find(center, context, settings)
-    prepared = prepared_folder(site, context, settings)
-    return Place(site, open_custody(site, settings, is_simulated(context), desk.clock), prepared)
-
-
-def _settings(context: Context) -> Settings:
+def _assigned(protocol: str, runs: tuple[str, ...], context: Context, desk: Desk) -> Assignment:
+    if not is_simulated(context):
+        return assigned(desk.deployed(context), protocol, runs, context, desk.clock)
     run_config: dict[str, Any] = dict(context.run_config)
-    try:
-        return Settings.from_run_config(run_config)
-    except SettingsError as error:
-        if is_simulated(context):
-            raise
-        raise SettingsError(f"{error}; does the coordinator run another version of Wardround?") from None
+    return Assignment(Settings.from_run_config(run_config), runs)
 
 
-def _asked(task: TrainTask | EvaluateTask, context: Context, settings: Settings) -> tuple[str, ...]:
+def _place(center: str, work: Assignment, desk: Desk) -> Place:
+    simulated = work.site is None
+    site = desk.simulated(center, work.settings) if work.site is None else work.site
+    prepared = prepared_folder(site, simulated, work.settings)
+    return Place(site, open_custody(site, work.settings, simulated, desk.clock), prepared)
+
+
+def _centers_here(context: Context, work: Assignment) -> tuple[str, ...]:
+    return simulated_centers(context, work.settings) if work.site is None else (work.site.center,)
+
+
+def _asked(task: TrainTask | EvaluateTask, context: Context, work: Assignment) -> tuple[str, ...]:
     """The centers that are asked: one of this node's, or in simulation all that are pooled."""
-    if isinstance(task, TrainTask) and task.pool and is_simulated(context):
+    if isinstance(task, TrainTask) and task.pool and work.site is None:
         return task.pool
-    here = centers_here(context, settings)
+    here = _centers_here(context, work)
     if task.center not in here:
         raise MessageError(f"center {task.center} was asked for at the node of {', '.join(here) or 'no center'}")
     return (task.center,)

@@ -23,7 +23,10 @@ from shared.errors import ResultsError, WardroundError
 from shared.log import say
 from shared.methods import Course
 from shared.paths import check_fresh, claimed, results_folder
+from shared.protocol.document import read_protocol
+from shared.protocol.plan import RunPlan, number_of, plan_of
 from shared.text import quoted
+from shared.wire.headers import Question
 
 STRATEGIES: Mapping[Course, type[Visits]] = {"rounds": Rounds}
 """Of the courses that do not visit one center after another."""
@@ -64,14 +67,19 @@ def main(grid: Grid, context: Context) -> None:
 def _begin(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roster]:
     """Call the roll of a new run and begin its journal."""
     check_fresh(folder)
-    run = uuid.uuid4().hex
-    roster = call_roll(grid, settings.run, (run,))
-    check_pool(settings.run, roster.simulated)
-    order = order_of_visits(roster.training_subjects, settings.run)
-    course = plan_course(order, settings.run)
-    check_terms(settings, roster.cards, course, roster.simulated)
-    check_tests(settings, roster.cards, course)
-    return Journal.create(folder, settings, order, roster.cards, run), roster
+    protocol = read_protocol(Path(settings.run.protocol)) if settings.run.protocol else None
+    if protocol is None:
+        run = uuid.uuid4().hex
+        roster = call_roll(grid, settings.run, Question(runs=(run,)))
+        check_pool(settings.run, roster.simulated)
+        identities = {center: card.identity for center, card in roster.cards.items()}
+        plan = RunPlan(run, settings, order_of_visits(roster.training_subjects, settings.run), identities)
+    else:
+        plan = plan_of(protocol, number_of(protocol, settings), settings.to_run_config())
+        roster = call_roll(grid, settings.run, Question(protocol=plan.protocol, runs=plan.runs))
+    check_terms(settings, roster.cards, plan.course, roster.simulated, protocol.identities if protocol else {})
+    check_tests(settings, roster.cards, plan.course)
+    return Journal.create(folder, plan, roster.cards, protocol), roster
 
 
 def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roster]:
@@ -90,11 +98,15 @@ def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Rost
         testing |= {*journal.order, *settings.run.evaluators}
     wanted = [center for center in (*journal.order, *settings.run.evaluators) if center in needed | testing]
     facts = journal.facts
-    runs = (facts.run, facts.parent.run) if facts.parent else (facts.run,)
-    roster = call_roll(grid, settings.run, runs, wanted, needed)
+    if (protocol := journal.protocol) is not None:
+        question = Question(protocol=protocol.digest, runs=journal.plan(settings).runs)
+    else:
+        question = Question(runs=(facts.run, facts.parent.run) if facts.parent else (facts.run,))
+    roster = call_roll(grid, settings.run, question, wanted, needed)
     if needed:
         check_pool(settings.run, roster.simulated)
-    check_terms(settings, roster.cards, course[journal.trained :], roster.simulated)
-    check_tests(settings, roster.cards, course[journal.trained :])
+    left = course[journal.trained :]
+    check_terms(settings, roster.cards, left, roster.simulated, protocol.identities if protocol else {})
+    check_tests(settings, roster.cards, left)
     roster.check(journal, settings.run)
     return journal, roster

@@ -11,10 +11,17 @@ from shared.results import passed_over
 from shared.wire.headers import CenterCard
 
 
-def check_terms(settings: Settings, cards: dict[str, CenterCard], course: tuple[Stage, ...], simulated: bool) -> None:
+def check_terms(
+    settings: Settings,
+    cards: dict[str, CenterCard],
+    course: tuple[Stage, ...],
+    simulated: bool,
+    identities: Mapping[str, str],
+) -> None:
     """Say what the hospitals allow, and see that the course asks for no more.
 
-    Raises `CenterError` where a center is to train that does not, and `SettingsError` where
+    `identities` are those that a protocol names. Raises `CenterError` where a center is to train that does not, or
+    shows other keys, and `SettingsError` where
     exemplars would travel unsealed and a policy forbids that.
     """
     for center in dict.fromkeys(center for stage in course for center in stage.centers):
@@ -29,7 +36,21 @@ def check_terms(settings: Settings, cards: dict[str, CenterCard], course: tuple[
     if simulated:
         return
     for center, card in cards.items():
+        named = identities.get(center, "")
+        if named and card.identity != named:
+            raise CenterError(
+                f"center {center} shows other keys than the protocol names: restore its key folder, or propose a "
+                "protocol with its new keys"
+            )
+    for center, card in cards.items():
         say(f"{center}: {card.policy or 'says nothing of its policy'}")
+    averaged = {center for stage in course if stage.apart for center in (*stage.centers, *stage.tests)}
+    if strict := [center for center, card in cards.items() if center in averaged and not card.allows_averaged]:
+        raise SettingsError(
+            f"method = {settings.run.method!r} sends averaged models, which no hospital signs, and the policies of "
+            f"{', '.join(strict)} do not allow them: choose another method, or each of them sets "
+            "allow-averaged-models = true"
+        )
     if not any(stage.replay for stage in course):
         return
     # Evaluators neither give exemplars nor get them.

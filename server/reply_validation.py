@@ -8,29 +8,47 @@ from datetime import datetime
 
 from shared.clock import utc_now
 from shared.config.settings import Settings
-from shared.errors import CenterError, SealError
-from shared.model.weights import Weights
+from shared.errors import CenterError, SealError, TrustError
+from shared.protocol.lineage import trained_claims
+from shared.protocol.plan import RunPlan
 from shared.replay import manifest
 from shared.replay.contribution import Contribution, PlainContribution
+from shared.trust.identity import Identity
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures, TrainTask
-from shared.wire.messages import TrainReply
+from shared.wire.messages import TrainReply, TrainRequest
 from shared.wire.validation import exemplars_problem, model_problem, state_problem
 
 
-def inspect_reply(
-    reply: TrainReply, task: TrainTask, sent: Weights, settings: Settings, card: CenterCard, simulated: bool
-) -> None:
+def inspect_reply(reply: TrainReply, request: TrainRequest, plan: RunPlan, card: CenterCard, simulated: bool) -> None:
     """Raise `CenterError`, naming the center, where a train reply is not what was asked for.
 
     `card` is what the center said at the roll call.
     """
-    problem = model_problem(reply.weights, sent)
-    problem = problem or state_problem(reply.state, settings.run.spec.state, sent)
+    task, settings = request.task, plan.settings
+    problem = model_problem(reply.weights, request.weights)
+    problem = problem or state_problem(reply.state, settings.run.spec.state, request.weights)
+    problem = problem or _signature_problem(reply, request, plan)
     if not problem and reply.contribution is not None:
         sealed = settings.memory.seals(simulated)
         problem = _contribution_problem(reply.contribution, task, settings, card.identity if sealed else None)
     if problem:
         raise CenterError(f"center {task.center} sent {problem}: refused; look at its client's log")
+
+
+def _signature_problem(reply: TrainReply, request: TrainRequest, plan: RunPlan) -> str:
+    """What is wrong with a model's signature, or nothing: the next hospital would refuse the model for it."""
+    if not plan.protocol:
+        return ""
+    if reply.signed is None:
+        return "a model without its signature"
+    wanted = trained_claims(request, reply.weights, reply.state)
+    if reply.signed.claims != wanted:
+        return "a model whose signature is for another one, or for another stage"
+    try:
+        reply.signed.check(Identity.parse(plan.identities[request.task.center]))
+    except TrustError:
+        return "a model that is signed with another key than the protocol names"
+    return ""
 
 
 def figures_problem(figures: TrainFigures, card: CenterCard) -> str:

@@ -6,7 +6,7 @@ and both sides are one process's code.)
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -31,8 +31,8 @@ class Roster:
     """Flower's node id of each center; another one after a center came back as a new node."""
     cards: dict[str, CenterCard]
     simulated: bool
-    runs: tuple[str, ...] = ()
-    """The run's name, and those of the runs that it goes on from."""
+    question: Question = field(default_factory=Question)
+    """What everybody is asked."""
 
     @property
     def training_subjects(self) -> dict[str, int]:
@@ -47,9 +47,9 @@ class Roster:
         listed = set(grid.get_node_ids())
         if self.nodes.get(center) in listed:
             return self.nodes[center]
-        strangers = sorted(listed - set(self.nodes.values()))
         enrolled = _enrolled(grid)
-        for node, call in _ask(grid, strangers, run, self.runs, on_failure=lambda failure: None, seconds=seconds):
+        strangers = _expected(listed - set(self.nodes.values()), enrolled, (center,))
+        for node, call in _ask(grid, strangers, run, self.question, on_failure=lambda failure: None, seconds=seconds):
             card = next((card for card in call.cards if card.center == center), None)
             if card is None:
                 continue
@@ -103,14 +103,14 @@ def stranger_problem(call: RollCall, enrolled: str) -> str:
 def call_roll(
     grid: Grid,
     run: RunSettings,
-    runs: tuple[str, ...],
+    question: Question,
     wanted: Collection[str] | None = None,
     required: Collection[str] | None = None,
     clock: Clock | None = None,
 ) -> Roster:
     """Ask every node who it is until all `wanted` centers (of the run: all, evaluators too) have answered.
 
-    `runs` are the run's name and those of the runs that it goes on from, by which hospitals keep their division.
+    The `question` names the run and those that it goes on from, by which hospitals keep their division.
     Raises `CenterError`: a node refused, is not who it says or runs other code, two nodes claim
     one center, or one of the `required` centers (all that are wanted, but for evaluators) was still missing
     `run.wait_seconds` after the last node came in. What is wrong with an evaluator's node is said, and ends nothing.
@@ -120,7 +120,7 @@ def call_roll(
     required = [center for center in wanted if center not in run.evaluators] if required is None else required
     asked: set[int] = set()
     refused: set[str] = set()
-    roster = Roster({}, {}, simulated=False, runs=runs)
+    roster = Roster({}, {}, simulated=False, question=question)
 
     def refuse(centers: Collection[str], problem: str) -> None:
         """Raise `CenterError`, but where it is evaluators' node: they are then waited for no longer."""
@@ -135,14 +135,14 @@ def call_roll(
         if clock.now() - last > run.wait_seconds:
             _without(missing, required, run)
             break
-        new = sorted(set(grid.get_node_ids()) - asked)
+        enrolled = _enrolled(grid)
+        new = _expected(set(grid.get_node_ids()) - asked, enrolled, run.participants)
         if not new:
             clock.sleep(POLL_SECONDS)
             continue
         asked |= set(new)
         lost: set[int] = set()
         begun = clock.now()
-        enrolled = _enrolled(grid)
 
         def failed(failure: Failure, lost: set[int] = lost, enrolled: Mapping[int, str] = enrolled) -> None:
             node = int(failure.name.removeprefix("node "))
@@ -151,7 +151,7 @@ def call_roll(
             say(f"{failure.name} {failure.reason}")
             return lost.add(node)
 
-        calls = _ask(grid, new, run, runs, failed)
+        calls = _ask(grid, new, run, question, failed)
         # Waiting for an answer is not waiting for a center to come.
         last = clock.now() if calls else last + clock.now() - begun
         for node, call in calls:
@@ -176,6 +176,11 @@ def _enrolled(grid: Grid) -> dict[int, str]:
     return {node.node_id: node.name for node in grid.get_nodes()}
 
 
+def _expected(nodes: Collection[int], enrolled: Mapping[int, str], centers: Collection[str]) -> list[int]:
+    """The nodes that may be one of the centers; those of other names have approved nothing, and are left alone."""
+    return sorted(node for node in nodes if not enrolled.get(node) or enrolled[node] in centers)
+
+
 def _without(missing: list[str], required: Collection[str], run: RunSettings) -> None:
     """Go on without the missing centers, or raise `CenterError` where one is required."""
     if needed := [center for center in missing if center in required]:
@@ -190,13 +195,12 @@ def _ask(
     grid: Grid,
     nodes: Iterable[int],
     run: RunSettings,
-    runs: tuple[str, ...],
+    question: Question,
     on_failure: Callable[[Failure], None],
     seconds: float | None = None,
 ) -> list[tuple[int, RollCall]]:
     ttl = run.message_hours * 3600 if seconds is None else seconds
     nodes = list(nodes)
-    question = Question(runs=runs)
     messages = [Message(pack_question(question), node, "query.roll_call", ttl=ttl) for node in nodes]
     heard = []
     for reply in exchange(grid, messages, [f"node {node}" for node in nodes], ttl, on_failure=on_failure):

@@ -22,7 +22,7 @@ from shared.config.groups import NetworkSettings
 from shared.errors import DamagedError, MessageError
 from shared.files import NEW, file_checksum, folder_whole, read_document, write_document
 from shared.model.network import save_model
-from shared.model.weights import State, Weights, model_digest, state_bytes
+from shared.model.weights import State, Weights, digest_of, model_digest, state_bytes
 from shared.replay.contribution import Contribution, Document, assemble
 from shared.trust.signed_model import SignedModel
 from shared.wire.headers import Header, TrainFigures
@@ -152,7 +152,8 @@ def request_digest(request: TrainRequest) -> str:
     Not over what it tells: which withdrawals were heard.
     """
     digest = hashlib.sha256(request.task.model_dump_json(exclude={"dropped"}).encode())
-    digest.update(model_digest(request.weights, request.state).encode())
+    digest.update(model_digest(request.weights).encode())
+    digest.update(digest_of(request.state).encode())
     for contribution in request.memory:
         digest.update(contribution.document.model_dump_json().encode())
         digest.update("".join(sorted(contribution.payloads)).encode())

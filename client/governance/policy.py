@@ -14,6 +14,7 @@ The `[policy]` section of the hospital's own TOML file:
     consent-column = "share"          # of participants.tsv; only who says yes
     never = ["sub-07"]                # whatever the column says
     allow-unsealed = false            # whether the coordinator may see crops
+    allow-averaged-models = false     # whether a model may come that nobody signed, as method fedavg has them
 
 Without the section a center tests models and reports mean scores; nothing else leaves. A
 trained model is made from patients too: it leaves only where the role says train.
@@ -48,6 +49,7 @@ class Policy(Group):
     consent_column: str = ""
     never: Annotated[tuple[str, ...], Field(strict=False)] = ()
     allow_unsealed: bool = False
+    allow_averaged_models: bool = False
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

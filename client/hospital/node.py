@@ -1,9 +1,8 @@
 """What a SuperNode is: one hospital, or in simulation one or several made-up ones.
 
-Its node config says so. `hospital` names a `hospital.toml`, which says all else. `center` and
-`data-dir` (and `state-dir`) without that file make a hospital that trains and tests, and shares
-no exemplar. Flower's simulation gives partitions instead; whoever simulates owns all data, and
-allows everything.
+Its node config says so: `hospital` names a `hospital.toml`, which says all else. Flower's simulation gives partitions
+instead; whoever simulates owns all data, and allows everything. Nobody else is anybody: what runs on patients is what
+their hospital approved, and that stands beside its `hospital.toml`.
 """
 
 from pathlib import Path
@@ -11,21 +10,20 @@ from pathlib import Path
 from flwr.app import Context
 
 from client.governance.pinned_keys import Peers
-from client.governance.policy import Policy
-from client.hospital.config import Data, Site
+from client.hospital.config import Site
 from shared.config.settings import Settings
 from shared.errors import SettingsError
 from shared.paths import cache_folder, writable_folder
 
 NOBODY = (
-    "this SuperNode does not say whose it is: start it with --node-config \"hospital='/FOLDER/hospital.toml'\", or "
-    "with --node-config \"center='NAME' data-dir='/FOLDER'\""
+    "this SuperNode does not say whose it is: make a hospital.toml by 'wardround hospital init', and join with "
+    "'wardround hospital join' (which starts it with --node-config \"hospital='/FOLDER/hospital.toml'\")"
 )
 SIMULATED = (
     "this ClientApp knows no simulated hospitals: simulate with the one that pyproject.toml names, "
     "scenarios.simulation.clientapp"
 )
-NO_PINS = Peers({}, {}, "a hospital.toml, of which this SuperNode has none")
+NO_PINS = Peers({}, {}, "a hospital.toml, of which a simulated hospital has none")
 
 
 def is_simulated(context: Context) -> bool:
@@ -33,49 +31,21 @@ def is_simulated(context: Context) -> bool:
     return "partition-id" in context.node_config
 
 
-def centers_here(context: Context, settings: Settings) -> tuple[str, ...]:
-    """The centers of this node: its own when deployed, every n-th one in simulation.
-
-    Raises `SettingsError` where the node does not say, or its `hospital.toml` is wrong.
-    """
+def simulated_centers(context: Context, settings: Settings) -> tuple[str, ...]:
+    """The centers of a simulated node: every n-th one."""
     config = context.node_config
-    if is_simulated(context):
-        return settings.run.participants[int(config["partition-id"]) :: int(config["num-partitions"])]
-    if "hospital" in config:
-        return (_site(context).center,)
-    if "center" not in config or "data-dir" not in config:
+    return settings.run.participants[int(config["partition-id"]) :: int(config["num-partitions"])]
+
+
+def no_simulation(center: str, settings: Settings) -> Site:
+    """Raises `SettingsError`: for a ClientApp that knows no simulated hospitals."""
+    raise SettingsError(SIMULATED)
+
+
+def site_here(context: Context) -> Site:
+    """The hospital that a deployed node is. Raises `SettingsError` or `TrustError`."""
+    if "hospital" not in context.node_config:
         raise SettingsError(NOBODY)
-    return (str(config["center"]),)
-
-
-def site_of(center: str, context: Context, settings: Settings) -> Site:
-    """The hospital that `center` is at this node, which is deployed. Raises `SettingsError` or `TrustError`."""
-    config = context.node_config
-    if is_simulated(context):
-        raise SettingsError(SIMULATED)
-    if "hospital" in config:
-        return _site(context)
-    state = config.get("state-dir")
-    return Site(
-        center=center,
-        state=Path(str(state)).expanduser() if state else cache_folder(settings.data.cache_dir) / "state",
-        data=Data(folder=Path(str(config["data-dir"])), contrasts=settings.data.contrasts),
-        coordinator=None,
-        peers=NO_PINS,
-        policy=Policy(role="both"),
-    )
-
-
-def prepared_folder(site: Site, context: Context, settings: Settings) -> Path:
-    """Where prepared volumes are kept: patients' images, and so nowhere that a coordinator names.
-
-    Raises `ResultsError` where it cannot be written.
-    """
-    ours = not is_simulated(context) and "hospital" in context.node_config
-    return writable_folder(site.state / "prepared" if ours else cache_folder(settings.data.cache_dir), "cache folder")
-
-
-def _site(context: Context) -> Site:
     path = Path(str(context.node_config["hospital"]))
     site = Site.read(path)
     if context.node_config.get("center", site.center) != site.center:
@@ -85,3 +55,12 @@ def _site(context: Context) -> Site:
             f"this SuperNode was started as another center than {site.center}, which its hospital.toml names",
         )
     return site
+
+
+def prepared_folder(site: Site, simulated: bool, settings: Settings) -> Path:
+    """Where prepared volumes are kept: patients' images, and so nowhere that a coordinator names.
+
+    Raises `ResultsError` where it cannot be written.
+    """
+    folder = cache_folder(settings.data.cache_dir) if simulated else site.state / "prepared"
+    return writable_folder(folder, "cache folder")

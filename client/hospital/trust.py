@@ -19,8 +19,12 @@ from shared.clock import Clock
 from shared.config.settings import Settings
 from shared.errors import PolicyError, RecordError, TrustError, WardroundError
 from shared.log import say
-from shared.trust.identity import Keys
+from shared.model.weights import State, Weights
+from shared.protocol.lineage import trained_claims
+from shared.trust.identity import Identity, Keys
+from shared.trust.signed_model import SignedModel
 from shared.wire.headers import CenterCard, EvaluateTask, TrainTask
+from shared.wire.messages import TrainRequest
 
 EXEMPLARS, DROPPED = "exemplars", "dropped by the coordinator"
 """Messages of the audit log by which it is searched."""
@@ -60,6 +64,7 @@ class Custody:
                 "policy": str(self.policy),
                 "allows_unsealed": self.policy.allow_unsealed,
                 "trains_untested": self.policy.trains_untested,
+                "allows_averaged": self.policy.allow_averaged_models,
                 "identity": str(self.keys.identity) if self.keys else "",
             }
         )
@@ -98,6 +103,28 @@ class Custody:
                 "this hospital has no subject to test on, and its policy lets no model train here untested: it mends "
                 "or adds images, or sets train-untested = true"
             )
+
+    def check_averaged(self, averaged: bool) -> None:
+        """Raise `PolicyError` where a model is an average, which nobody signs, and the policy allows none."""
+        if averaged and not self.policy.allow_averaged_models:
+            raise PolicyError(
+                "this hospital's policy has no allow-averaged-models: the model is an average, which no hospital "
+                "signed, so that whoever averages could have made it"
+            )
+
+    def pin(self, identity: Identity) -> None:
+        """Raise `TrustError` where an identity is neither this hospital's own nor a pinned one; a `Pin`."""
+        if identity.center != self.center:
+            self.peers.check(identity)
+        elif identity != self.own_keys().identity:
+            problem = f"the protocol names another key of {self.center} than this hospital has"
+            raise TrustError(problem, problem)
+
+    def sign(self, request: TrainRequest, weights: Weights, state: State) -> SignedModel | None:
+        """A trained model's signature; None in simulation. Raises `TrustError` where there are no keys."""
+        if self.simulated:
+            return None
+        return SignedModel.sign(trained_claims(request, weights, state), self.own_keys())
 
     def sent_before(self) -> frozenset[str]:
         """Pseudonyms of all subjects whose exemplars ever left. Raises `RecordError`."""

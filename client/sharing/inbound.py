@@ -1,12 +1,14 @@
 """What comes in with a message: checked, and the memory opened, before anything is done with it."""
 
 from client.governance.hash_chain import Facts
+from client.hospital.assignment import Assignment
 from client.hospital.trust import EXEMPLARS, Custody
 from shared.config.settings import Settings
 from shared.errors import MessageError, PolicyError, SealError
 from shared.log import say
 from shared.model.network import initial_weights
 from shared.model.weights import Weights
+from shared.protocol.lineage import check_tested_model, check_training_model
 from shared.replay.contribution import PlainContribution
 from shared.replay.manifest import SealedContribution, Visit
 from shared.replay.memory import ReplayMemory
@@ -16,11 +18,13 @@ from shared.wire.messages import EvaluateRequest, TrainRequest
 from shared.wire.validation import exemplars_problem, model_problem, state_problem
 
 
-def receive_training(custody: Custody, request: TrainRequest, settings: Settings) -> ReplayMemory:
+def receive_training(custody: Custody, request: TrainRequest, work: Assignment) -> ReplayMemory:
     """The memory that a train request brings, once all that came was checked and noted in the audit log.
 
-    Raises `MessageError`, and as `open_memory` does.
+    Raises `MessageError`, `PolicyError` or `TrustError` where the model is not the one that the protocol says, and as
+    `open_memory` does.
     """
+    settings = work.settings
     memory = open_memory(custody, request)
     problem = _model_problem(request.weights, settings)
     # An exemplar is decoded when it is drawn: to decode all of them here would cost with every center before.
@@ -29,13 +33,21 @@ def receive_training(custody: Custody, request: TrainRequest, settings: Settings
         problem = f"a replay memory of {memory.nbytes} bytes, above memory-megabytes"
     expected = settings.run.spec.state if request.task.stage else ()
     _refuse(problem or state_problem(request.state, expected, request.weights))
+    if work.plan is not None:
+        stage = work.plan.stage(request.task.stage)
+        _refuse("a replay memory, which this run does not have," if request.memory and not stage.replay else "")
+        custody.check_averaged(bool(stage.index and stage.apart))
+        check_training_model(request, work.plan, custody.pin)
     _note_received(custody, request)
     return memory
 
 
-def receive_test(request: EvaluateRequest, settings: Settings) -> None:
-    """See that the model is one of this run's. Raises `MessageError`."""
-    _refuse(_model_problem(request.weights, settings))
+def receive_test(custody: Custody, request: EvaluateRequest, work: Assignment) -> None:
+    """See that the model is the one that the run says. Raises `MessageError`, `PolicyError` or `TrustError`."""
+    _refuse(_model_problem(request.weights, work.settings))
+    if work.plan is not None:
+        custody.check_averaged(bool(work.plan.stage(request.task.stage).apart))
+        check_tested_model(request, work.plan, custody.pin)
 
 
 def _model_problem(weights: Weights, settings: Settings) -> str:

@@ -21,7 +21,7 @@ from shared.replay.contribution import Contribution, PlainContribution
 from shared.replay.manifest import SealedContribution, Visit
 from shared.replay.sealing import Terms, seal
 from shared.wire.headers import TrainTask
-from shared.wire.messages import TrainReply
+from shared.wire.messages import TrainReply, TrainRequest
 
 
 def contribute(
@@ -51,13 +51,15 @@ def _choosing(trained: TrainedStage, settings: Settings) -> Choosing:
 
 
 def reply_of(
-    trained: TrainedStage, place: Place, hospital: Hospital, task: TrainTask, settings: Settings, outlook: Outlook
+    trained: TrainedStage, place: Place, hospital: Hospital, request: TrainRequest, settings: Settings, outlook: Outlook
 ) -> TrainReply:
-    """What a stage reached, with the hospital's contribution where one is asked for."""
-    started = time.perf_counter()
+    """What a stage reached, signed, with the hospital's contribution where one is asked for."""
+    started, task = time.perf_counter(), request.task
     given = contribute(place, hospital, trained, task, settings, outlook) if task.contribute else None
     seconds = trained.figures.seconds + time.perf_counter() - started
-    return TrainReply(trained.weights, given, trained.figures.model_copy(update={"seconds": seconds}), trained.state)
+    figures = trained.figures.model_copy(update={"seconds": seconds})
+    signed = place.custody.sign(request, trained.weights, trained.state)
+    return TrainReply(trained.weights, given, figures, trained.state, signed)
 
 
 def _wrap(custody: Custody, released: Release, task: TrainTask, outlook: Outlook) -> Contribution | None:

@@ -44,7 +44,7 @@ class Bedside:
     @property
     def desk(self) -> Desk:
         """Where its messages are answered."""
-        return Desk(find=lambda center, context, settings: self._site(settings))
+        return Desk(simulated=lambda center, settings: self._site(settings))
 
     @property
     def site(self) -> Site:

@@ -8,17 +8,15 @@ from typing import TYPE_CHECKING
 from client.app import hospital_app
 
 if TYPE_CHECKING:
-    from flwr.app import Context
-
     from client.hospital.config import Site
     from shared.config.settings import Settings
 
 
-def find(center: str, context: "Context", settings: "Settings") -> "Site":
-    """The hospital that `center` is at a node. Raises `SettingsError` or `TrustError`."""
-    from scenarios.simulation.sites import find_site
+def find(center: str, settings: "Settings") -> "Site":
+    """The hospital that a simulated center is. Raises `SettingsError`."""
+    from scenarios.simulation.sites import simulated_site
 
-    return find_site(center, context, settings)
+    return simulated_site(center, settings)
 
 
-app = hospital_app(find=find)
+app = hospital_app(simulated=find)

@@ -2,19 +2,12 @@
 
 from pathlib import Path
 
-from flwr.app import Context
-
 from client.governance.policy import Policy
 from client.hospital.config import Data, Site
-from client.hospital.node import NO_PINS, is_simulated, site_of
+from client.hospital.node import NO_PINS
 from scenarios.simulation.hospitals import data_of, make_hospital, phantom_settings
 from shared.config.settings import Settings
 from shared.paths import cache_folder, writable_folder
-
-
-def find_site(center: str, context: Context, settings: Settings) -> Site:
-    """The hospital that `center` is at a node, simulated or deployed. Raises `SettingsError` or `TrustError`."""
-    return simulated_site(center, settings) if is_simulated(context) else site_of(center, context, settings)
 
 
 def simulated_site(center: str, settings: Settings) -> Site:

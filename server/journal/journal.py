@@ -4,9 +4,9 @@ Nothing random is in it: every random choice of a run follows from its seed and 
 choice is for (shared/seeds.py), so that a run which goes on goes on as if it had never stopped.
 """
 
-import uuid
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,8 +19,11 @@ from shared.course import Stage
 from shared.errors import CenterError, ResultsError, SettingsError
 from shared.files import write_document
 from shared.model.weights import State, Weights
+from shared.protocol.document import Protocol, parse_protocol
+from shared.protocol.plan import RunPlan, plan_of_run
 from shared.replay.contribution import Contribution
 from shared.stage_archive import KeptVisit, Moved, Transit, keep_visit
+from shared.trust.signed_model import SignedModel
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures
 from shared.wire.messages import TrainReply, TrainRequest
 
@@ -43,20 +46,27 @@ class Journal:
 
     @classmethod
     def create(
-        cls, results: Path, settings: Settings, order: tuple[str, ...], cards: Mapping[str, CenterCard], run: str
+        cls, results: Path, plan: RunPlan, cards: Mapping[str, CenterCard], protocol: Protocol | None = None
     ) -> Self:
-        """Begin the journal of the new run `run` in its results folder. Raises `ResultsError`."""
+        """Begin the journal of a new run in its results folder. Raises `ResultsError`."""
         facts = RunFacts(
-            run=run,
-            settings=settings.to_run_config(),
-            order=order,
+            run=plan.run,
+            settings=plan.settings.to_run_config(),
+            order=plan.order,
             cards=dict(cards),
+            protocol=protocol.document if protocol else "",
         )
         return cls.begin(results, facts)
 
-    def begin_extended(self, results: Path, settings: Settings, order: tuple[str, ...], parent: Parent) -> None:
+    def begin_extended(self, results: Path, plan: RunPlan, parent: Parent, protocol: Protocol | None = None) -> None:
         """Begin, in another folder, the journal of a run that goes on from this one with one more center."""
-        changed = {"run": uuid.uuid4().hex, "settings": settings.to_run_config(), "order": order, "parent": parent}
+        changed = {
+            "run": plan.run,
+            "settings": plan.settings.to_run_config(),
+            "order": plan.order,
+            "parent": parent,
+            "protocol": protocol.document if protocol else "",
+        }
         longer = self.begin(results, self.facts.model_copy(update=changed))
         if self.withdrawn:
             longer._write(longer._folder / WITHDRAWN, self.withdrawn)
@@ -92,6 +102,22 @@ class Journal:
         """The centers in the order of the visits."""
         return self.facts.order
 
+    @cached_property
+    def protocol(self) -> Protocol | None:
+        """What the hospitals approved; None in simulation."""
+        text = self.facts.protocol
+        return parse_protocol(text.encode(), f"the protocol in the journal of {self.results}") if text else None
+
+    def plan(self, settings: Settings) -> RunPlan:
+        """What follows from the protocol, or in simulation from the settings and what the centers say of themselves.
+
+        Raises `SettingsError` or `MessageError` where the protocol does not fit the run.
+        """
+        if self.protocol is not None:
+            return plan_of_run(self.protocol, self.facts.run, settings.to_run_config())
+        identities = {center: card.identity for center, card in self.facts.cards.items()}
+        return RunPlan(self.facts.run, settings, self.order, identities)
+
     @property
     def trained(self) -> int:
         """How many stages were trained."""
@@ -100,6 +126,10 @@ class Journal:
     def figures(self, index: int) -> TrainFigures:
         """What a stage's training cost and reached."""
         return self._visits[index].visit.figures
+
+    def signed(self, index: int) -> SignedModel | None:
+        """Who signed the model after a stage."""
+        return self._visits[index].visit.signed
 
     def weights(self, index: int) -> Weights:
         """The model after a stage. Raises `DamagedError`."""

@@ -10,7 +10,7 @@ from shared.course import Stage
 from shared.stage_archive import Moved, Transit
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures
 
-FORMAT = 9
+FORMAT = 10
 """Version of the journal."""
 
 
@@ -37,6 +37,8 @@ class RunFacts(Entry):
     order: tuple[str, ...] = Field(min_length=1)
     cards: dict[str, CenterCard]
     parent: Parent | None = None
+    protocol: str = ""
+    """The protocol that the hospitals approved, as JSON; empty in simulation."""
 
 
 class Row(Entry):

@@ -19,7 +19,7 @@ from shared.course import Stage
 from shared.errors import CenterError, MessageError
 from shared.log import say
 from shared.stage_archive import KeptVisit
-from shared.wire.headers import TrainFigures, TrainTask
+from shared.wire.headers import TrainFigures
 from shared.wire.messages import TrainReply, TrainRequest, pack_train_request, unpack_train_reply
 
 
@@ -57,7 +57,11 @@ class Rounds(Visits):
         """A train message with the same model to every center whose answer is not in the journal."""
         stage = self._course[server_round - 1]
         weights = dict(arrays.to_torch_state_dict())
-        self._requests = {center: TrainRequest(self._part(stage, center), weights, ()) for center in stage.apart}
+        plan = self._plan
+        self._requests = {
+            center: TrainRequest(plan.train_task(stage.index, center, self._dropped(center)), weights, ())
+            for center in stage.apart
+        }
         found = {center: self._journal.part(request) for center, request in self._requests.items()}
         self._parts = {center: kept for center, kept in found.items() if kept is not None}
         self._failures = []
@@ -101,7 +105,7 @@ class Rounds(Visits):
         except MessageError as error:
             raise CenterError(f"center {center} did not train: {error}") from None
         request, card = self._requests[center], self._roster.cards[center]
-        inspect_reply(reply, request.task, request.weights, self._settings, card, self._roster.simulated)
+        inspect_reply(reply, request, self._plan, card, self._roster.simulated)
         if problem := figures_problem(reply.figures, card):
             raise CenterError(f"center {center} sent {problem}: refused; look at its client's log")
         self._parts[center] = self._journal.add_part(request, reply, self._settings)
@@ -114,17 +118,6 @@ class Rounds(Visits):
         metrics = MetricRecord({self._averaging.weighted_by_key: figures.subjects, "loss": figures.final_loss})
         content = RecordDict({"model": ArrayRecord(kept.weights()), "figures": metrics})
         return Message(content, self._roster.nodes[center], "train")
-
-    def _part(self, stage: Stage, center: str) -> TrainTask:
-        return TrainTask(
-            run=self._journal.facts.run,
-            stage=stage.index,
-            center=center,
-            round=stage.index,
-            rounds=stage.rounds,
-            contribute=False,
-            dropped=self._dropped(center),
-        )
 
     def _not_trained(self, failure: Failure) -> None:
         self._failures.append(f"center {failure.name} {failure.reason}")

@@ -28,11 +28,11 @@ from shared.log import say
 from shared.metrics.transfer import collapsed_stages
 from shared.model.network import initial_weights
 from shared.model.weights import Weights
+from shared.protocol.plan import RunPlan
 from shared.replay.contribution import Contribution
-from shared.replay.memory import center_budget
 from shared.seeds import derive_seed
 from shared.text import counted
-from shared.wire.headers import EvaluateTask, TestFigures, TrainTask
+from shared.wire.headers import TestFigures
 from shared.wire.messages import (
     EvaluateRequest,
     TrainReply,
@@ -138,9 +138,12 @@ class Visits(Strategy):
         """The one train message of a stage: model, memory and task, to the center's node."""
         stage = self._course[server_round - 1]
         say(f"stage {server_round}/{len(self._course)}: training at {stage.where}")
-        sent = dict(arrays.to_torch_state_dict()) if stage.start == "carried" else self._fresh
+        carried = stage.start == "carried"
+        sent = dict(arrays.to_torch_state_dict()) if carried else self._fresh
+        origin = self._journal.signed(stage.index - 1) if carried else None
         memory = self._handed_on(stage) if stage.replay else ()
-        self._request = TrainRequest(self._task(stage), sent, memory, self._journal.state())
+        task = self._plan.train_task(stage.index, stage.center, self._dropped(stage.center))
+        self._request = TrainRequest(task, sent, memory, self._journal.state(), origin)
         content = pack_train_request(self._request)
         return [Message(content, self._roster.nodes[stage.center], "train", ttl=self._ttl)]
 
@@ -155,7 +158,7 @@ class Visits(Strategy):
         if self._request is None:
             raise CenterError(f"center {stage.center} replied, but was not asked")
         card = self._roster.cards[stage.center]
-        inspect_reply(reply, self._request.task, self._request.weights, self._settings, card, self._roster.simulated)
+        inspect_reply(reply, self._request, self._plan, card, self._roster.simulated)
         self._reply = reply
         if reply.contribution is not None:
             self._memory = (*self._memory, reply.contribution)
@@ -179,10 +182,9 @@ class Visits(Strategy):
             if not (card := self._roster.cards[center]).test_subjects:
                 self._miss(center, f"has no subject to test on ({card.untested})")
                 continue
-            task = EvaluateTask(
-                run=self._journal.facts.run, stage=stage.index, center=center, dropped=self._dropped(center)
-            )
-            content = pack_evaluate_request(EvaluateRequest(task, weights), arrays)
+            task = self._plan.evaluate_task(stage.index, center, self._dropped(center))
+            request = EvaluateRequest(task, weights, self._journal.signed(stage.index))
+            content = pack_evaluate_request(request, arrays)
             # Flower hands the group of a message on to its reply: so a refusal is known by its center.
             yield Message(content, self._roster.nodes[center], "evaluate", ttl=self._ttl, group_id=center)
 
@@ -257,20 +259,13 @@ class Visits(Strategy):
     def _dropped(self, center: str) -> tuple[str, ...]:
         return tuple(self._journal.withdrawn.get(center, ()))
 
-    def _task(self, stage: Stage) -> TrainTask:
-        order, cards = self._journal.order, self._roster.cards
-        later = [cards[center].identity for center in order[stage.index + 1 :] if center in cards]
-        return TrainTask(
-            run=self._journal.facts.run,
-            stage=stage.index,
-            center=stage.center,
-            pool=stage.pool,
-            contribute=stage.replay,
-            budget=center_budget(self._settings.memory.memory_megabytes, len(order)),
-            order=order,
-            identities=tuple(identity for identity in later if identity),
-            dropped=self._dropped(stage.center),
-        )
+    @property
+    def _plan(self) -> RunPlan:
+        if self._journal.protocol is not None:
+            return self._journal.plan(self._settings)
+        # By what the centers say of themselves now: one may have come since the run began.
+        identities = {center: card.identity for center, card in self._roster.cards.items()}
+        return RunPlan(self._journal.facts.run, self._settings, self._journal.order, identities)
 
     def _say_reached(self, stage: Stage) -> None:
         """Say what a finished stage reached."""

@@ -54,6 +54,8 @@ class RunSettings(Group):
     """Absolute folder for results; empty: a new dated folder under `runs/`."""
     resume: bool
     """Go on with the run whose journal lies in `output_dir`, at the stage where it stopped."""
+    protocol: str
+    """Absolute path of the protocol that the hospitals approved (shared/protocol); empty in simulation."""
     wait_seconds: float = Field(gt=0)
     """How long the roll call waits for the expected centers."""
     message_hours: float = Field(gt=0, le=24 * 30)

@@ -53,6 +53,7 @@ class DerppSettings(Group):
 CIRCUMSTANCES = {
     "output-dir",
     "resume",
+    "protocol",
     "wait-seconds",
     "untested-centers",
     "message-hours",
@@ -147,6 +148,10 @@ class Settings(Group):
             return cls.model_validate(groups)
         except ValidationError as error:
             raise SettingsError("; ".join(sentence(entry, entry["loc"][1:]) for entry in error.errors())) from None
+
+    def with_changes(self, changes: RunConfig) -> Self:
+        """These settings with some keys of the run-config changed. Raises `SettingsError`."""
+        return self.from_run_config({**self.to_run_config(), **changes})
 
     def changes_of_science(self, other: Self) -> list[str]:
         """The keys in which the results of these settings and of `other` may differ, each with both values."""

@@ -21,11 +21,16 @@ def state_bytes(state: State) -> int:
     return sum(nbytes(part) for part in state.values())
 
 
-def model_digest(weights: Weights, state: State) -> str:
-    """SHA-256 over a model and what its method hands on beside it: each array's name, type, shape and bytes."""
+def digest_of(state: State) -> str:
+    """SHA-256 over the arrays of a state, each by its part, name, type, shape and bytes."""
     digest = hashlib.sha256()
-    for part, arrays in (("model", weights), *sorted(state.items())):
+    for part, arrays in sorted(state.items()):
         for name, value in sorted(arrays.items()):
             digest.update(f"{part}\0{name}\0{value.dtype}\0{tuple(value.shape)}\0".encode())
             digest.update(value.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def model_digest(weights: Weights) -> str:
+    """SHA-256 over a model's parameters."""
+    return digest_of({"model": weights})

@@ -28,7 +28,9 @@ class ModelClaims(Statement):
     stage: Stage
     center: CenterName
     model: Sha256
-    """Digest of the model, and of what its method hands on beside it."""
+    """Digest of its parameters."""
+    state: Sha256
+    """Digest of what its method hands on beside it."""
     parent: Sha256 | None
     """Digest of the model that came; None where the stage began with one that was drawn."""
 

@@ -54,6 +54,8 @@ class CenterCard(Header):
     """In one line."""
     allows_unsealed: bool = False
     """Whether its policy lets exemplars travel so that the coordinator can see them."""
+    allows_averaged: bool = False
+    """Whether its policy lets a model come that is an average, which no hospital signed."""
     identity: str = ""
     """Its name and public keys (shared/trust/identity.py); empty where it has made none."""
     withdrawn: Pseudonyms = ()

@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from scenarios.simulation.clientapp import app
+from shared.trust.identity import Keys
+from tests.support.approved import Deployed
 from tests.support.datasets import write_dataset
 from tests.support.fakes import FakeGrid
 from tests.support.hospital_messages import HOSPITAL, NAMES
@@ -18,17 +20,10 @@ def grid(run_config: dict[str, Any]) -> FakeGrid:
 
 
 @pytest.fixture
-def deployed(run_config: dict[str, Any], tmp_path: Path) -> FakeGrid:
+def deployed(run_config: dict[str, Any], tmp_path: Path) -> Deployed:
     """Node 7: a hospital with a data set of its own, which lets all leave that can."""
     write_dataset(tmp_path / "st-elsewhere", NAMES)
-    (tmp_path / "hospital.toml").write_text(HOSPITAL)
+    toml = tmp_path / "hospital.toml"
+    toml.write_text(HOSPITAL)
     config = run_config | {"centers": "grace,mercy", "sealing": "off", "cache-dir": str(tmp_path / "cache")}
-    return FakeGrid(app, config, {7: {"hospital": str(tmp_path / "hospital.toml")}})
-
-
-@pytest.fixture
-def plain(run_config: dict[str, Any], tmp_path: Path) -> FakeGrid:
-    """Node 7: the same hospital without a hospital.toml."""
-    folder = write_dataset(tmp_path / "st-elsewhere", NAMES)
-    config = run_config | {"centers": "grace,mercy", "cache-dir": str(tmp_path / "cache"), "test-fraction": 0.5}
-    return FakeGrid(app, config, {7: {"center": "grace", "data-dir": str(folder)}})
+    return Deployed(app, config, {7: {"hospital": str(toml)}}, toml=toml, others={"mercy": Keys.generate("mercy")})

@@ -18,24 +18,23 @@ from shared.wire.headers import Question, RollCall, TestFigures
 from shared.wire.messages import TrainReply, unpack_train_reply
 from shared.wire.records import Refused, pack_question, unpack_header
 from tests.conftest import ROOT
+from tests.support.approved import Deployed
 from tests.support.datasets import write_dataset
 from tests.support.fakes import FakeGrid
 from tests.support.hospital_messages import (
     NAMES,
-    ORDER,
     SIZES,
     ask,
     evaluate_request,
     everything_in,
     given,
-    train_request,
     trained,
+    trained_by,
     weights_of,
 )
 from tests.support.scored import SCORES, SHARES
 
-RUN = "0" * 32
-QUESTION = pack_question(Question(runs=(RUN,)))
+QUESTION = pack_question(Question(runs=("0" * 32,)))
 
 
 def test_the_door_opens_without_torch() -> None:
@@ -63,8 +62,8 @@ def test_at_the_roll_call_every_center_shows_its_card_once(run_config: dict[str,
     }
 
 
-def test_a_deployed_node_shows_its_one_center(deployed: FakeGrid) -> None:
-    answer = unpack_header(ask(deployed, "query.roll_call", QUESTION, 7), RollCall)
+def test_a_deployed_node_shows_its_one_center(deployed: Deployed) -> None:
+    answer = unpack_header(ask(deployed, "query.roll_call", deployed.question(), 7), RollCall)
     assert not answer.simulated
     assert [(card.center, card.training_subjects, card.test_subjects) for card in answer.cards] == [("grace", 3, 2)]
 
@@ -115,11 +114,9 @@ def test_nothing_is_contributed_unasked_or_beyond_the_budget(grid: FakeGrid, tas
     assert trained(grid, **task).contribution is None
 
 
-def test_the_model_that_was_trained_here_chooses_and_nothing_but_its_choice_leaves(deployed: FakeGrid) -> None:
+def test_the_model_that_was_trained_here_chooses_and_nothing_but_its_choice_leaves(deployed: Deployed) -> None:
     def visit(choice: str, subjects: int) -> TrainReply:
-        config = deployed.run_config | {"exemplar-choice": choice, "memory-subjects": subjects}
-        node = FakeGrid(app, config, deployed.nodes)
-        return trained(node, 7, center="grace", order=ORDER)
+        return trained_by(deployed.changed(exemplar_choice=choice, memory_subjects=subjects))
 
     everybody = visit("lesion-aware", 20)
     settings = Settings.from_run_config(deployed.run_config)
@@ -135,11 +132,11 @@ def test_the_model_that_was_trained_here_chooses_and_nothing_but_its_choice_leav
     }, "with a place for everybody all give one, whoever chooses"
 
 
-def test_no_name_and_no_path_leaves_a_hospital(deployed: FakeGrid, tmp_path: Path) -> None:
+def test_no_name_and_no_path_leaves_a_hospital(deployed: Deployed, tmp_path: Path) -> None:
     requests = {
-        "query.roll_call": QUESTION,
-        "train": train_request(deployed.run_config, center="grace", order=ORDER),
-        "evaluate": evaluate_request(deployed.run_config, "grace"),
+        "query.roll_call": deployed.question(),
+        "train": deployed.training(),
+        "evaluate": deployed.test(),
     }
     replies = {kind: everything_in(ask(deployed, kind, content, 7)) for kind, content in requests.items()}
     # The exemplars are there, or their absence of names would prove nothing.
@@ -155,13 +152,13 @@ def break_images(folder: Path, names: tuple[str, ...]) -> None:
 
 
 def test_a_broken_subject_is_passed_over_from_the_roll_call_on_and_told_by_pseudonym(
-    deployed: FakeGrid, tmp_path: Path
+    deployed: Deployed, tmp_path: Path
 ) -> None:
     break_images(tmp_path, broken := NAMES[:2])
-    answer = ask(deployed, "query.roll_call", QUESTION, 7)
+    answer = ask(deployed, "query.roll_call", deployed.question(), 7)
     (card,) = unpack_header(answer, RollCall).cards
     assert [(one.contrast, one.reason) for one in card.passed_over] == [("FLAIR", "cannot be read")] * 2
-    content = ask(deployed, "train", train_request(deployed.run_config, center="grace", run=RUN), 7)
+    content = ask(deployed, "train", deployed.training(), 7)
     figures = unpack_train_reply(content).figures
     assert (card.training_subjects, card.test_subjects, figures.subjects, figures.set_aside) == (2, 1, 2, {})
     for told in (everything_in(answer), everything_in(content)):
@@ -169,11 +166,11 @@ def test_a_broken_subject_is_passed_over_from_the_roll_call_on_and_told_by_pseud
 
 
 def test_a_subject_that_breaks_later_is_set_aside_and_told_by_pseudonym_only(
-    deployed: FakeGrid, tmp_path: Path
+    deployed: Deployed, tmp_path: Path
 ) -> None:
-    ask(deployed, "query.roll_call", QUESTION, 7)
+    ask(deployed, "query.roll_call", deployed.question(), 7)
     break_images(tmp_path, broken := NAMES[:2])
-    content = ask(deployed, "train", train_request(deployed.run_config, center="grace", run=RUN), 7)
+    content = ask(deployed, "train", deployed.training(), 7)
     figures = unpack_train_reply(content).figures
     # Three subjects train, and of the broken ones at least one.
     assert len(figures.set_aside) in (1, 2) and figures.subjects + len(figures.set_aside) == 3
@@ -182,23 +179,22 @@ def test_a_subject_that_breaks_later_is_set_aside_and_told_by_pseudonym_only(
     assert not [name for name in broken if name.removeprefix("sub-").encode() in told] and b"anat" not in told
 
 
-def test_who_has_nobody_to_test_on_trains_only_where_its_policy_says_so(deployed: FakeGrid, tmp_path: Path) -> None:
+def test_who_has_nobody_to_test_on_trains_only_where_its_policy_says_so(deployed: Deployed, tmp_path: Path) -> None:
     break_images(tmp_path, NAMES[1:])
-    (card,) = unpack_header(ask(deployed, "query.roll_call", QUESTION, 7), RollCall).cards
+    (card,) = unpack_header(ask(deployed, "query.roll_call", deployed.question(), 7), RollCall).cards
     assert (card.training_subjects, card.test_subjects, card.trains_untested) == (1, 0, False)
     assert card.untested == "it has 1 usable subject; 4 were passed over"
     with pytest.raises(Refused, match="this hospital has no subject to test on, and its policy lets no model train"):
-        trained(deployed, 7, center="grace")
+        trained_by(deployed)
     file = tmp_path / "hospital.toml"
     file.write_text(file.read_text().replace("[policy]\n", "[policy]\ntrain-untested = true\n"))
-    assert trained(deployed, 7, center="grace").figures.subjects == 1
+    assert trained_by(deployed).figures.subjects == 1
 
 
-def test_a_center_takes_its_steps_for_each_contrast_that_it_has(deployed: FakeGrid, tmp_path: Path) -> None:
-    assert trained(deployed, 7, center="grace").figures.steps == 8
+def test_a_center_takes_its_steps_for_each_contrast_that_it_has(deployed: Deployed, tmp_path: Path) -> None:
+    assert trained_by(deployed).figures.steps == 8
     write_dataset(tmp_path / "st-elsewhere", NAMES, ("T2w",), first=50)
-    (tmp_path / "state").rename(tmp_path / "away")
-    assert trained(deployed, 7, center="grace", run=RUN).figures.steps == 16
+    assert trained_by(deployed, "another run").figures.steps == 16
 
 
 def test_pooled_training_in_simulation_is_on_all_centers(grid: FakeGrid) -> None:
@@ -206,9 +202,9 @@ def test_pooled_training_in_simulation_is_on_all_centers(grid: FakeGrid) -> None
     assert (reply.figures.subjects, reply.figures.steps) == (6, 24)
 
 
-def test_a_deployed_hospital_trains_on_its_own_data_whatever_is_pooled(deployed: FakeGrid) -> None:
-    reply = trained(deployed, 7, center="grace", pool=("grace", "milan"), contribute=False)
-    assert reply.figures.subjects == 3
+def test_a_deployed_hospital_is_never_part_of_a_pool(deployed: Deployed) -> None:
+    with pytest.raises(Refused, match="the coordinator asked for another pool, which the approved protocol"):
+        trained_by(deployed, pool=("grace", "milan"))
 
 
 # Testing
@@ -227,10 +223,10 @@ def test_every_test_subject_is_scored(grid: FakeGrid, node: int, center: str) ->
     assert again.cases == figures.cases
 
 
-def test_a_subject_s_pseudonym_is_the_same_in_every_stage(deployed: FakeGrid) -> None:
-    content = evaluate_request(deployed.run_config, "grace")
+def test_a_subject_s_pseudonym_is_the_same_in_every_stage(deployed: Deployed) -> None:
+    content = deployed.test()
     first, again = (unpack_header(ask(deployed, "evaluate", content, 7), TestFigures) for _ in range(2))
-    contributed = {e.provenance.subject for e in given(trained(deployed, 7, center="grace", order=ORDER))}
+    contributed = {e.provenance.subject for e in given(trained_by(deployed))}
     tested = {case.subject for case in first.cases}
     assert tested == {case.subject for case in again.cases}
     assert not tested & contributed

@@ -16,24 +16,25 @@ from client.data.split import split
 from scenarios.simulation.clientapp import app
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import PACKED, Exemplar
-from shared.wire.headers import EvaluateTask, Question, RollCall, TestFigures, TrainTask
+from shared.wire.headers import Question, RollCall, TestFigures, TrainTask
 from shared.wire.messages import (
-    EvaluateRequest,
     TrainRequest,
-    pack_evaluate_request,
     pack_train_request,
     unpack_train_reply,
 )
 from shared.wire.records import Refused, pack_question, unpack_header
+from tests.support.approved import Deployed
+from tests.support.datasets import write_dataset
 from tests.support.fakes import FakeGrid
 from tests.support.hospital_messages import (
-    ORDER,
+    NAMES,
     ask,
     evaluate_request,
     everything_in,
     given,
     train_request,
     trained,
+    trained_by,
     weights_of,
 )
 
@@ -111,17 +112,18 @@ def test_an_exemplar_that_cannot_be_decoded_is_refused_when_it_is_drawn(grid: Fa
         unpack_train_reply(ask(grid, "train", request, 101))
 
 
-def test_a_refusal_does_not_tell_where_the_data_lies(deployed: FakeGrid, tmp_path: Path) -> None:
+def test_a_refusal_does_not_tell_where_the_data_lies(deployed: Deployed, tmp_path: Path) -> None:
+    question = deployed.question()
     (tmp_path / "st-elsewhere").rename(tmp_path / "moved")
-    content = ask(deployed, "query.roll_call", pack_question(Question()), 7)
+    content = ask(deployed, "query.roll_call", question, 7)
     with pytest.raises(Refused, match="the hospital's data: cannot be used; its client's log says more"):
         unpack_header(content, RollCall)
     assert b"st-elsewhere" not in everything_in(content)
 
 
-def test_a_test_subject_that_cannot_be_read_is_not_passed_over_in_silence(deployed: FakeGrid, tmp_path: Path) -> None:
-    grid = FakeGrid(app, {**deployed.run_config, "test-fraction": 0.5}, deployed.nodes)
-    content = evaluate_request(grid.run_config, "grace")
+def test_a_test_subject_that_cannot_be_read_is_not_passed_over_in_silence(deployed: Deployed, tmp_path: Path) -> None:
+    grid = deployed.changed(test_fraction=0.5)
+    content = grid.test()
     whole = unpack_header(ask(grid, "evaluate", content, 7), TestFigures)
     seed = int(grid.run_config["seed"])
     _, tested = split("grace", find_cases(tmp_path / "st-elsewhere", ("FLAIR",)), 0.5, seed)
@@ -206,41 +208,27 @@ def test_a_training_that_was_finished_is_answered_from_disk(grid: FakeGrid, caps
 
 
 def test_what_is_kept_of_a_visit_is_deleted_when_its_model_comes_to_be_tested(
-    deployed: FakeGrid, tmp_path: Path
+    deployed: Deployed, tmp_path: Path
 ) -> None:
-    run = uuid4().hex
-    ask(deployed, "train", train_request(deployed.run_config, center="grace", run=run), 7)
-    kept = tmp_path / "state" / "visits" / run
+    reply = trained_by(deployed)
+    kept = tmp_path / "state" / "visits" / deployed.plan().run
     assert (kept / "grace-000" / "reply" / "model.safetensors").is_file()
-    task = EvaluateTask(run=run, stage=0, center="grace")
-    content = pack_evaluate_request(EvaluateRequest(task, weights_of(deployed.run_config)))
-    ask(deployed, "evaluate", content, 7)
+    unpack_header(ask(deployed, "evaluate", deployed.test(weights=reply.weights), 7), TestFigures)
     assert not kept.exists()
 
 
-def test_a_hospital_may_have_a_state_folder_of_its_own(plain: FakeGrid, tmp_path: Path) -> None:
-    node = {**plain.nodes[7], "state-dir": str(tmp_path / "state")}
-    grid = FakeGrid(app, plain.run_config, {7: node})
-    ask(grid, "train", train_request(grid.run_config, center="grace"), 7)
-    assert list((tmp_path / "state" / "visits").glob("*/grace-000/reply/visit.json"))
-
-
-def test_without_a_hospital_toml_a_node_trains_and_tests_and_shares_no_exemplar(plain: FakeGrid) -> None:
-    (card,) = unpack_header(ask(plain, "query.roll_call", pack_question(Question()), 7), RollCall).cards
-    assert (card.role, card.allows_unsealed, card.identity) == ("both", False, "")
-    assert card.policy == "trains and tests, mean scores, no exemplars"
-    assert trained(plain, 7, center="grace", order=ORDER).contribution is None
-    figures = unpack_header(ask(plain, "evaluate", evaluate_request(plain.run_config, "grace"), 7), TestFigures)
-    assert figures.cases == () and figures.mean is not None
-    assert figures.mean.subjects == 2 and 0 <= figures.mean.means["dice"] <= 1
+def test_a_node_without_a_hospital_toml_is_nobody(run_config: dict[str, Any], tmp_path: Path) -> None:
+    node = {"center": "grace", "data-dir": str(write_dataset(tmp_path / "st-elsewhere", NAMES))}
+    grid = FakeGrid(app, run_config | {"centers": "grace,mercy"}, {7: node})
+    with pytest.raises(Refused, match="this SuperNode does not say whose it is: make a hospital"):
+        unpack_header(ask(grid, "query.roll_call", pack_question(Question()), 7), RollCall)
 
 
 def test_nothing_that_a_deployed_hospital_says_of_an_accident_names_a_file(
-    deployed: FakeGrid, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    deployed: Deployed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    request = train_request(deployed.run_config, center="grace", order=ORDER)
+    request = deployed.training()
     kept = tmp_path / "state" / "visits"
-    kept.parent.mkdir()
     kept.touch()  # where a folder must be
     with pytest.raises(Refused, match="a folder of the hospital cannot be written; its client's log says which"):
         unpack_train_reply(content := ask(deployed, "train", request, 7))

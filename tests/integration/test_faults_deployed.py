@@ -9,6 +9,7 @@ exemplars sealed, where the simulation's are not.
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from scenarios.run_config import load_settings
 from scenarios.runner.superlink import wait_for_health
 from scenarios.simulation.hospitals import hospital_folder, phantom_settings
 from shared.results import RunResults, read_results
+from tests.support.approved import protocol_of
 from tests.support.watched import SCRIPTS, SMOKE, WARDROUND, Watched, left_after, send
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(1500)]
@@ -49,8 +51,8 @@ class Deployment:
             f'[superlink.study]\naddress = "127.0.0.1:{self._port}"\ninsecure = true\n'
         )
         self.nodes: dict[str, Watched] = {}
-        keys = {center: make_keys(folder / center / "state" / "keys", center) for center in CENTERS}
-        self._identities = {center: made.identity for center, made in keys.items()}
+        self._keys = {center: make_keys(folder / center / "state" / "keys", center) for center in CENTERS}
+        self._identities = {center: made.identity for center, made in self._keys.items()}
         for center in CENTERS:
             self.found(center)
         self.start_superlink()
@@ -82,6 +84,16 @@ class Deployment:
         node = Watched(SCRIPTS / "flower-supernode", *options, "--node-config", config, log=log, environment=home)
         self.nodes[center] = node
 
+    def approved(self, *changes: str) -> Path:
+        """A protocol of the smoke study, which every hospital approves by the command."""
+        settings = load_settings(SMOKE[0], [*SMOKE[2::2], *changes], None)
+        path = self.folder / "protocol.json"
+        path.write_text(protocol_of(settings.to_run_config(), self._keys).document)
+        for center in CENTERS:
+            words = ["hospital", "approve", self.folder / center / "hospital.toml", path, "--yes"]
+            subprocess.run([WARDROUND, *map(str, words)], check=True, env={**os.environ, **SURROUNDINGS})
+        return path
+
     def run(self, *words: str | Path) -> Watched:
         return Watched(WARDROUND, *words, log=self.folder / "run.log", environment=self.environment)
 
@@ -106,7 +118,8 @@ def deployment(undisturbed: Path, cache: Path, tmp_path: Path) -> Iterator[Deplo
 
 def test_a_study_survives_what_can_befall_its_processes(deployment: Deployment, undisturbed: Path) -> None:
     folder = deployment.folder / "run"
-    run = deployment.run("run", *SMOKE, "--superlink", "study", "--output", folder)
+    protocol = deployment.approved()
+    run = deployment.run("run", "--protocol", protocol, *SMOKE[3:], "--superlink", "study", "--output", folder)
 
     # A ClientApp dies in its training: the server hears of it after a minute, and asks again.
     milan = deployment.nodes["milan"]
@@ -155,8 +168,9 @@ def test_a_center_that_is_away_leaves_its_cells_empty_until_it_is_asked_again(
     deployment: Deployment, undisturbed: Path
 ) -> None:
     folder = deployment.folder / "run"
-    changes = [*SMOKE, "-c", "patience-minutes=0.05", "-c", "centers=milan,ucsf,amu", "-c", "order=given"]
-    run = deployment.run("run", *changes, "--superlink", "study", "--output", folder)
+    protocol = deployment.approved()
+    words = ["--protocol", protocol, *SMOKE[3:], "-c", "patience-minutes=0.05", "--superlink", "study"]
+    run = deployment.run("run", *words, "--output", folder)
 
     # Frozen, not dead: Flower takes it for lost, and what it was asked is gone.
     run.hear("stage 1/3: training at milan", 240)

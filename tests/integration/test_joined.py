@@ -158,14 +158,14 @@ def test_a_hospital_whose_file_has_two_names_is_refused(deployment: Deployment, 
     assert "refuses a hospital that answers by another name" in refusal(deployment.join(stranger))
 
 
-def test_a_node_that_answers_by_another_name_than_it_was_enrolled_under_is_refused(
+def test_a_node_under_a_name_that_the_protocol_does_not_have_is_left_alone(
     deployment: Deployment, stranger: Joining
 ) -> None:
-    with present(deployment, stranger, name="impostor"):
-        run = begin(deployment, "impostor")
-        assert run.end(180) == 1
-    said = f"the node that was enrolled as impostor says that it is center {stranger.center}"
-    assert said in "\n".join(run.lines), run.tail()
+    """It has approved nothing, and would refuse whatever it is asked."""
+    with present(deployment, stranger, name="bystander"):
+        run = begin(deployment, "bystander")
+        assert run.end(300) == 0, run.tail()
+    assert "sent" not in deployment.command("hospital", "audit", stranger.toml)
 
 
 def test_a_coordinator_s_other_code_does_not_run_at_a_hospital_and_the_study_ends(
@@ -203,8 +203,9 @@ def present(deployment: Deployment, hospital: Joining, name: str) -> Iterator[No
 
 def begin(deployment: Deployment, name: str, code: Path = ROOT) -> Watched:
     """The coordinator's command for a short study, from a checkout of its own where `code` is one."""
-    words: list[str | Path] = ["-P", "-m", "scenarios.cli", "run", SMOKE[0]]
-    words += ["-c", "method=finetune", "-c", f"centers={','.join(list(deployment.joined)[:2])}", *ROUGH]
+    centers = ",".join(list(deployment.joined)[:2])
+    protocol = deployment.propose(name, SMOKE[0], "-c", "method=finetune", "-c", f"centers={centers}", *ROUGH)
+    words: list[str | Path] = ["-P", "-m", "scenarios.cli", "run", "--protocol", protocol]
     words += ["--output", deployment.folder / name, "--coordinator", deployment.coordinator]
     environment = {"PYTHONPATH": str(code), "FLWR_TELEMETRY_ENABLED": "0"}
     return Watched(SCRIPTS / "python", *words, log=deployment.folder / f"{name}.out", environment=environment)

@@ -37,8 +37,9 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Iterato
 def begin(deployment: Deployment, name: str, *changes: str, method: str = "replay") -> Watched:
     """The coordinator's command for a study over all that joined, into the folder `name`."""
     pairs = [f"method={method}", f"centers={','.join(deployment.joined)}", *ROUGH, *changes]
-    words = [word for pair in pairs for word in ("-c", pair)]
-    return deployment.run("run", *words, "--output", deployment.folder / name, "--coordinator", deployment.coordinator)
+    protocol = deployment.propose(name, *(word for pair in pairs for word in ("-c", pair)))
+    words = ["--protocol", protocol, "--coordinator", deployment.coordinator]
+    return deployment.run("run", *words, "--output", deployment.folder / name)
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,8 @@ def test_one_hospital_that_insists_on_sealing_ends_an_unsealed_study(deployment:
 
 @pytest.mark.parametrize("method", ["fedavg", pytest.param("ewc", marks=pytest.mark.long)])
 def test_methods_that_share_no_crop_work_between_real_hospitals_too(deployment: Deployment, method: str) -> None:
+    for hospital in deployment.hospitals.values():
+        policy_of(hospital, allow_averaged_models=method == "fedavg")
     run = begin(deployment, method, "rounds=2", method=method)
     assert run.end(600) == 0, run.tail()
     results = read_results(deployment.folder / method)

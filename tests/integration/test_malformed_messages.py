@@ -9,7 +9,6 @@ import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
-from server.reply_validation import inspect_reply
 from shared.errors import WardroundError
 from shared.methods import METHODS
 from shared.model.weights import Weights
@@ -27,10 +26,9 @@ from shared.wire.messages import (
 from shared.wire.records import pack_question
 from tests.support.strange import (
     BIAS,
-    CARD,
     GOOD_FIGURES,
+    NO_DATA,
     RUN_NAME,
-    SETTINGS,
     TASK,
     WEIGHTS,
     WHOLE,
@@ -38,6 +36,7 @@ from tests.support.strange import (
     at_the_hospital,
     by,
     crop,
+    inspected,
     npy,
     npz,
     raw,
@@ -174,7 +173,7 @@ def refused(make: Callable[[], RecordDict], side: str) -> None:
     """Whoever receives it refuses it in few words, before anything is done with it."""
     reason = at_the_hospital(make()) if side == "hospital" else at_the_coordinator(make())
     assert reason and len(reason.splitlines()) == 1, reason
-    assert "hospital's data" not in reason, "it was let in"
+    assert NO_DATA not in reason, "it was let in"
     assert len(reason) < 500
 
 
@@ -187,11 +186,11 @@ def good(side: str, *exemplars: Exemplar) -> RecordDict:
 
 def test_a_good_message_is_let_in() -> None:
     """Or the refusals below would prove nothing."""
-    assert "hospital's data" in at_the_hospital(request())
+    assert NO_DATA in at_the_hospital(request())
     evaluate = EvaluateRequest(EvaluateTask(run=RUN_NAME, stage=0, center="grace"), WEIGHTS)
-    assert "hospital's data" in at_the_hospital(pack_evaluate_request(evaluate), "evaluate")
-    assert "hospital's data" in at_the_hospital(pack_question(Question()), "query.roll_call")
-    inspect_reply(unpack_train_reply(reply(crop())), TASK, WEIGHTS, SETTINGS, CARD, simulated=True)
+    assert NO_DATA in at_the_hospital(pack_evaluate_request(evaluate), "evaluate")
+    assert NO_DATA in at_the_hospital(pack_question(Question()), "query.roll_call")
+    inspected(unpack_train_reply(reply(crop())))
 
 
 @BOTH
@@ -210,7 +209,7 @@ def test_a_model_to_test_whose_parameter_is_none(name: str) -> None:
     evaluate = EvaluateRequest(EvaluateTask(run=RUN_NAME, stage=0, center="grace"), WEIGHTS)
     records = pack_evaluate_request(evaluate)
     records.array_records["model"]["head.bias"] = ARRAYS[name]
-    assert "hospital's data" not in at_the_hospital(records, "evaluate")
+    assert NO_DATA not in at_the_hospital(records, "evaluate")
 
 
 @BOTH
@@ -269,7 +268,7 @@ def why_refused(records: RecordDict, task: TrainTask, side: str, method: str = "
     if side == "hospital":
         return at_the_hospital(records, method=method)
     with pytest.raises(WardroundError) as caught:
-        inspect_reply(unpack_train_reply(records), task, WEIGHTS, by(method), CARD, simulated=True)
+        inspected(unpack_train_reply(records), task, by(method))
     return str(caught.value)
 
 
@@ -282,9 +281,9 @@ def test_an_importance_that_is_none(side: str, name: str) -> None:
 
 
 def test_a_good_importance_is_let_in() -> None:
-    assert "hospital's data" in at_the_hospital(held(IMPORTANCE, "hospital"), method="ewc")
+    assert NO_DATA in at_the_hospital(held(IMPORTANCE, "hospital"), method="ewc")
     reply = unpack_train_reply(held(IMPORTANCE, "coordinator"))
-    inspect_reply(reply, HELD, WEIGHTS, by("ewc"), CARD, simulated=True)
+    inspected(reply, HELD, by("ewc"))
 
 
 UNUSED = "'importance' of the parameters, which is not used here"

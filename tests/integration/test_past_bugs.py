@@ -13,7 +13,6 @@ from scenarios.runner.resume import plan_resume
 from scenarios.runner.summary import describe
 from scenarios.simulation.hospitals import prepare_hospitals
 from server.journal.journal import Journal
-from server.reply_validation import inspect_reply
 from server.results import write_results
 from shared.config.settings import Settings
 from shared.course import plan_course
@@ -27,7 +26,15 @@ from tests.scenarios.runner import test_resume
 from tests.scenarios.runner.test_resume import extension
 from tests.support.commands import SMOKE, one_line
 from tests.support.journals import ORDER
-from tests.support.strange import BIAS, CARD, SETTINGS, TASK, WEIGHTS, at_the_coordinator, crop, npy, raw, reply
+from tests.support.strange import (
+    BIAS,
+    at_the_coordinator,
+    crop,
+    inspected,
+    npy,
+    raw,
+    reply,
+)
 
 folder, settings = test_resume.folder, test_resume.settings
 
@@ -51,7 +58,7 @@ def test_exemplar_that_cannot_be_decoded_poisons_the_memory():
     packed = np.frombuffer(PACKED + zstandard.compress(b"short"), dtype=np.uint8)
     about = crop().provenance.model_copy(update={"checksum": hashlib.sha256(packed.tobytes()).hexdigest()})
     with pytest.raises(WardroundError):
-        inspect_reply(unpack_train_reply(reply(Exemplar(about, packed))), TASK, WEIGHTS, SETTINGS, CARD, simulated=True)
+        inspected(unpack_train_reply(reply(Exemplar(about, packed))))
 
 
 @pytest.mark.parametrize("center", ["", "nih,bwh", "nih\n", " nih"])

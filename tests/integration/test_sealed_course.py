@@ -126,13 +126,14 @@ def test_a_center_that_the_policy_does_not_name_gets_what_the_others_gave(
     assert "not for elsewhere to open, expired or withdrawn: what grace gave" in told
 
 
-def test_hospitals_that_share_nothing_train_and_test_without_keys(study: Study) -> None:
+def test_hospitals_that_share_nothing_train_and_test_and_sign_their_models(study: Study) -> None:
     for center in CENTERS:
-        (study.root / center / "state" / "keys").rename(study.root / center / "away")
         study.write_site(center, share_exemplars=False, report_subject_scores=False)
     wire = study.wire()
     results = study.run(wire)
     assert not any(request.memory for request in asked(wire))
+    signers = [request.origin and request.origin.claims.center for request in asked(wire)]
+    assert signers == [None, *CENTERS[:-1]]
     assert results.test_scores == ()
     notes = [note for note in results.notes if not note.startswith("COLLAPSED")]  # as it may after two steps
     assert notes == [f"per-subject scores not reported by {center}" for center in CENTERS]

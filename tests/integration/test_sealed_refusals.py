@@ -1,5 +1,6 @@
 """What a hospital refuses of a sealed memory, each with its reason, before it trains on anything."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,21 +12,21 @@ from flwr.app import Message, RecordDict
 from flwr.common.serde import recorddict_to_proto
 
 from shared.clock import Clock, utc_now
-from shared.config.settings import Settings
 from shared.errors import CenterError, SettingsError
-from shared.model.network import initial_weights
+from shared.protocol.lineage import first_weights
+from shared.protocol.plan import RunPlan, plan_of
 from shared.replay.contribution import Contribution, PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution, Visit
 from shared.replay.sealing import Terms, seal
 from shared.trust.identity import Keys
-from shared.wire.headers import TrainTask
 from shared.wire.messages import TrainReply, TrainRequest, pack_train_request, unpack_train_reply
 from shared.wire.records import Refused
-from tests.support.joined import CENTERS, NODES, SUBJECTS, Study, Wire, later
+from tests.support.approved import signed_by
+from tests.support.joined import NODES, SUBJECTS, Study, Wire, later
 from tests.support.sealed import resigned
 
-RUN, OTHER_RUN = "0" * 32, "1" * 32
+OTHER_RUN = "1" * 32
 
 
 @pytest.fixture
@@ -39,60 +40,62 @@ def crop(seed: int, center: str = "grace") -> Exemplar:
     return Exemplar.encode(image, image, center=center, subject=subject, contrast="FLAIR", spacing=4.0)
 
 
+def plan_of_study(study: Study, config: Mapping[str, Any] | None = None, swapped: Keys | None = None) -> RunPlan:
+    """A run that all hospitals have approved; with a key in place of its center's, as if that had been pinned then."""
+    keys = {**study.keys, **({swapped.center: swapped} if swapped else {})}
+    protocol = study.protocol(config or study.config, "asked", keys)
+    return plan_of(protocol, 0, config or study.config)
+
+
 def sealed(
     study: Study,
     center: str = "grace",
     recipients: tuple[str, ...] = ("mercy", "elsewhere"),
-    run: str = RUN,
+    run: str = "",
     stage: int = 0,
     keys: Keys | None = None,
     to: Keys | None = None,
 ) -> SealedContribution:
     """What `center` would give at that stage."""
     identities = tuple(to.identity if to and to.center == c else study.keys[c].identity for c in recipients)
-    terms = Terms(Visit(run=run, stage=stage, center=center), identities, utc_now() + timedelta(days=30))
+    visit = Visit(run=run or plan_of_study(study).run, stage=stage, center=center)
+    terms = Terms(visit, identities, utc_now() + timedelta(days=30))
     return seal((crop(1, center), crop(2, center)), keys or study.keys[center], lambda identity: None, terms)
 
 
-def ask(wire: Wire, memory: tuple[Contribution, ...], center: str = "mercy", **task: Any) -> RecordDict:
-    """A train message of the second stage, by default, and its answer."""
-    settings = Settings.from_run_config(wire.run_config)
-    identities = task.pop("identities", ())
-    header = TrainTask(
-        run=RUN,
-        stage=CENTERS.index(center),
-        center=center,
-        contribute=task.pop("contribute", False),
-        budget=10**7,
-        order=CENTERS,
-        identities=identities,
-    )
-    content = pack_train_request(TrainRequest(header, initial_weights(settings.network, 0), memory))
-    (key,) = wire.push_messages([Message(content, NODES[center], "train")])
+def ask(study: Study, wire: Wire, memory: tuple[Contribution, ...], swapped: Keys | None = None) -> RecordDict:
+    """The train message of the second stage, at mercy, and its answer."""
+    plan = plan_of_study(study, wire.run_config, swapped)
+    weights = first_weights(plan)
+    origin = signed_by(study.keys["grace"], plan, 0, weights)
+    content = pack_train_request(TrainRequest(plan.train_task(1, "mercy"), weights, memory, {}, origin))
+    (key,) = wire.push_messages([Message(content, NODES["mercy"], "train")])
     (reply,) = wire.pull_messages([key])
     return reply.content
 
 
-def refusal(study: Study, *memory: Contribution, clock: Clock = utc_now, **task: Any) -> str:
+def refusal(study: Study, *memory: Contribution, clock: Clock = utc_now, swapped: Keys | None = None) -> str:
     """Why mercy does not train; it is in its audit log too, and no path is told."""
-    content = ask(study.wire(clock), memory, **task)
+    content = ask(study, study.wire(clock), memory, swapped)
     with pytest.raises(Refused) as caught:
         unpack_train_reply(content)
     assert str(study.root).encode() not in recorddict_to_proto(content).SerializeToString()
     entry = study.audit("mercy")[-1]
-    assert (entry.kind, entry.facts.message, entry.facts.run) == ("refused", "train request", RUN)
+    run = plan_of_study(study, swapped=swapped).run
+    assert (entry.kind, entry.facts.message, entry.facts.run) == ("refused", "train request", run)
     assert entry.facts.reason == str(caught.value)
     assert not list((study.root / "mercy" / "state").glob("visits/*/*/step-*"))
     return str(caught.value)
 
 
-def accepted(study: Study, *memory: Contribution, **task: Any) -> TrainReply:
-    return unpack_train_reply(ask(study.wire(), memory, **task))
+def accepted(study: Study, *memory: Contribution) -> TrainReply:
+    return unpack_train_reply(ask(study, study.wire(), memory))
 
 
 def test_what_was_sealed_for_this_hospital_is_trained_on(study: Study) -> None:
     accepted(study, sealed(study))
-    assert [e.kind for e in study.audit("mercy")] == ["received", "sent"]
+    told = [(e.kind, e.facts.message) for e in study.audit("mercy") if e.kind != "approved"]
+    assert told == [("received", "train request"), ("sent", "trained model"), ("sent", "exemplars")]
 
 
 def test_a_tampered_ciphertext(study: Study) -> None:
@@ -161,25 +164,17 @@ def test_what_was_sealed_for_another_key_of_this_hospital(study: Study) -> None:
 
 def test_a_recipient_s_key_that_the_coordinator_swapped_is_noticed_before_the_training(study: Study) -> None:
     mallory = Keys.generate("elsewhere")
-    said = refusal(study, contribute=True, identities=(str(mallory.identity),))
-    assert "the key of elsewhere was swapped" in said
+    assert "the key of elsewhere was swapped" in refusal(study, swapped=mallory)
 
 
 def test_a_recipient_that_is_not_pinned(study: Study) -> None:
     study.write_site("mercy", pins={"elsewhere": ""})
-    said = refusal(study, contribute=True, identities=(str(study.keys["elsewhere"].identity),))
-    assert "no key of elsewhere is pinned here" in said
-
-
-def test_a_public_key_that_is_none(study: Study) -> None:
-    line = str(study.keys["elsewhere"].identity)[:-4]
-    assert "sent a public key that is none" in refusal(study, contribute=True, identities=(line,))
+    assert "no key of elsewhere is pinned here" in refusal(study)
 
 
 def test_a_hospital_without_keys_learns_how_to_make_them(study: Study, capsys: pytest.CaptureFixture[str]) -> None:
-    identities = (str(study.keys["elsewhere"].identity),)
     (study.root / "mercy" / "state" / "keys").rename(study.root / "away")
-    assert refusal(study, contribute=True, identities=identities) == "mercy has made no keys yet"
+    assert refusal(study) == "mercy has made no keys yet"
     assert "wardround hospital keys" in capsys.readouterr().out
 
 
@@ -187,7 +182,7 @@ def test_keys_that_others_can_read_are_not_used_and_no_path_is_told(study: Study
     wire = study.wire()
     (study.root / "mercy" / "state" / "keys" / "signing.pem").chmod(0o644)
     with pytest.raises(Refused, match="a key at the hospital cannot be used; its client's log says which and why"):
-        unpack_train_reply(ask(wire, ()))
+        unpack_train_reply(ask(study, wire, ()))
 
 
 def test_an_audit_log_that_was_cut_lets_nothing_leave(study: Study) -> None:
@@ -195,12 +190,12 @@ def test_an_audit_log_that_was_cut_lets_nothing_leave(study: Study) -> None:
     log = study.root / "mercy" / "state" / "audit" / "audit.jsonl"
     log.write_bytes(log.read_bytes()[:-10])
     with pytest.raises(Refused, match=r"a record of the hospital .* cannot be relied on; its client's log says more"):
-        unpack_train_reply(ask(study.wire(), ()))
+        unpack_train_reply(ask(study, study.wire(), ()))
 
 
 def test_a_hospital_toml_that_is_wrong_tells_no_path(study: Study) -> None:
     study.toml("mercy").write_text("center = 7")
-    content = ask(study.wire(), ())
+    content = ask(study, study.wire(), ())
     with pytest.raises(Refused, match=r"its hospital\.toml is wrong; its client's log says where"):
         unpack_train_reply(content)
     assert str(study.root).encode() not in recorddict_to_proto(content).SerializeToString()
@@ -223,7 +218,9 @@ def test_exemplars_that_do_not_fit_the_run_are_refused_once_they_are_open(study:
     image = np.zeros((8, 8, 8), dtype=np.float32)
     small = Exemplar.encode(image, image, center="grace", subject="0" * 16, contrast="FLAIR", spacing=4.0)
     terms = Terms(
-        Visit(run=RUN, stage=0, center="grace"), (study.keys["mercy"].identity,), utc_now() + timedelta(days=1)
+        Visit(run=plan_of_study(study).run, stage=0, center="grace"),
+        (study.keys["mercy"].identity,),
+        utc_now() + timedelta(days=1),
     )
     given = seal((small,), study.keys["grace"], study.pin, terms)
     assert "voxels at 4 mm instead of" in refusal(study, given)
@@ -250,8 +247,7 @@ def test_a_hospital_that_only_trains_does_not_test(study: Study) -> None:
 
 def contributed(study: Study, **policy: Any) -> Contribution | None:
     study.write_site("mercy", **policy)
-    identities = (str(study.keys["elsewhere"].identity),)
-    return accepted(study, contribute=True, identities=identities).contribution
+    return accepted(study).contribution
 
 
 def test_a_contribution_is_sealed_for_those_to_come_alone(study: Study) -> None:

@@ -77,11 +77,13 @@ def test_an_evaluator_may_have_any_policy_and_nobody_s_exemplars_hang_on_it(
     for sealing in ("on", "off"):
         memory = settings.memory.model_copy(update={"sealing": sealing})
         sealed = settings.model_copy(update={"memory": memory})
-        check_terms(sealed, cards, plan_course(("ucsf",), run), simulated=False)
+        check_terms(sealed, cards, plan_course(("ucsf",), run), simulated=False, identities={})
     assert "no keys were made" not in capsys.readouterr().out
     with pytest.raises(CenterError, match=r"center milan is to train, .*: name it in evaluators instead of centers"):
-        check_terms(settings, cards, plan_course(("ucsf", "milan"), run), simulated=False)
-    check_terms(settings, cards | {"milan": card(role="train")}, plan_course(("ucsf",), run), simulated=True)
+        check_terms(settings, cards, plan_course(("ucsf", "milan"), run), simulated=False, identities={})
+    check_terms(
+        settings, cards | {"milan": card(role="train")}, plan_course(("ucsf",), run), simulated=True, identities={}
+    )
     assert "evaluator milan: its policy lets it train only" in capsys.readouterr().out
 
 

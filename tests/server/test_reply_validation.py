@@ -16,13 +16,14 @@ from shared.config.settings import Settings
 from shared.errors import CenterError, SealError
 from shared.metrics.scores import mean_scores
 from shared.model.weights import Weights
+from shared.protocol.plan import RunPlan
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution, Visit
 from shared.replay.sealing import Terms, seal
 from shared.trust.identity import Keys
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures, TrainTask
-from shared.wire.messages import TrainReply
+from shared.wire.messages import TrainReply, TrainRequest
 from tests.conftest import ROOT
 from tests.support import sealed as crops
 from tests.support.scored import case_score
@@ -59,7 +60,8 @@ CARD = CenterCard(center="milan", training_subjects=2, test_subjects=2, contrast
 
 
 def accept(reply: TrainReply, task: TrainTask = TASK, card: CenterCard = CARD, simulated: bool = True) -> None:
-    inspect_reply(reply, task, SENT, SETTINGS, card, simulated)
+    plan = RunPlan(task.run, SETTINGS, ("milan", "ucsf"), {})
+    inspect_reply(reply, TrainRequest(task, SENT, ()), plan, card, simulated)
 
 
 def refusal(reply: TrainReply, task: TrainTask = TASK) -> str:

@@ -15,7 +15,7 @@ from shared.config.groups import RunSettings
 from shared.config.settings import Settings
 from shared.errors import CenterError
 from shared.wire.code_fingerprint import code_fingerprint
-from shared.wire.headers import CenterCard, RollCall
+from shared.wire.headers import CenterCard, Question, RollCall
 from shared.wire.records import pack_header, pack_refusal
 from tests.support.fakes import FakeGrid
 
@@ -92,7 +92,7 @@ def hospital(*centers: str, **config: str | bool) -> dict[str, Any]:
 
 def call(run: RunSettings, nodes: dict[int, dict[str, Any]], **how: Any) -> tuple[Arrivals, Roster]:
     grid = Arrivals(reception(), {}, nodes, **how)
-    return grid, call_roll(grid, run, (), clock=exchanging.Clock(grid.clock, grid.clock.sleep))
+    return grid, call_roll(grid, run, Question(), clock=exchanging.Clock(grid.clock, grid.clock.sleep))
 
 
 THREE = {103: hospital("milan"), 101: hospital("ucsf"), 102: hospital("amu")}
@@ -135,7 +135,7 @@ def test_every_arrival_renews_the_wait(run: RunSettings) -> None:
 def test_missing_centers_are_named_when_the_wait_is_over(run: RunSettings) -> None:
     grid = Arrivals(reception(), {}, THREE, absent={101, 103})
     with pytest.raises(CenterError) as caught:
-        call_roll(grid, run, (), clock=exchanging.Clock(grid.clock, grid.clock.sleep))
+        call_roll(grid, run, Question(), clock=exchanging.Clock(grid.clock, grid.clock.sleep))
     assert "2 of 3 centers did not come within 10 s: milan, ucsf;" in str(caught.value)
     assert "amu" not in str(caught.value)
     assert WAIT < grid.clock.now - 1000 < WAIT + 2

@@ -213,6 +213,7 @@ OTHER_TASKS: dict[str, Any] = {
     "budget": 1001,
     "order": ("amu", "nih"),
     "identities": ("a key",),
+    "protocol": "f" * 64,
 }
 
 

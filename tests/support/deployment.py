@@ -19,6 +19,7 @@ from scenarios.deployment.nginx import Proxy
 from scenarios.processes.supervisor import free_port
 from scenarios.run_config import load_settings
 from scenarios.simulation.hospitals import make_hospital, phantom_settings
+from shared.protocol.document import read_protocol
 from tests.conftest import OUTSIDE
 from tests.support.watched import SMOKE, WARDROUND, Watched
 
@@ -119,8 +120,22 @@ class Deployment:
         return hospital
 
     def enroll(self, hospital: Joining, name: str | None = None) -> str:
-        """`wardround coordinator enroll`; the public key is all that leaves the hospital."""
-        return self.command("coordinator", "enroll", self.coordinator, name or hospital.center, hospital.public_key)
+        """`wardround coordinator enroll`; public key and card are all that leaves the hospital."""
+        words: list[str | Path] = ["coordinator", "enroll", self.coordinator, name or hospital.center]
+        words.append(hospital.public_key)
+        if name is None:
+            card = hospital.folder / "card.json"
+            self.command("hospital", "card", hospital.toml, "--output", card)
+            words += ["--card", card]
+        return self.command(*words)
+
+    def propose(self, name: str, *words: str | Path) -> Path:
+        """`wardround coordinator propose WORDS`, and every joined hospital that it names approves."""
+        path = self.folder / f"{name}.protocol.json"
+        self.command("coordinator", "propose", self.coordinator, *words, "--output", path)
+        for center in participants_of(path):
+            self.command("hospital", "approve", self.hospitals[center].toml, path, "--yes")
+        return path
 
     def join(self, hospital: Joining) -> Watched:
         """`wardround hospital join`, not waited for."""
@@ -158,6 +173,11 @@ class Deployment:
         started = Watched(WARDROUND, *words, log=log, environment={**QUIET, **(environment or {})})
         self._started.append(started)
         return started
+
+
+def participants_of(path: Path) -> tuple[str, ...]:
+    """The centers and evaluators of a protocol's file."""
+    return read_protocol(path).settings_of(0, load_settings(None, [], None).to_run_config()).run.participants
 
 
 def status_of(port: int, path: str, root: Path, method: str = "POST") -> int | None:

@@ -22,6 +22,7 @@ from shared.wire.messages import (
     pack_train_request,
     unpack_train_reply,
 )
+from tests.support.approved import Deployed
 from tests.support.fakes import FakeGrid
 
 SIZES = {"milan": (2, 1), "ucsf": (2, 1), "amu": (2, 1)}
@@ -90,3 +91,8 @@ def everything_in(content: RecordDict) -> bytes:
     return b"".join(
         [recorddict_to_proto(content).SerializeToString(), *(zstandard.decompress(payload[1:]) for payload in payloads)]
     )
+
+
+def trained_by(hospital: Deployed, title: str = "a run", **task: Any) -> TrainReply:
+    """What a deployed hospital, node 7, replies when it is asked for its stage."""
+    return unpack_train_reply(ask(hospital, "train", hospital.training(title, **task), 7))

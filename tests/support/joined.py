@@ -20,11 +20,12 @@ from client.governance.pseudonyms import pseudonym, pseudonym_key
 from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
 from client.hospital.withdraw import withdraw
-from scenarios.simulation.sites import find_site
 from shared.clock import Clock, utc_now
+from shared.protocol.document import Protocol
 from shared.results import RunResults, read_results
 from shared.trust.identity import Keys, Pin
 from shared.wire.messages import TrainRequest, pack_train_request, unpack_train_request
+from tests.support.approved import approve, protocol_of
 from tests.support.datasets import write_dataset
 from tests.support.fakes import FakeGrid
 
@@ -120,17 +121,35 @@ class Study:
         """A new grid; keywords are keys of the run-config with _ for -."""
         config = self.config | {key.replace("_", "-"): value for key, value in changes.items()}
         nodes = {node: {"hospital": str(self.toml(center))} for center, node in NODES.items()}
-        return Wire(
-            hospital_app(clock, find_site), config, nodes, names={node: center for center, node in NODES.items()}
-        )
+        return Wire(hospital_app(clock), config, nodes, names={node: center for center, node in NODES.items()})
+
+    def protocol(self, config: Mapping[str, Any], title: str, keys: Mapping[str, Keys] | None = None) -> Protocol:
+        """A protocol with these settings, which all hospitals have approved."""
+        protocol = protocol_of(config, keys or self.keys, title)
+        for center in CENTERS:
+            approve(self.root / center / "state", protocol)
+        return protocol
+
+    def approved(self, config: Mapping[str, Any], name: str) -> Path:
+        """The file of a protocol with these settings, which all hospitals have approved."""
+        path = self.root / f"{name}.protocol.json"
+        if not path.exists():
+            path.write_text(self.protocol(config, name).document)
+        return path
 
     def run(self, wire: Wire, name: str = "run", resume: bool = False) -> RunResults:
-        """Run the ServerApp to its end, and return its results."""
+        """Run the ServerApp to its end over hospitals that approved the run, and return its results."""
         folder = self.root / name
         run_config = {**wire.run_config, "output-dir": str(folder), "resume": resume}
+        if self.keys:  # else they are simulated
+            run_config["protocol"] = str(self.approved(wire.run_config, name))
         wire.run_config = run_config
-        server.app.main(wire, Context(1, 0, {}, RecordDict(), run_config))
+        server.app.main(wire, self.context(run_config))
         return read_results(folder)
+
+    def context(self, run_config: dict[str, Any]) -> Context:
+        """What Flower gives the ServerApp."""
+        return Context(1, 0, {}, RecordDict(), run_config)
 
     def withdraw(self, center: str, *names: str) -> None:
         """As `wardround hospital withdraw` does."""

@@ -14,6 +14,7 @@ from shared.config.settings import NetworkSettings, Settings
 from shared.course import plan_course
 from shared.model.network import initial_weights
 from shared.model.weights import Weights
+from shared.protocol.plan import RunPlan
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.results import RunResults, read_results
@@ -53,7 +54,7 @@ def journal_of(folder: Path, settings: Settings, without: tuple[int, str] | None
         c: CenterCard(center=c, training_subjects=2, test_subjects=2, contrasts=("T2w",), fingerprint="f")
         for c in ORDER
     }
-    journal = Journal.create(folder, settings, ORDER, cards, uuid4().hex)
+    journal = Journal.create(folder, RunPlan(uuid4().hex, settings, ORDER, {}), cards)
     course = plan_course(ORDER, settings.run)
     journal.add_attempt(5, journal.where(course), versions())
     for stage in course:

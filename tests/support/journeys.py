@@ -22,6 +22,7 @@ from server.tracking import OFF, Tracking
 from shared.config.settings import Settings
 from shared.course import Stage, plan_course
 from shared.model.weights import Weights
+from shared.protocol.plan import RunPlan
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar, Extra
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures
@@ -130,7 +131,7 @@ class Journey:
         if self.journals:
             self.journals.append(Journal.open(self.folder))
         else:
-            self.journals.append(Journal.create(self.folder, self.settings, CENTERS, cards, uuid4().hex))
+            self.journals.append(Journal.create(self.folder, RunPlan(uuid4().hex, self.settings, CENTERS, {}), cards))
         strategy = STRATEGIES.get(self.settings.run.spec.course, Visits)
         return strategy(self.settings, roster, self.course, self.journals[-1], tracking).start(self.grid, initial)
 

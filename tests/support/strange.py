@@ -1,6 +1,7 @@
 """Good messages in both directions, what a strange part of one is made of, and who refuses it."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,15 @@ import numpy as np
 import pytest
 from flwr.app import Array, ConfigRecord, Message, RecordDict
 
+from client.app import hospital_app
+from client.hospital.config import Data, Site
 from scenarios.run_config import load_settings
-from scenarios.simulation.clientapp import app
+from scenarios.simulation.sites import simulated_site
 from server.reply_validation import inspect_reply
 from shared.config.settings import Settings
 from shared.errors import WardroundError
 from shared.model.network import initial_weights
+from shared.protocol.plan import RunPlan
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures, TrainTask
@@ -27,6 +31,18 @@ from shared.wire.messages import (
 from shared.wire.records import Refused, unpack_header
 from tests.support.commands import SMOKE
 from tests.support.fakes import FakeGrid
+
+NOWHERE = Data(folder=Path("/nowhere"), contrasts=("FLAIR",))
+
+
+NO_DATA = "/nowhere"
+"""In the reason of a hospital that found nothing wrong with a message, and came to open its data."""
+
+
+def _without_data(center: str, settings: Settings) -> Site:
+    everything = simulated_site("amu", settings)
+    return replace(everything, center=center, state=Path("/nowhere"), data=NOWHERE)
+
 
 TINY = {"features": 2, "steps": 1, "batch-size": 1, "device": "cpu", "centers": "grace"}
 RUN_NAME = "0" * 32
@@ -86,7 +102,7 @@ def by(method: str) -> Settings:
 def at_the_hospital(records: RecordDict, kind: str = "train", method: str = "replay") -> str:
     """The reason with which a hospital (without any data) refuses a message; anything else it raises is a fault."""
     config = CONFIG | {"cache-dir": "", "method": method, "rounds": 1}
-    grid = FakeGrid(app, config, {7: {"center": "grace", "data-dir": "/nowhere"}})
+    grid = FakeGrid(hospital_app(simulated=_without_data), config, {7: {"partition-id": 0, "num-partitions": 1}})
     (key,) = grid.push_messages([Message(records, 7, kind)])
     (answer,) = grid.pull_messages([key])
     with pytest.raises(Refused) as caught:
@@ -97,8 +113,14 @@ def at_the_hospital(records: RecordDict, kind: str = "train", method: str = "rep
 def at_the_coordinator(records: RecordDict) -> str:
     """The reason with which the coordinator refuses a train reply; anything else it raises is a fault."""
     with pytest.raises(WardroundError) as caught:
-        inspect_reply(unpack_train_reply(records), TASK, WEIGHTS, SETTINGS, CARD, simulated=True)
+        inspected(unpack_train_reply(records))
     return str(caught.value)
+
+
+def inspected(reply: TrainReply, task: TrainTask = TASK, settings: Settings = SETTINGS) -> None:
+    """As the coordinator inspects the reply of a simulated hospital."""
+    plan = RunPlan(task.run, settings, ("grace",), {})
+    inspect_reply(reply, TrainRequest(task, dict(WEIGHTS), ()), plan, CARD, simulated=True)
 
 
 def with_header(records: RecordDict, content: Any) -> RecordDict:

@@ -10,10 +10,11 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from client.data.bids import find_cases
+from client.governance.policy import Policy
 from client.governance.withdrawals import Withdrawals
 from client.hospital.center import Hospital, open_hospital
-from client.hospital.node import centers_here, is_simulated, prepared_folder
-from scenarios.simulation.sites import find_site
+from client.hospital.config import Data, Site
+from client.hospital.node import NO_PINS, is_simulated, prepared_folder, simulated_centers, site_here
 from shared.config.settings import Settings
 from shared.errors import DataError, RecordError, SettingsError
 from tests.support.datasets import grid, patient, write_dataset, write_image
@@ -26,10 +27,13 @@ def context(run_config: dict[str, Any], **node_config: Any) -> Context:
     return Context(1, 7, {key.replace("_", "-"): value for key, value in node_config.items()}, RecordDict(), run_config)
 
 
-def opened(center: str, node: Context, settings: Settings) -> Hospital:
+def opened(site: Site, settings: Settings) -> Hospital:
     """As the ClientApp opens it."""
-    site = find_site(center, node, settings)
-    return open_hospital(site, prepared_folder(site, node, settings), settings)
+    return open_hospital(site, prepared_folder(site, False, settings), settings)
+
+
+def site_with(center: str, data: Path, state: Path, contrasts: tuple[str, ...] = ("FLAIR", "T2w")) -> Site:
+    return Site(center, state, Data(folder=data, contrasts=contrasts), None, NO_PINS, Policy(role="both"))
 
 
 @pytest.fixture
@@ -39,7 +43,8 @@ def deployed(tmp_path: Path, run_config: dict[str, Any]) -> Callable[..., Hospit
 
     def open_it(center: str = "milan", cache: str = "cache", data: Path = folder, **changes: Any) -> Hospital:
         config = run_config | {"cache-dir": str(tmp_path / cache), "order": "given"} | changes
-        return opened(center, context(config, center=center, data_dir=str(data)), Settings.from_run_config(config))
+        site = site_with(center, data, tmp_path / cache / "state")
+        return opened(site, Settings.from_run_config(config))
 
     return open_it
 
@@ -109,7 +114,7 @@ def test_who_withdrew_is_used_no_more_and_nobody_else_moves(deployed: Callable[.
 @pytest.mark.parametrize("nodes", [1, 2, 3, 5])
 def test_in_simulation_the_nodes_share_all_centers(run_config: dict[str, Any], nodes: int) -> None:
     settings = Settings.from_run_config(run_config)
-    shares = [centers_here(context({}, partition_id=i, num_partitions=nodes), settings) for i in range(nodes)]
+    shares = [simulated_centers(context({}, partition_id=i, num_partitions=nodes), settings) for i in range(nodes)]
     assert sorted(center for share in shares for center in share) == sorted(settings.run.centers)
     assert shares[0][0] == settings.run.centers[0]
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
@@ -117,23 +122,16 @@ def test_in_simulation_the_nodes_share_all_centers(run_config: dict[str, Any], n
 
 def test_evaluators_have_nodes_of_their_own_in_simulation(run_config: dict[str, Any]) -> None:
     settings = Settings.from_run_config(run_config | {"evaluators": "montp"})
-    shares = [centers_here(context({}, partition_id=i, num_partitions=4), settings) for i in range(4)]
+    shares = [simulated_centers(context({}, partition_id=i, num_partitions=4), settings) for i in range(4)]
     assert shares == [*((center,) for center in settings.run.centers), ("montp",)]
 
 
-def test_a_deployed_node_is_one_center(run_config: dict[str, Any]) -> None:
-    settings = Settings.from_run_config(run_config)
-    node = context({}, center="st-elsewhere", data_dir="/data")
-    assert centers_here(node, settings) == ("st-elsewhere",)
+@pytest.mark.parametrize("node_config", [{}, {"center": "milan"}, {"center": "milan", "data_dir": "/data"}])
+def test_a_node_that_does_not_say_whose_it_is_learns_how(node_config: dict[str, str]) -> None:
+    node = context({}, **node_config)
     assert not is_simulated(node) and is_simulated(context({}, partition_id=0, num_partitions=2))
-
-
-@pytest.mark.parametrize("node_config", [{}, {"center": "milan"}, {"data_dir": "/data"}])
-def test_a_node_that_does_not_say_whose_it_is_learns_how(
-    run_config: dict[str, Any], node_config: dict[str, str]
-) -> None:
-    with pytest.raises(SettingsError, match=r"--node-config \"center='NAME' data-dir='/FOLDER'\""):
-        centers_here(context({}, **node_config), Settings.from_run_config(run_config))
+    with pytest.raises(SettingsError, match=r"make a hospital\.toml by 'wardround hospital init', and join with"):
+        site_here(node)
 
 
 def test_a_node_that_names_a_hospital_toml_is_that_center(run_config: dict[str, Any], tmp_path: Path) -> None:
@@ -142,16 +140,17 @@ def test_a_node_that_names_a_hospital_toml_is_that_center(run_config: dict[str, 
     write_dataset(tmp_path / "images", ["sub-a", "sub-b"], ("FLAIR", "T2w"))
     settings = Settings.from_run_config(run_config)
     node = context({}, hospital=str(path))
-    assert centers_here(node, settings) == ("grace",)
-    assert prepared_folder(find_site("grace", node, settings), node, settings) == tmp_path / "state" / "prepared"
-    center = opened("grace", node, settings)
+    site = site_here(node)
+    assert site.center == "grace"
+    assert prepared_folder(site, False, settings) == tmp_path / "state" / "prepared"
+    center = opened(site, settings)
     assert center.card.contrasts == ("T2w",), "the run uses both contrasts, the hospital gives one"
     assert center.state == tmp_path / "state"
     with pytest.raises(SettingsError, match=r"was started as center mercy, but .* is that of grace"):
-        centers_here(context({}, hospital=str(path), center="mercy"), settings)
+        site_here(context({}, hospital=str(path), center="mercy"))
     only = Settings.from_run_config(run_config | {"contrasts": "FLAIR"})
     with pytest.raises(DataError, match="center grace has contrasts T2w, but the run uses FLAIR"):
-        opened("grace", node, only)
+        opened(site, only)
 
 
 # Opening

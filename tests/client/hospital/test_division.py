@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flwr.app import Context, RecordDict
 
+from client.governance.policy import Policy
 from client.hospital.center import LATE, Hospital, open_hospital
+from client.hospital.config import Data, Site
 from client.hospital.division import KEPT_DAYS
-from client.hospital.node import prepared_folder
-from scenarios.simulation.sites import find_site
+from client.hospital.node import NO_PINS, prepared_folder
 from shared.config.settings import Settings
 from shared.errors import DataError, RecordError
 from tests.support.datasets import write_dataset
@@ -36,9 +36,9 @@ def reopened(tmp_path: Path, data: Path, run_config: dict[str, Any]) -> Open:
     def open_it(*runs: str, look_over: bool = True, **changes: Any) -> Hospital:
         config = run_config | {"cache-dir": str(tmp_path / "cache"), "contrasts": "FLAIR"} | changes
         settings = Settings.from_run_config(config)
-        node = Context(1, 7, {"center": "grace", "data-dir": str(data)}, RecordDict(), config)
-        site = find_site("grace", node, settings)
-        return open_hospital(site, prepared_folder(site, node, settings), settings, runs, look_over)
+        own = Data(folder=data, contrasts=("FLAIR",))
+        site = Site("grace", tmp_path / "state", own, None, NO_PINS, Policy(role="both"))
+        return open_hospital(site, prepared_folder(site, False, settings), settings, runs, look_over)
 
     return open_it
 

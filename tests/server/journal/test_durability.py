@@ -20,6 +20,7 @@ from server.journal.journal import Journal
 from server.results import versions
 from shared.config.settings import Settings
 from shared.errors import ResultsError
+from shared.protocol.plan import RunPlan
 from shared.stage_archive import NO_TRANSIT, Moved
 from tests.support.forks import Fork
 from tests.support.journals import ORDER, card, content, files_in, journal_of, scores_of, visit_of, weights_of
@@ -82,7 +83,7 @@ def test_a_refused_write_is_not_believed_to_be_there(tmp_path: Path, settings: S
 def test_a_journal_below_a_file_is_refused(tmp_path: Path, settings: Settings) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ResultsError, match="cannot be written"):
-        Journal.create(tmp_path / "file", settings, ORDER, {c: card(c) for c in ORDER}, uuid4().hex)
+        Journal.create(tmp_path / "file", RunPlan(uuid4().hex, settings, ORDER, {}), {c: card(c) for c in ORDER})
 
 
 # SIGKILL at any moment
@@ -147,7 +148,7 @@ def test_a_writer_that_is_killed_at_any_moment_loses_what_it_was_writing_and_not
     for change in count():
         folder = tmp_path / str(change)
         folder.mkdir()
-        Journal.create(folder, settings, ORDER, cards, uuid4().hex)
+        Journal.create(folder, RunPlan(uuid4().hex, settings, ORDER, {}), cards)
         code, log = Fork(partial(write_on, folder, change)).end()
         assert code in (0, -signal.SIGKILL)
         reached.append(check_prefix(folder, settings, log))

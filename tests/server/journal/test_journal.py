@@ -14,6 +14,7 @@ from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.course import plan_course
 from shared.errors import CenterError, ResultsError, SettingsError
 from shared.model.network import initial_weights
+from shared.protocol.plan import RunPlan
 from shared.stage_archive import NO_TRANSIT, Moved
 from tests.support.journals import ORDER, card, content, journal_of, scores_of, untested, visit_of
 
@@ -35,7 +36,7 @@ def test_a_journal_opened_again_says_the_same(tmp_path: Path, settings: Settings
 
 def test_an_unfinished_journal_knows_what_comes_next(tmp_path: Path, settings: Settings) -> None:
     course = plan_course(ORDER, settings.run)
-    journal = Journal.create(tmp_path, settings, ORDER, {c: card(c) for c in ORDER}, uuid4().hex)
+    journal = Journal.create(tmp_path, RunPlan(uuid4().hex, settings, ORDER, {}), {c: card(c) for c in ORDER})
     assert Journal.open(tmp_path).where(course) == "stage 1/3: training at ucsf"
     journal.add_visit(*visit_of(journal, settings), settings, NO_TRANSIT)
     assert Journal.open(tmp_path).untested(course[0]) == ORDER
@@ -76,7 +77,7 @@ def test_an_attempt_that_ended_without_a_word_has_no_end(tmp_path: Path, setting
 def test_a_journal_is_never_begun_over_another(tmp_path: Path, settings: Settings) -> None:
     before = content(journal_of(tmp_path, settings))
     with pytest.raises(ResultsError, match="holds the journal of another run: choose a new folder"):
-        Journal.create(tmp_path, settings, ORDER, {c: card(c) for c in ORDER}, uuid4().hex)
+        Journal.create(tmp_path, RunPlan(uuid4().hex, settings, ORDER, {}), {c: card(c) for c in ORDER})
     assert content(Journal.open(tmp_path)) == before
 
 
@@ -92,6 +93,7 @@ OTHERWISE: dict[str, Any] = {
     "resume": True,
     "tracking": "tensorboard",
     "data-dir": "/elsewhere",
+    "protocol": "/elsewhere/protocol.json",
     "cache-dir": "/elsewhere",
     "contrasts": "T2w",
     "empty-labels": "keep",
@@ -128,7 +130,7 @@ def test_a_run_goes_on_under_other_circumstances_but_not_with_another_science(
     if key == "activation":
         config["loss"] = "dice"  # which goes with both
     settings = Settings.from_run_config(config)
-    journal = Journal.create(tmp_path, settings, ORDER, {c: card(c) for c in ORDER}, uuid4().hex)
+    journal = Journal.create(tmp_path, RunPlan(uuid4().hex, settings, ORDER, {}), {c: card(c) for c in ORDER})
     value = OTHERWISE.get(key, config[key] * 2 if isinstance(config[key], float) else None)
     value = config[key] + 1 if value is None else value
     changed = Settings.from_run_config(config | {key: value})
@@ -146,7 +148,7 @@ def test_a_run_goes_on_under_other_circumstances_but_not_with_another_science(
 
 def test_all_differences_are_named_at_once(tmp_path: Path, run_config: dict[str, Any]) -> None:
     settings = Settings.from_run_config(run_config)
-    journal = Journal.create(tmp_path, settings, ORDER, {c: card(c) for c in ORDER}, uuid4().hex)
+    journal = Journal.create(tmp_path, RunPlan(uuid4().hex, settings, ORDER, {}), {c: card(c) for c in ORDER})
     other = Settings.from_run_config(run_config | {"seed": 3, "steps": 5, "device": "cpu"})
     with pytest.raises(SettingsError) as caught:
         journal.check_settings(other)

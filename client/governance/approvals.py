@@ -1,0 +1,112 @@
+"""The protocols that a hospital approved: one file each in its state folder, by their digests.
+
+Only what stands in one of them is computed at a deployed hospital. Approval and its end are in the audit log.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from client.governance.audit_log import AuditLog
+from client.governance.hash_chain import Facts
+from shared.clock import Clock
+from shared.errors import DamagedError, PolicyError, RecordError, SettingsError
+from shared.files import private_folder, read_document, write_document
+from shared.protocol.document import Protocol, parse_protocol
+from shared.text import counted
+
+FOLDER = "protocols"
+"""In the state folder."""
+
+APPROVED, REVOKED = "protocol approved", "protocol revoked"
+"""Messages of the audit log."""
+
+
+@dataclass(frozen=True)
+class Approval:
+    """A protocol and since when it is approved."""
+
+    protocol: Protocol
+    approved: str
+    """UTC."""
+    revoked: str = ""
+    """Since when it is no longer; empty where it is."""
+
+
+class Approvals:
+    """What lies in a state folder."""
+
+    def __init__(self, state: Path, clock: Clock) -> None:
+        self._folder = state / FOLDER
+        self._log = AuditLog(state / "audit", clock)
+        self._clock = clock
+
+    def approve(self, protocol: Protocol) -> None:
+        """Keep a protocol; from now on this hospital acts by it. Raises `RecordError`."""
+        self._keep(protocol, self._now, "", APPROVED)
+
+    def revoke(self, begins: str) -> Protocol:
+        """Act no longer by the protocol whose digest begins so. Raises `SettingsError`, `RecordError`."""
+        found = [one for one in self.all() if one.protocol.digest.startswith(begins) and not one.revoked]
+        if len(found) != 1 or not begins:
+            raise SettingsError(
+                f"{counted(len(found), 'approved protocol')} begin with {begins!r}: give more of the digest, as "
+                "`wardround hospital protocols` shows it"
+            )
+        self._keep(found[0].protocol, found[0].approved, self._now, REVOKED)
+        return found[0].protocol
+
+    def all(self) -> list[Approval]:
+        """Every protocol that was ever approved, the oldest first. Raises `RecordError`."""
+        found = [self._read(path) for path in sorted(self._folder.glob("*.json"))]
+        return sorted(found, key=lambda one: (one.approved, one.protocol.digest))
+
+    def find(self, digest: str) -> Protocol:
+        """The approved protocol of this digest. Raises `PolicyError` where there is none, `RecordError`."""
+        short = digest[:8] or "(none was named)"
+        path = self._folder / f"{digest}.json"
+        if not digest or not path.is_file():
+            raise PolicyError(
+                f"this hospital has not approved protocol {short}: it gets the file from the coordinator and runs "
+                "`wardround hospital approve HOSPITAL_TOML PROTOCOL`"
+            )
+        approval = self._read(path)
+        if approval.revoked:
+            raise PolicyError(f"this hospital has revoked protocol {short} on {approval.revoked[:10]}")
+        return approval.protocol
+
+    @property
+    def _now(self) -> str:
+        return f"{self._clock().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+    def _keep(self, protocol: Protocol, approved: str, revoked: str, message: str) -> None:
+        path = self._folder / f"{protocol.digest}.json"
+        private_folder(self._folder, "folder of approved protocols")
+        body: Mapping[str, Any] = {"protocol": protocol.document, "approved": approved, "revoked": revoked}
+        facts = Facts(message=message, checksums=(protocol.digest,))
+        if not revoked:
+            self._log.append("approved", facts)
+        try:
+            write_document(path, body)
+        except OSError as error:
+            raise RecordError(
+                f"{path} cannot be written ({error.strerror or error}): nothing was approved or revoked; free the "
+                "disk, or let this user write the folder"
+            ) from None
+        if revoked:  # noted once it holds: what fails leaves the stricter of the two
+            self._log.append("revoked", facts)
+
+    def _read(self, path: Path) -> Approval:
+        try:
+            body = read_document(path)
+            protocol = parse_protocol(body["protocol"].encode(), str(path))
+            if protocol.digest != path.stem:
+                raise ValueError("it is another protocol than its name says")
+            return Approval(protocol, str(body["approved"]), str(body["revoked"]))
+        except (OSError, DamagedError, SettingsError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RecordError(
+                f"the approved protocol {path} cannot be relied on ({error}): nothing is done by it; delete the file "
+                "and approve the protocol again"
+            ) from None
