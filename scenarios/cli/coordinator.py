@@ -11,7 +11,7 @@ from scenarios.deployment.coordinator import READY, Coordinator, judge
 from scenarios.deployment.nginx import Proxy, nginx_command
 from scenarios.processes.supervisor import Service, flower_environment, keep_running
 from shared.errors import SettingsError
-from shared.text import quoted
+from shared.text import counted, quoted
 
 coordinator = typer.Typer(no_args_is_help=True, help="For a coordinator: let hospitals join.")
 
@@ -67,6 +67,9 @@ def enroll(
     folder: Folder,
     name: Annotated[str, typer.Argument(help="The hospital's name, as in its hospital.toml.")],
     public_key: Annotated[Path, typer.Argument(metavar="PUBKEYFILE", help="The node_key.pub that it sent.")],
+    card: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="The card that it sent; also alone, for a newer one.")
+    ] = None,
 ) -> None:
     """Let the hospital that has this key join, under this name.
 
@@ -74,9 +77,71 @@ def enroll(
     """
     from scenarios.deployment import enrollment
     from scenarios.deployment.node_keys import read_public, short
+    from scenarios.deployment.proposal import keep_card
 
-    node = enrollment.enroll(Coordinator(folder.absolute()), name, public_key)
-    say(f"{name} is enrolled as node {node}, with the key {short(read_public(public_key))}")
+    ours = Coordinator(folder.absolute())
+    shown = short(read_public(public_key))
+    if card is not None:
+        kept = keep_card(ours, name, card)
+        say(f"kept the card of {name}, {sum(kept.subjects.values())} patients, in place of any older one")
+        if any(one.name == name and one.key == shown for one in enrollment.enrolled(ours)):
+            return
+    node = enrollment.enroll(ours, name, public_key)
+    say(f"{name} is enrolled as node {node}, with the key {shown}")
+
+
+@coordinator.command()
+def propose(
+    folder: Folder,
+    scenario: Annotated[
+        Path | None, typer.Argument(help="Run-config file, such as scenarios/replay.toml.  (default: quickstart)")
+    ] = None,
+    change: Annotated[
+        list[str] | None, typer.Option("-c", metavar="KEY=VALUE", help="Change one key of the run-config; repeatable.")
+    ] = None,
+    output: Annotated[Path, typer.Option(help="The protocol's file.", metavar="FILE")] = Path("protocol.json"),
+    title: Annotated[str, typer.Option(help="A line that the hospitals read, in ASCII.")] = "",
+    methods: Annotated[str, typer.Option(help="A run by each of these methods, separated by commas.")] = "",
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="A run with each of so many seeds, from 0.  (default: the scenario's)"),
+    ] = None,
+    extends: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Instead: one more center for the finished run of this folder.")
+    ] = None,
+    center: Annotated[str, typer.Option(help="For --extends: the hospital that joins.")] = "",
+) -> None:
+    """Write the protocol of a study, which each hospital approves before anything runs on its patients.
+
+    It holds all that is to be computed, the order of the hospitals among it, and their public keys.
+    """
+    from scenarios.deployment import proposal
+    from scenarios.run_config import load_settings
+    from shared.clock import utc_now
+
+    ours = Coordinator(folder.absolute())
+    if output.exists():
+        raise SettingsError(f"{output} is there already: give another --output, for hospitals may have approved it")
+    if extends is not None:
+        if scenario is not None or change or methods or seeds is not None or not center:
+            raise SettingsError("--extends takes --center NAME, and all else from the run that it names")
+        proposed = proposal.propose_extension(ours, extends, center, title, utc_now)
+    else:
+        several = tuple(dict.fromkeys(word.strip() for word in methods.split(",") if word.strip()))
+        settings = load_settings(scenario, change or [], None)
+        wanted = proposal.Wanted(settings, title, several, tuple(range(seeds)) if seeds else ())
+        proposed = proposal.propose(ours, wanted, utc_now)
+    try:
+        output.write_text(proposed.document, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{output} cannot be written ({error.strerror}): give another --output") from None
+    say(f"wrote {output}: protocol {proposed.digest[:16]}, {counted(len(proposed.runs), 'run')}")
+    say(f"next: each hospital runs  wardround hospital approve HOSPITAL_TOML {quoted(output)}")
+    where = f"--coordinator {quoted(folder)}"
+    if extends is None:
+        say(f"then:                     wardround run --protocol {quoted(output)} {where}")
+    else:
+        say(f"then:  wardround extend {quoted(extends)} --center {center} --protocol {quoted(output)} --output DIR")
 
 
 @coordinator.command(name="list")
@@ -157,5 +222,6 @@ next, in another terminal:
   give each hospital       {ours.tls.authority}
   let a hospital join      wardround coordinator enroll {folder} NAME node_key.pub
   see who is there         wardround coordinator list {folder}
-  run a study              wardround run SCENARIO -c centers=NAME,NAME --coordinator {folder}
+  propose a study          wardround coordinator propose {folder} SCENARIO -c centers=NAME,NAME
+  run what was approved    wardround run --protocol protocol.json --coordinator {folder}
 """

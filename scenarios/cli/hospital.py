@@ -9,6 +9,7 @@ import typer
 
 from client.data.inventory import ANY_LABEL, LabelChoice
 from client.data.layouts import Layout, take_inventory
+from scenarios.cli.approval import add_approval_commands
 from scenarios.cli.common import ALL_CONTRASTS, Contrasts, on_terminal, progress_bar, read_contrasts, say
 from scenarios.cli.governance import add_trust_commands, show_what_would_leave
 from scenarios.cli.prepare import prepare
@@ -28,6 +29,7 @@ MONTAGE, PAGE, RECORD = "montage.png", "check.html", "check.json"
 
 hospital = typer.Typer(no_args_is_help=True, help="For a hospital: check your own data, and join a study.")
 add_trust_commands(hospital)
+add_approval_commands(hospital)
 hospital.command()(prepare)
 
 

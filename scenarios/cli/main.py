@@ -12,7 +12,7 @@ from scenarios.cli.common import STOPPED, say
 from scenarios.cli.hospital import hospital
 from scenarios.cli.report import report
 from scenarios.deployment.coordinator import CONNECTION, Coordinator
-from scenarios.run_config import app_folder, load_settings
+from scenarios.run_config import app_folder, changed_settings, load_settings
 from scenarios.runner.launch_record import HowLaunched
 from scenarios.runner.local import Launch, launch
 from scenarios.runner.remote import run_on
@@ -24,7 +24,7 @@ from shared.log import MARK
 from shared.methods import METHODS
 from shared.paths import JOURNAL, RESULTS, check_fresh, claimed, results_folder
 from shared.results import read_results
-from shared.text import quoted
+from shared.text import counted, quoted
 
 # What brings in torch and Flower takes seconds, which --help and other commands need not wait for.
 if TYPE_CHECKING:
@@ -91,10 +91,26 @@ def run(
             help="Run over the hospitals that joined the coordinator of this folder, instead of simulating them.",
         ),
     ] = None,
+    protocol: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What the hospitals that joined have approved, in place of a scenario."),
+    ] = None,
+    number: Annotated[int, typer.Option(min=1, help="Which of the protocol's runs, where it has several.")] = 1,
     verbose: Verbose = False,
 ) -> None:
     """Run a scenario over simulated hospitals, follow it, and print the matrix at its end."""
-    settings = load_settings(scenario, change or [], output)
+    deployed = coordinator is not None or superlink is not None
+    if deployed != (protocol is not None):
+        raise SettingsError(
+            "hospitals that joined act on what they approved alone: propose it by 'wardround coordinator propose', and "
+            "give --protocol FILE together with --coordinator FOLDER (or --superlink NAME)"
+        )
+    if protocol is None:
+        settings = load_settings(scenario, change or [], output)
+    else:
+        if scenario is not None:
+            raise SettingsError("a protocol takes the place of a scenario: give one of them")
+        settings = _approved_settings(protocol, number, change or [], output)
     launched = HowLaunched(run_config={}, supernodes=supernodes, cpus=cpus, gpus=gpus, cores=cores, superlink=superlink)
     if coordinator is not None:
         launched = launched.model_copy(update=_connection(coordinator, superlink))
@@ -133,6 +149,10 @@ def extend(
     run: Run,
     center: Annotated[str, typer.Option(help="The hospital that joins.")],
     output: Annotated[Path, typer.Option(help="New or empty folder for the results of the longer run.")],
+    protocol: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="What hospitals that joined have approved of the longer run."),
+    ] = None,
     verbose: Verbose = False,
 ) -> None:
     """Train a finished run's model at one more hospital, and test it at every hospital.
@@ -141,8 +161,10 @@ def extend(
     so that R grows by a whole row and column.
     """
     from scenarios.runner.resume import plan_extension
+    from shared.protocol.document import read_protocol
 
-    going = plan_extension(run, center, output, _prepare)
+    approved = None if protocol is None else read_protocol(protocol)
+    going = plan_extension(run, center, output, _prepare, approved)
     _follow(going.folder, going.settings, going.launched, verbose)
     say("\n" + describe(read_results(going.folder), going.folder))
 
@@ -165,6 +187,25 @@ def evaluate(
     say("\n" + describe(results, going.folder))
     if still := [cell for cell in results.missing if cell.center == center]:
         raise CenterError(f"center {center} still lacks {len(still)} of its scores: it {still[0].reason}")
+
+
+def _approved_settings(path: Path, number: int, changes: list[str], output: Path | None) -> Settings:
+    """The settings of a protocol's run, with some circumstances changed. Raises `SettingsError`."""
+    from shared.protocol.document import read_protocol
+
+    path = path.absolute()
+    protocol = read_protocol(path)
+    if number > len(protocol.runs):
+        raise SettingsError(f"{path} lists {counted(len(protocol.runs), 'run')}, and none is number {number}")
+    ours = load_settings(None, [], output).with_changes({"protocol": str(path)})
+    approved = protocol.settings_of(number - 1, ours.to_run_config())
+    settings = changed_settings(approved.to_run_config(), changes)
+    if changed := settings.changes_of_science(approved):
+        raise SettingsError(
+            f"{'; '.join(changed)}: that is not what the hospitals approved; propose another protocol, or change only "
+            "how long to wait and where results lie"
+        )
+    return settings
 
 
 def _go_on(going: "Continuation", verbose: bool) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from shared.course import plan_course
 from shared.errors import ResultsError, SettingsError
 from shared.methods import METHODS
 from shared.paths import JOURNAL, RESULTS, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
+from shared.protocol.document import Protocol
+from shared.protocol.plan import RunPlan, number_of, plan_of
 from shared.results import is_outdated
 from shared.text import quoted
 
@@ -77,51 +80,86 @@ def plan_evaluation(folder: Path, center: str) -> Continuation:
 
 
 def plan_extension(
-    folder: Path, center: str, output: Path, prepare: Callable[[Settings, HowLaunched], None]
+    folder: Path,
+    center: str,
+    output: Path,
+    prepare: Callable[[Settings, HowLaunched], None],
+    protocol: Protocol | None = None,
 ) -> Continuation:
     """Copy the finished run in `folder` to the new folder `output`, with `center` as one more stage.
 
-    `prepare` makes sure of the hospitals' data, and raises before anything is written. Raises
-    `SettingsError` where the center or the method does not allow it, `ResultsError` where the
-    run is not finished or `output` is not empty.
+    `prepare` makes sure of the hospitals' data, and raises before anything is written. Over hospitals that joined,
+    `protocol` is what they approved of the longer run. Raises `SettingsError` where the center, the method or the
+    protocol does not allow it, `ResultsError` where the run is not finished or `output` is not empty.
     """
     folder, output = _existing(folder), absolute(output, "results folder")
     with claimed(folder):
         journal = Journal.open(folder)
         _check_finished(journal, folder)
-        if center in journal.order:
-            raise SettingsError(f"{center} is a center of the run in {folder} already: name another one")
-        if center in _settings(journal).run.evaluators:
-            raise SettingsError(
-                f"{center} is an evaluator of the run in {folder}, which tests on all of its subjects, so that none is "
-                "left to train on: begin a new run with it in centers"
-            )
-        facts = journal.facts
-        if reason := METHODS[str(facts.settings["method"])].not_extendable:
-            raise SettingsError(f"a {facts.settings['method']} run cannot be extended: {reason}")
-        order = (*facts.order, center)
-        # `given`, since that is the order now; the settings then run the same from the start, too.
-        changed = {"centers": ",".join(order), "order": "given", "output-dir": str(output)}
-        settings = Settings.from_run_config(facts.settings | changed)
-        if settings.run.centers != order:
-            raise SettingsError(f"{center!r} is no center name; use letters, digits, - and _")
+        settings = _extended(journal, center).with_changes({"output-dir": str(output), "protocol": ""})
+        plan = _extended_plan(journal, settings, protocol)
         launched = HowLaunched.load(folder) or HowLaunched(run_config={})
         launched = launched.model_copy(update={"run_config": settings.to_run_config(), "supernodes": None})
         check_fresh(output)
         prepare(settings, launched)
         writable_folder(output, "results folder")
+        parent = Parent(folder=str(folder), run=journal.facts.run, centers=len(journal.order))
         with claimed(output):
-            _copy(journal, output, settings, order, Parent(folder=str(folder), run=facts.run, centers=len(facts.order)))
+            _copy(journal, output, plan, parent, protocol)
     launched.save(output)
     return plan_resume(output, [])
 
 
-def _copy(journal: Journal, output: Path, settings: Settings, order: tuple[str, ...], parent: Parent) -> None:
+def extended_settings(folder: Path, center: str) -> tuple[Settings, Journal]:
+    """The settings of the finished run in `folder` with `center` as one more stage. Raises as `plan_extension`."""
+    folder = _existing(folder)
+    with claimed(folder):
+        journal = Journal.open(folder)
+        _check_finished(journal, folder)
+        return _extended(journal, center), journal
+
+
+def _extended(journal: Journal, center: str) -> Settings:
+    folder, facts = journal.results, journal.facts
+    if center in journal.order:
+        raise SettingsError(f"{center} is a center of the run in {folder} already: name another one")
+    if center in _settings(journal).run.evaluators:
+        raise SettingsError(
+            f"{center} is an evaluator of the run in {folder}, which tests on all of its subjects, so that none is "
+            "left to train on: begin a new run with it in centers"
+        )
+    if reason := METHODS[str(facts.settings["method"])].not_extendable:
+        raise SettingsError(f"a {facts.settings['method']} run cannot be extended: {reason}")
+    order = (*facts.order, center)
+    # `given`, since that is the order now; the settings then run the same from the start, too.
+    settings = _settings(journal).with_changes({"centers": ",".join(order), "order": "given"})
+    if settings.run.centers != order:
+        raise SettingsError(f"{center!r} is no center name; use letters, digits, - and _")
+    return settings
+
+
+def _extended_plan(journal: Journal, settings: Settings, protocol: Protocol | None) -> RunPlan:
+    """What follows for the longer run. Raises `SettingsError` where a protocol is lacking, or does not fit."""
+    if journal.protocol is None:
+        return RunPlan(uuid.uuid4().hex, settings, settings.run.centers, {})
+    if protocol is None:
+        raise SettingsError(
+            f"the run in {journal.results} is over hospitals that joined, who must approve the longer one: propose it "
+            f"by wardround coordinator propose FOLDER --extends {quoted(journal.results)} --center NAME, and give what "
+            "they approved by --protocol"
+        )
+    plan = plan_of(protocol, number_of(protocol, settings), settings.to_run_config())
+    if not plan.lineage or plan.lineage[-1].run != journal.facts.run:
+        raise SettingsError(f"protocol {protocol.digest[:8]} does not go on from the run in {journal.results}")
+    return plan
+
+
+def _copy(journal: Journal, output: Path, plan: RunPlan, parent: Parent, protocol: Protocol | None) -> None:
     """A journal that begins as another one ended."""
     try:
         with tempfile.TemporaryDirectory(prefix=".new-", dir=output) as name:
             new = Path(name)
-            journal.begin_extended(new, settings, order, parent)
+            journal.begin_extended(new, plan, parent, protocol)
             for index in range(journal.trained):
                 stage = journal.stage_folder(index)
                 shutil.copytree(stage, new / JOURNAL / stage.name, copy_function=_link)
