@@ -128,6 +128,8 @@ consent-column = ""
 never = []
 # Whether the coordinator may see crops, unsealed.
 allow-unsealed = false
+# Whether a model may come that is an average of several (method fedavg): no hospital has signed it.
+allow-averaged-models = false
 """
 
     def _lesion_value(self) -> str:
