@@ -20,7 +20,7 @@ from shared.errors import ResultsError, WardroundError
 from shared.files import write_whole
 from shared.flower_private import recorddict_to_proto
 from shared.paths import writable_folder
-from shared.protocol.document import Protocol, spell
+from shared.protocol.document import StudyProtocol, spell
 from shared.protocol.lineage import first_weights, trained_claims
 from shared.protocol.plan import RunPlan, plan_of
 from shared.trust.identity import Keys
@@ -77,7 +77,7 @@ def _approved(site: Site, config: RunConfig, clock: Clock) -> tuple[Site, RunPla
     settings = Settings.from_run_config(
         {**config, "centers": ",".join(order), "evaluators": evaluators, "order": "given", "rounds": 1}
     )
-    protocol = Protocol(
+    protocol = StudyProtocol(
         created=f"{clock().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         title="dry run",
         code=code_fingerprint(),

@@ -14,7 +14,7 @@ from client.governance.hash_chain import Facts
 from shared.clock import Clock
 from shared.errors import DamagedError, PolicyError, RecordError, SettingsError
 from shared.files import private_folder, read_document, write_document
-from shared.protocol.document import Protocol, parse_protocol
+from shared.protocol.document import StudyProtocol, parse_protocol
 from shared.text import counted
 
 FOLDER = "protocols"
@@ -28,7 +28,7 @@ APPROVED, REVOKED = "protocol approved", "protocol revoked"
 class Approval:
     """A protocol and since when it is approved."""
 
-    protocol: Protocol
+    protocol: StudyProtocol
     approved: str
     """UTC."""
     revoked: str = ""
@@ -43,11 +43,11 @@ class Approvals:
         self._log = AuditLog(state / "audit", clock)
         self._clock = clock
 
-    def approve(self, protocol: Protocol) -> None:
+    def approve(self, protocol: StudyProtocol) -> None:
         """Keep a protocol; from now on this hospital acts by it. Raises `RecordError`."""
         self._keep(protocol, self._now, "", APPROVED)
 
-    def revoke(self, begins: str) -> Protocol:
+    def revoke(self, begins: str) -> StudyProtocol:
         """Act no longer by the protocol whose digest begins so. Raises `SettingsError`, `RecordError`."""
         found = [one for one in self.all() if one.protocol.digest.startswith(begins) and not one.revoked]
         if len(found) != 1 or not begins:
@@ -63,7 +63,7 @@ class Approvals:
         found = [self._read(path) for path in sorted(self._folder.glob("*.json"))]
         return sorted(found, key=lambda one: (one.approved, one.protocol.digest))
 
-    def find(self, digest: str) -> Protocol:
+    def find(self, digest: str) -> StudyProtocol:
         """The approved protocol of this digest. Raises `PolicyError` where there is none, `RecordError`."""
         short = digest[:8] or "(none was named)"
         path = self._folder / f"{digest}.json"
@@ -81,7 +81,7 @@ class Approvals:
     def _now(self) -> str:
         return f"{self._clock().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
-    def _keep(self, protocol: Protocol, approved: str, revoked: str, message: str) -> None:
+    def _keep(self, protocol: StudyProtocol, approved: str, revoked: str, message: str) -> None:
         path = self._folder / f"{protocol.digest}.json"
         private_folder(self._folder, "folder of approved protocols")
         body: Mapping[str, Any] = {"protocol": protocol.document, "approved": approved, "revoked": revoked}

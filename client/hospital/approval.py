@@ -11,7 +11,7 @@ from shared.clock import Clock
 from shared.config.settings import Settings
 from shared.course import Stage
 from shared.errors import PolicyError, SettingsError, TrustError
-from shared.protocol.document import Protocol, Value
+from shared.protocol.document import StudyProtocol, Value
 from shared.protocol.plan import RunPlan, plan_of
 from shared.text import counted
 from shared.trust.identity import Identity
@@ -19,10 +19,10 @@ from shared.wire.code_fingerprint import code_fingerprint
 
 
 @dataclass(frozen=True)
-class Reading:
+class ProtocolReading:
     """A protocol as one hospital reads it."""
 
-    protocol: Protocol
+    protocol: StudyProtocol
     site: Site
     plans: tuple[RunPlan, ...]
 
@@ -42,7 +42,7 @@ class Reading:
         return tuple(told)
 
 
-def read_for(site: Site, protocol: Protocol, circumstances: Mapping[str, Value]) -> Reading:
+def read_for(site: Site, protocol: StudyProtocol, circumstances: Mapping[str, Value]) -> ProtocolReading:
     """A protocol as this hospital may approve it; `circumstances` complete its settings.
 
     Raises `SettingsError` where it cannot be worked off or has no part for this hospital, `PolicyError` where the
@@ -67,10 +67,10 @@ def read_for(site: Site, protocol: Protocol, circumstances: Mapping[str, Value])
                 "(wardround hospital card), and approve what it then proposes",
                 f"the protocol names another key of {center} than this hospital has",
             )
-    return Reading(protocol, site, plans)
+    return ProtocolReading(protocol, site, plans)
 
 
-def approve(reading: Reading, clock: Clock) -> None:
+def approve(reading: ProtocolReading, clock: Clock) -> None:
     """Act by the protocol from now on. Raises `RecordError`."""
     Approvals(reading.site.state, clock).approve(reading.protocol)
 

@@ -13,7 +13,7 @@ from shared.course import check_pool, order_of_visits
 from shared.errors import SettingsError
 from shared.files import private_folder, write_whole
 from shared.protocol.card import HospitalCard, read_card
-from shared.protocol.document import Ancestor, Protocol, Value, spell
+from shared.protocol.document import Ancestor, StudyProtocol, Value, spell
 from shared.text import quoted
 from shared.wire.code_fingerprint import code_fingerprint
 
@@ -46,7 +46,7 @@ def keep_card(coordinator: Coordinator, name: str, path: Path) -> HospitalCard:
     return card
 
 
-def propose(coordinator: Coordinator, wanted: Wanted, clock: Clock) -> Protocol:
+def propose(coordinator: Coordinator, wanted: Wanted, clock: Clock) -> StudyProtocol:
     """The protocol of a new study.
 
     Raises `SettingsError` where a hospital's card is lacking, does not let it train, or the settings cannot be run.
@@ -63,7 +63,7 @@ def propose(coordinator: Coordinator, wanted: Wanted, clock: Clock) -> Protocol:
             runs.append(_science(settings.with_changes({"centers": ",".join(order), "order": "given"})))
     common = {key: value for key, value in runs[0].items() if all(run[key] == value for run in runs)}
     return _checked(
-        Protocol(
+        StudyProtocol(
             title=wanted.title,
             created=_now(clock),
             code=code_fingerprint(),
@@ -75,7 +75,7 @@ def propose(coordinator: Coordinator, wanted: Wanted, clock: Clock) -> Protocol:
     )
 
 
-def propose_extension(coordinator: Coordinator, folder: Path, center: str, title: str, clock: Clock) -> Protocol:
+def propose_extension(coordinator: Coordinator, folder: Path, center: str, title: str, clock: Clock) -> StudyProtocol:
     """The protocol of a finished run with one more center. Raises `SettingsError`, `ResultsError`."""
     settings, journal = extended_settings(folder, center)
     if (parent := journal.protocol) is None:
@@ -84,7 +84,7 @@ def propose_extension(coordinator: Coordinator, folder: Path, center: str, title
     _check_roles(cards, settings)
     ancestor = Ancestor(protocol=parent.digest, run=journal.facts.run, stages=journal.trained)
     return _checked(
-        Protocol(
+        StudyProtocol(
             title=title or parent.title,
             created=_now(clock),
             code=code_fingerprint(),
@@ -97,7 +97,7 @@ def propose_extension(coordinator: Coordinator, folder: Path, center: str, title
     )
 
 
-def _checked(protocol: Protocol, settings: Settings) -> Protocol:
+def _checked(protocol: StudyProtocol, settings: Settings) -> StudyProtocol:
     protocol.check(settings.to_run_config())
     return protocol
 

@@ -17,7 +17,7 @@ from shared.course import plan_course
 from shared.errors import ResultsError, SettingsError
 from shared.methods import METHODS
 from shared.paths import JOURNAL, RESULTS, absolute, check_fresh, claimed, has_begun, is_folder, writable_folder
-from shared.protocol.document import Protocol
+from shared.protocol.document import StudyProtocol
 from shared.protocol.plan import RunPlan, number_of, plan_of
 from shared.results import is_outdated
 from shared.text import quoted
@@ -84,7 +84,7 @@ def plan_extension(
     center: str,
     output: Path,
     prepare: Callable[[Settings, HowLaunched], None],
-    protocol: Protocol | None = None,
+    protocol: StudyProtocol | None = None,
 ) -> Continuation:
     """Copy the finished run in `folder` to the new folder `output`, with `center` as one more stage.
 
@@ -138,7 +138,7 @@ def _extended(journal: Journal, center: str) -> Settings:
     return settings
 
 
-def _extended_plan(journal: Journal, settings: Settings, protocol: Protocol | None) -> RunPlan:
+def _extended_plan(journal: Journal, settings: Settings, protocol: StudyProtocol | None) -> RunPlan:
     """What follows for the longer run. Raises `SettingsError` where a protocol is lacking, or does not fit."""
     if journal.protocol is None:
         return RunPlan(uuid.uuid4().hex, settings, settings.run.centers, {})
@@ -154,7 +154,7 @@ def _extended_plan(journal: Journal, settings: Settings, protocol: Protocol | No
     return plan
 
 
-def _copy(journal: Journal, output: Path, plan: RunPlan, parent: Parent, protocol: Protocol | None) -> None:
+def _copy(journal: Journal, output: Path, plan: RunPlan, parent: Parent, protocol: StudyProtocol | None) -> None:
     """A journal that begins as another one ended."""
     try:
         with tempfile.TemporaryDirectory(prefix=".new-", dir=output) as name:

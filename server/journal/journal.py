@@ -19,7 +19,7 @@ from shared.course import Stage
 from shared.errors import CenterError, ResultsError, SettingsError
 from shared.files import write_document
 from shared.model.weights import State, Weights
-from shared.protocol.document import Protocol, parse_protocol
+from shared.protocol.document import StudyProtocol, parse_protocol
 from shared.protocol.plan import RunPlan, plan_of_run
 from shared.replay.contribution import Contribution
 from shared.stage_archive import KeptVisit, Moved, Transit, keep_visit
@@ -46,7 +46,7 @@ class Journal:
 
     @classmethod
     def create(
-        cls, results: Path, plan: RunPlan, cards: Mapping[str, CenterCard], protocol: Protocol | None = None
+        cls, results: Path, plan: RunPlan, cards: Mapping[str, CenterCard], protocol: StudyProtocol | None = None
     ) -> Self:
         """Begin the journal of a new run in its results folder. Raises `ResultsError`."""
         facts = RunFacts(
@@ -58,7 +58,9 @@ class Journal:
         )
         return cls.begin(results, facts)
 
-    def begin_extended(self, results: Path, plan: RunPlan, parent: Parent, protocol: Protocol | None = None) -> None:
+    def begin_extended(
+        self, results: Path, plan: RunPlan, parent: Parent, protocol: StudyProtocol | None = None
+    ) -> None:
         """Begin, in another folder, the journal of a run that goes on from this one with one more center."""
         changed = {
             "run": plan.run,
@@ -103,7 +105,7 @@ class Journal:
         return self.facts.order
 
     @cached_property
-    def protocol(self) -> Protocol | None:
+    def protocol(self) -> StudyProtocol | None:
         """What the hospitals approved; None in simulation."""
         text = self.facts.protocol
         return parse_protocol(text.encode(), f"the protocol in the journal of {self.results}") if text else None

@@ -39,7 +39,7 @@ class Ancestor(Statement):
     """So many stages, from the first, were trained under it or under one that it goes on from."""
 
 
-class Protocol(Statement):
+class StudyProtocol(Statement):
     """A protocol, whole and consistent; `read` makes sure of the settings, too."""
 
     format: Literal[1] = 1
@@ -119,10 +119,10 @@ class Protocol(Statement):
                 raise SettingsError("a protocol that goes on from another one adds a stage to it")
 
 
-def parse_protocol(text: bytes, source: str) -> Protocol:
+def parse_protocol(text: bytes, source: str) -> StudyProtocol:
     """Read a protocol. Raises `SettingsError`."""
     try:
-        return Protocol.model_validate_json(text)
+        return StudyProtocol.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -132,7 +132,7 @@ def parse_protocol(text: bytes, source: str) -> Protocol:
         ) from None
 
 
-def read_protocol(path: Path) -> Protocol:
+def read_protocol(path: Path) -> StudyProtocol:
     """A protocol's file. Raises `SettingsError`."""
     try:
         return parse_protocol(path.read_bytes(), str(path))

@@ -10,7 +10,7 @@ from functools import cached_property
 from shared.config.settings import Settings
 from shared.course import Stage, plan_course
 from shared.errors import MessageError, SettingsError
-from shared.protocol.document import Ancestor, Protocol, Value
+from shared.protocol.document import Ancestor, StudyProtocol, Value
 from shared.replay.memory import center_budget
 from shared.wire.headers import EvaluateTask, TrainTask
 
@@ -96,7 +96,7 @@ class RunPlan:
         return Origin(self.protocol, self.run, index, stage.center)
 
 
-def plan_of(protocol: Protocol, number: int, circumstances: Mapping[str, Value]) -> RunPlan:
+def plan_of(protocol: StudyProtocol, number: int, circumstances: Mapping[str, Value]) -> RunPlan:
     """The plan of a protocol's run `number`. Raises `SettingsError`."""
     settings = protocol.settings_of(number, circumstances)
     return RunPlan(
@@ -109,7 +109,7 @@ def plan_of(protocol: Protocol, number: int, circumstances: Mapping[str, Value])
     )
 
 
-def plan_of_run(protocol: Protocol, run: str, circumstances: Mapping[str, Value]) -> RunPlan:
+def plan_of_run(protocol: StudyProtocol, run: str, circumstances: Mapping[str, Value]) -> RunPlan:
     """The plan of the protocol's run that is called so. Raises `MessageError` where it has none."""
     for number in range(len(protocol.runs)):
         if protocol.run_name(number) == run:
@@ -117,7 +117,7 @@ def plan_of_run(protocol: Protocol, run: str, circumstances: Mapping[str, Value]
     raise MessageError(f"run {run[:8]} is none of the {len(protocol.runs)} that protocol {protocol.digest[:8]} lists")
 
 
-def number_of(protocol: Protocol, settings: Settings) -> int:
+def number_of(protocol: StudyProtocol, settings: Settings) -> int:
     """Which of the protocol's runs has these settings. Raises `SettingsError` where none has."""
     differing: list[str] = []
     for number in range(len(protocol.runs)):

@@ -13,7 +13,7 @@ from client.hospital.config import Site
 from shared.clock import utc_now
 from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.model.weights import State, Weights
-from shared.protocol.document import Ancestor, Protocol, spell
+from shared.protocol.document import Ancestor, StudyProtocol, spell
 from shared.protocol.lineage import first_weights, trained_claims
 from shared.protocol.plan import RunPlan, plan_of
 from shared.replay.contribution import Contribution
@@ -28,10 +28,10 @@ from tests.support.fakes import FakeGrid
 
 def protocol_of(
     config: Mapping[str, Any], keys: Mapping[str, Keys], title: str = "", lineage: tuple[Ancestor, ...] = ()
-) -> Protocol:
+) -> StudyProtocol:
     """A protocol of one run with these settings, over centers that have these keys."""
     settings = Settings.from_run_config({**config, "order": "given", "protocol": ""})
-    return Protocol(
+    return StudyProtocol(
         created="2030-05-01T12:00:00Z",
         title=title,
         code=code_fingerprint(),
@@ -42,7 +42,7 @@ def protocol_of(
     )
 
 
-def approve(state: Path, protocol: Protocol) -> None:
+def approve(state: Path, protocol: StudyProtocol) -> None:
     """As `wardround hospital approve` does, once all was read."""
     approvals = Approvals(state, utc_now)
     if protocol not in [one.protocol for one in approvals.all()]:

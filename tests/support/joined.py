@@ -21,7 +21,7 @@ from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
 from client.hospital.withdraw import withdraw
 from shared.clock import Clock, utc_now
-from shared.protocol.document import Protocol
+from shared.protocol.document import StudyProtocol
 from shared.results import RunResults, read_results
 from shared.trust.identity import Keys, Pin
 from shared.wire.messages import TrainRequest, pack_train_request, unpack_train_request
@@ -123,7 +123,7 @@ class Study:
         nodes = {node: {"hospital": str(self.toml(center))} for center, node in NODES.items()}
         return Wire(hospital_app(clock), config, nodes, names={node: center for center, node in NODES.items()})
 
-    def protocol(self, config: Mapping[str, Any], title: str, keys: Mapping[str, Keys] | None = None) -> Protocol:
+    def protocol(self, config: Mapping[str, Any], title: str, keys: Mapping[str, Keys] | None = None) -> StudyProtocol:
         """A protocol with these settings, which all hospitals have approved."""
         protocol = protocol_of(config, keys or self.keys, title)
         for center in CENTERS:

@@ -9,7 +9,7 @@ import pytest
 from client.governance.approvals import Approvals
 from client.governance.audit_log import AuditLog
 from shared.errors import PolicyError, RecordError, SettingsError
-from shared.protocol.document import Protocol
+from shared.protocol.document import StudyProtocol
 from shared.trust.identity import Keys
 from tests.support.approved import protocol_of
 
@@ -21,12 +21,14 @@ def clock() -> datetime:
 
 
 @pytest.fixture
-def protocols(run_config: dict[str, Any]) -> tuple[Protocol, Protocol]:
+def protocols(run_config: dict[str, Any]) -> tuple[StudyProtocol, StudyProtocol]:
     first, second = (protocol_of(run_config, KEYS, title) for title in ("first", "second"))
     return first, second
 
 
-def test_what_was_approved_is_found_until_it_is_revoked(tmp_path: Path, protocols: tuple[Protocol, Protocol]) -> None:
+def test_what_was_approved_is_found_until_it_is_revoked(
+    tmp_path: Path, protocols: tuple[StudyProtocol, StudyProtocol]
+) -> None:
     approvals, (first, second) = Approvals(tmp_path, clock), protocols
     with pytest.raises(PolicyError, match=f"has not approved protocol {first.digest[:8]}: it gets the file"):
         approvals.find(first.digest)
@@ -52,7 +54,7 @@ def test_what_nobody_approved_is_not_found(tmp_path: Path, digest: str) -> None:
         Approvals(tmp_path, clock).find(digest)
 
 
-def test_a_beginning_must_name_one_protocol(tmp_path: Path, protocols: tuple[Protocol, Protocol]) -> None:
+def test_a_beginning_must_name_one_protocol(tmp_path: Path, protocols: tuple[StudyProtocol, StudyProtocol]) -> None:
     approvals = Approvals(tmp_path, clock)
     for protocol in protocols:
         approvals.approve(protocol)
@@ -64,7 +66,7 @@ def test_a_beginning_must_name_one_protocol(tmp_path: Path, protocols: tuple[Pro
 
 @pytest.mark.parametrize("how", ["other", "cut", "another protocol"])
 def test_a_file_that_was_changed_approves_nothing(
-    tmp_path: Path, protocols: tuple[Protocol, Protocol], how: str
+    tmp_path: Path, protocols: tuple[StudyProtocol, StudyProtocol], how: str
 ) -> None:
     approvals, (first, second) = Approvals(tmp_path, clock), protocols
     approvals.approve(first)
@@ -76,7 +78,7 @@ def test_a_file_that_was_changed_approves_nothing(
         approvals.find(first.digest)
 
 
-def test_what_cannot_be_written_is_not_approved(tmp_path: Path, protocols: tuple[Protocol, Protocol]) -> None:
+def test_what_cannot_be_written_is_not_approved(tmp_path: Path, protocols: tuple[StudyProtocol, StudyProtocol]) -> None:
     approvals, (first, _) = Approvals(tmp_path, clock), protocols
     (tmp_path / "protocols" / f"{first.digest}.json").mkdir(parents=True)
     with pytest.raises(RecordError, match="nothing was approved or revoked"):

@@ -8,21 +8,21 @@ import pytest
 from flwr.app import Context, RecordDict
 
 from client.governance.audit_log import AuditLog
-from client.hospital.approval import Reading, approve, read_for
+from client.hospital.approval import ProtocolReading, approve, read_for
 from client.hospital.assignment import Assignment, assigned
 from client.hospital.config import Site
 from client.hospital.enrolment_card import card_of
 from shared.clock import utc_now
 from shared.config.settings import Settings
 from shared.errors import MessageError, PolicyError, SettingsError, TrustError
-from shared.protocol.document import Protocol
+from shared.protocol.document import StudyProtocol
 from shared.protocol.plan import plan_of
 from shared.trust.identity import Keys
 from shared.wire.headers import TrainTask
 from tests.support.approved import protocol_of
 from tests.support.joined import CENTERS, Study
 
-Read = Callable[..., Reading]
+Read = Callable[..., ProtocolReading]
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def study(tmp_path: Path, run_config: dict[str, Any]) -> Study:
 def read(study: Study) -> Read:
     """Mercy's reading of a protocol with some keys of the run-config changed (`_` for `-`)."""
 
-    def read_it(**changes: Any) -> Reading:
+    def read_it(**changes: Any) -> ProtocolReading:
         config = study.config | {key.replace("_", "-"): value for key, value in changes.items()}
         return read_for(Site.read(study.toml("mercy")), protocol_of(config, study.keys, "A study"), study.config)
 
@@ -110,7 +110,7 @@ def test_every_key_must_be_pinned_or_one_s_own(study: Study) -> None:
 
 
 @pytest.fixture
-def approved(study: Study) -> Protocol:
+def approved(study: Study) -> StudyProtocol:
     site = Site.read(study.toml("mercy"))
     approve(read_for(site, protocol_of(study.config, study.keys), study.config), utc_now)
     return protocol_of(study.config, study.keys)
@@ -122,7 +122,7 @@ def at_mercy(study: Study, protocol: str, run: str, **config: Any) -> Assignment
     return assigned(Site.read(study.toml("mercy")), protocol, (run,), context, utc_now)
 
 
-def test_the_settings_are_the_approved_ones_whatever_the_run_config_says(study: Study, approved: Protocol) -> None:
+def test_the_settings_are_the_approved_ones_whatever_the_run_config_says(study: Study, approved: StudyProtocol) -> None:
     lies = {
         "steps": 1,
         "batch_size": 1,
@@ -147,7 +147,7 @@ def test_the_settings_are_the_approved_ones_whatever_the_run_config_says(study: 
     ],
 )
 def test_what_was_not_approved_is_refused_and_noted(
-    study: Study, approved: Protocol, protocol: str, run: str, said: str
+    study: Study, approved: StudyProtocol, protocol: str, run: str, said: str
 ) -> None:
     with pytest.raises((PolicyError, MessageError), match=said):
         at_mercy(study, approved.digest if protocol == "approved" else protocol, run or approved.run_name(0))
@@ -171,7 +171,7 @@ LIES: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("field", sorted(TrainTask.model_fields.keys() - {"dropped"}))
-def test_every_part_of_a_task_is_the_approved_one(study: Study, approved: Protocol, field: str) -> None:
+def test_every_part_of_a_task_is_the_approved_one(study: Study, approved: StudyProtocol, field: str) -> None:
     work = at_mercy(study, approved.digest, approved.run_name(0))
     task = plan_of(approved, 0, study.config).train_task(1, "mercy")
     work.check_train(task)

@@ -15,7 +15,7 @@ from scenarios.runner.resume import plan_extension
 from shared.clock import utc_now
 from shared.config.settings import CIRCUMSTANCES
 from shared.errors import CenterError, SettingsError, WardroundError
-from shared.protocol.document import Protocol, read_protocol
+from shared.protocol.document import StudyProtocol, read_protocol
 from shared.results import read_results
 from tests.support.joined import CENTERS, Study
 
@@ -54,7 +54,7 @@ def scenario(study: Study, **changes: Any) -> Path:
     return path
 
 
-def proposed(study: Study, ours: Coordinator, name: str, *words: object, **changes: Any) -> tuple[Path, Protocol]:
+def proposed(study: Study, ours: Coordinator, name: str, *words: object, **changes: Any) -> tuple[Path, StudyProtocol]:
     path = study.root / f"{name}.json"
     told = call("coordinator", "propose", ours.folder, scenario(study, **changes), *words, "--output", path)
     assert f"hospital approve HOSPITAL_TOML {path}" in told and f"wardround run --protocol {path}" in told

@@ -9,7 +9,7 @@ import pytest
 from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.errors import SettingsError
 from shared.protocol.card import HospitalCard, read_card
-from shared.protocol.document import Ancestor, Protocol, parse_protocol, read_protocol
+from shared.protocol.document import Ancestor, StudyProtocol, parse_protocol, read_protocol
 from shared.trust.identity import Keys
 from tests.support.approved import protocol_of
 
@@ -18,11 +18,11 @@ ANCESTOR = Ancestor(protocol="a" * 64, run="b" * 32, stages=2)
 
 
 @pytest.fixture
-def protocol(run_config: dict[str, Any]) -> Protocol:
+def protocol(run_config: dict[str, Any]) -> StudyProtocol:
     return protocol_of(run_config, KEYS, title="a study")
 
 
-def test_a_file_is_read_as_the_protocol_that_was_written(protocol: Protocol, tmp_path: Path) -> None:
+def test_a_file_is_read_as_the_protocol_that_was_written(protocol: StudyProtocol, tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(protocol.document)
     again = read_protocol(tmp_path / "p.json")
     assert again == protocol and again.digest == protocol.digest
@@ -30,8 +30,8 @@ def test_a_file_is_read_as_the_protocol_that_was_written(protocol: Protocol, tmp
     assert parse_protocol(dense.encode(), "dense").digest == protocol.digest
 
 
-@pytest.mark.parametrize("field", sorted(Protocol.model_fields.keys() - {"format"}))
-def test_whatever_is_changed_makes_another_protocol(protocol: Protocol, field: str) -> None:
+@pytest.mark.parametrize("field", sorted(StudyProtocol.model_fields.keys() - {"format"}))
+def test_whatever_is_changed_makes_another_protocol(protocol: StudyProtocol, field: str) -> None:
     changed: dict[str, object] = {
         "title": "another",
         "created": "2031-05-01T12:00:00Z",
@@ -46,7 +46,7 @@ def test_whatever_is_changed_makes_another_protocol(protocol: Protocol, field: s
 
 
 def test_the_settings_are_those_that_were_proposed_and_circumstances_are_one_s_own(
-    protocol: Protocol, run_config: dict[str, Any]
+    protocol: StudyProtocol, run_config: dict[str, Any]
 ) -> None:
     theirs = run_config | {"steps": 999, "learning-rate": 1.0, "patience-minutes": 7.0, "device": "cpu"}
     settings = protocol.settings_of(0, theirs)
@@ -69,7 +69,7 @@ def test_the_settings_are_those_that_were_proposed_and_circumstances_are_one_s_o
     ],
 )
 def test_what_cannot_be_worked_off_is_refused(
-    protocol: Protocol, run_config: dict[str, Any], changes: dict[str, Any], said: str
+    protocol: StudyProtocol, run_config: dict[str, Any], changes: dict[str, Any], said: str
 ) -> None:
     if "settings" in changes:
         changes = changes | {"settings": protocol.settings | changes["settings"]}
@@ -93,7 +93,9 @@ def test_what_cannot_be_worked_off_is_refused(
         (lambda page: [page], "its start"),
     ],
 )
-def test_what_is_no_protocol_is_refused_by_its_file(protocol: Protocol, change: Any, said: str, tmp_path: Path) -> None:
+def test_what_is_no_protocol_is_refused_by_its_file(
+    protocol: StudyProtocol, change: Any, said: str, tmp_path: Path
+) -> None:
     path = tmp_path / "p.json"
     path.write_text(json.dumps(change(json.loads(protocol.document))))
     with pytest.raises(SettingsError, match=said) as caught:
