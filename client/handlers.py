@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from flwr.app import Context, Message, RecordDict
 from client.evaluation.inference import evaluate
 from client.governance.hash_chain import Facts
 from client.governance.policy import report_scores
-from client.hospital.center import open_hospital
+from client.hospital.center import Hospital, open_hospital
 from client.hospital.config import Site
 from client.hospital.node import centers_here, is_simulated, prepared_folder, site_of
 from client.hospital.trust import Place, open_custody
@@ -22,7 +22,7 @@ from client.sharing.recipients import look_ahead
 from client.training.stage import train_stage
 from shared.clock import Clock, utc_now
 from shared.config.settings import Settings
-from shared.errors import DataError, MessageError, SettingsError, WardroundError
+from shared.errors import DataError, MessageError, PolicyError, SettingsError, WardroundError
 from shared.log import say
 from shared.model.device import choose_device
 from shared.wire.code_fingerprint import code_fingerprint
@@ -89,26 +89,35 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     settings = _settings(context)
     request = unpack_train_request(content)
     task = request.task
-    places = [_place(center, context, settings, desk) for center in _asked(task, context, settings)]
+    asked = _asked(task, context, settings)
+    places = [_place(center, context, settings, desk) for center in asked]
     custody = places[0].custody
     with custody.asked("train", task):
         memory = receive_training(custody, request, settings)
         outlook = look_ahead(custody, task)
-        hospitals = [open_hospital(place.site, place.prepared, settings, (task.run,)) for place in places]
-        first = hospitals[0]
+        hospitals = [_open(place, task, settings) for place in places]
         for place, hospital in zip(places, hospitals, strict=True):
             place.custody.check_tested(hospital.tested)
-        custody.hear_dropped(task, first.withdrawn)
-        forget_visit(first.state, task, first.center)
-        with keeping_visit(first.state, request, settings.training.checkpoint_seconds) as visit:
+        custody.hear_dropped(task, hospitals[0].withdrawn)
+        forget_visit(hospitals[0].state, task, hospitals[0].center)
+        with keeping_visit(hospitals[0].state, request, settings.training.checkpoint_seconds) as visit:
             reply = visit.finished()
-            if reply is None:
-                trained = train_stage(request, memory, hospitals, settings, visit.checkpoints)
-                reply = reply_of(trained, places[0], first, task, settings, outlook)
-                visit.finish(reply, settings.network)
-            else:
+            if reply is not None:
                 say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
-        reply = leaving(reply, custody, places[0].site, first, task)
+            while reply is None:
+                trained = train_stage(request, memory, hospitals, settings, visit.checkpoints)
+                reached = reply_of(trained, places[0], hospitals[0], task, settings, outlook)
+                now = [_open(place, task, settings) for place in places]
+                if gone := _withdrawn_meanwhile(hospitals, now):
+                    custody.note_voided(task, gone)
+                    visit.begin_anew()
+                    hospitals = now
+                    continue
+                reply = reached
+                visit.finish(reply, settings.network)
+        # What was decided in the hours of training holds for what leaves.
+        place = _place(asked[0], context, settings, desk)
+        reply = leaving(reply, place, _open(place, task, settings), task)
     return pack_train_reply(reply)
 
 
@@ -122,16 +131,23 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     custody = place.custody
     with custody.asked("evaluate", request.task):
         receive_test(request, settings)
-        hospital = open_hospital(place.site, place.prepared, settings, (request.task.run,))
+        hospital = _open(place, request.task, settings)
         custody.hear_dropped(request.task, hospital.withdrawn)
         forget_visit(hospital.state, request.task, hospital.center)
         good, problems = hospital.open(hospital.test)
         device = choose_device(settings.training.device)
         scores = evaluate(request.weights, [volume for _, volume in good], settings, device)
+        # What was decided meanwhile holds for what leaves.
+        place = _place(center, context, settings, desk)
+        custody, hospital = place.custody, _open(place, request.task, settings)
+        custody.check_role("evaluate")
         scored = [
-            CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **score.model_dump())
+            CaseScore(subject=known, contrast=case.contrast, **score.model_dump())
             for (case, _), score in zip(good, scores, strict=True)
+            if (known := hospital.pseudonym(case.subject)) not in hospital.withdrawn
         ]
+        if not scored:
+            raise PolicyError("every subject that was tested here has been withdrawn meanwhile: no score is left")
         report = report_scores(custody.policy, scored)
         kind = "test scores of each image" if report.cases else "mean test scores"
         custody.note("sent", Facts(message=kind, run=request.task.run, stage=request.task.stage))
@@ -150,6 +166,21 @@ def _place(center: str, context: Context, settings: Settings, desk: Desk) -> Pla
     site = desk.find(center, context, settings)
     prepared = prepared_folder(site, context, settings)
     return Place(site, open_custody(site, settings, is_simulated(context), desk.clock), prepared)
+
+
+def _open(place: Place, task: TrainTask | EvaluateTask, settings: Settings) -> Hospital:
+    """The hospital's data, without the subjects that are withdrawn by now."""
+    return open_hospital(place.site, place.prepared, settings, (task.run,))
+
+
+def _withdrawn_meanwhile(before: Sequence[Hospital], now: Sequence[Hospital]) -> frozenset[str]:
+    """Pseudonyms of subjects that a stage was trained on, and that have been withdrawn since it began."""
+    return frozenset(
+        known
+        for then, hospital in zip(before, now, strict=True)
+        for known in {then.pseudonym(case.subject) for case in then.training}
+        if known in hospital.withdrawn - then.withdrawn
+    )
 
 
 def _settings(context: Context) -> Settings:

@@ -19,10 +19,11 @@ from shared.clock import Clock
 from shared.config.settings import Settings
 from shared.errors import PolicyError, RecordError, TrustError, WardroundError
 from shared.log import say
+from shared.text import counted
 from shared.trust.identity import Keys
 from shared.wire.headers import CenterCard, EvaluateTask, TrainTask
 
-EXEMPLARS, DROPPED = "exemplars", "dropped by the coordinator"
+EXEMPLARS, DROPPED, VOIDED = "exemplars", "dropped by the coordinator", "stage begun anew"
 """Messages of the audit log by which it is searched."""
 
 
@@ -76,7 +77,7 @@ class Custody:
         Raises `PolicyError` where the policy has another role.
         """
         try:
-            self._check_role(role)
+            self.check_role(role)
             yield
         except WardroundError as error:
             with suppress(RecordError):  # which may be what is being told
@@ -84,7 +85,8 @@ class Custody:
                 self.note("refused", facts)
             raise
 
-    def _check_role(self, role: Role) -> None:
+    def check_role(self, role: Role) -> None:
+        """Raise `PolicyError` where the policy has another role."""
         if self.policy.role not in (role, "both"):
             raise PolicyError(
                 f"this hospital's policy has the role {self.policy.role}, and it was asked to {role}: the coordinator "
@@ -108,6 +110,15 @@ class Custody:
             if entry.kind == "sent" and entry.facts.message == EXEMPLARS
             for subject in entry.facts.subjects
         )
+
+    def note_voided(self, task: TrainTask, withdrawn: frozenset[str]) -> None:
+        """Write down, aloud, that a stage begins anew without subjects that were withdrawn after it began."""
+        say(
+            f"{self.center}: stage {task.stage + 1} begins anew: {counted(len(withdrawn), 'subject')} that it trained "
+            "on was withdrawn meanwhile"
+        )
+        subjects = tuple(sorted(withdrawn))
+        self.note("voided", Facts(message=VOIDED, run=task.run, stage=task.stage, subjects=subjects))
 
     def hear_dropped(self, task: TrainTask | EvaluateTask, withdrawn: frozenset[str]) -> None:
         """Note, once a run, whose exemplars of those withdrawn the coordinator says that it hands on no more."""

@@ -55,6 +55,12 @@ class CheckpointFiles:
     def _start_over(self, error: Exception) -> None:
         say(f"{self.center}: a checkpoint is not used ({error}): training from the start")
 
+    def forget(self) -> None:
+        """Delete what is kept: the training begins anew."""
+        (self.folder / DOCUMENT).unlink(missing_ok=True)
+        for path in self.folder.glob("step-*.pt"):
+            path.unlink(missing_ok=True)
+
     def due(self) -> bool:
         """Whether the last checkpoint is old enough for another."""
         return time.monotonic() - self._saved_at >= self.every_seconds
