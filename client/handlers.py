@@ -4,6 +4,7 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
@@ -105,12 +106,13 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
             if reply is not None:
                 say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
             while reply is None:
-                trained = train_stage(request, memory, hospitals, settings, visit.checkpoints)
+                voided = partial(custody.note_voided, task)
+                trained = train_stage(request, memory, hospitals, settings, visit.checkpoints, voided)
                 reached = reply_of(trained, places[0], hospitals[0], task, settings, outlook)
                 now = [_open(place, task, settings) for place in places]
                 if gone := _withdrawn_meanwhile(hospitals, now):
-                    custody.note_voided(task, gone)
-                    visit.begin_anew()
+                    voided(gone)
+                    visit.checkpoints.forget()
                     hospitals = now
                     continue
                 reply = reached

@@ -111,13 +111,11 @@ class Custody:
             for subject in entry.facts.subjects
         )
 
-    def note_voided(self, task: TrainTask, withdrawn: frozenset[str]) -> None:
-        """Write down, aloud, that a stage begins anew without subjects that were withdrawn after it began."""
-        say(
-            f"{self.center}: stage {task.stage + 1} begins anew: {counted(len(withdrawn), 'subject')} that it trained "
-            "on was withdrawn meanwhile"
-        )
-        subjects = tuple(sorted(withdrawn))
+    def note_voided(self, task: TrainTask, changed: frozenset[str]) -> None:
+        """Write down, aloud, that a stage begins anew, since subjects were withdrawn, or became unusable or usable."""
+        whose = counted(len(changed), "subject") if changed else "nobody knows how many"
+        say(f"{self.center}: stage {task.stage + 1} begins anew: whom it trains on has changed by {whose}")
+        subjects = tuple(sorted(changed))
         self.note("voided", Facts(message=VOIDED, run=task.run, stage=task.stage, subjects=subjects))
 
     def hear_dropped(self, task: TrainTask | EvaluateTask, withdrawn: frozenset[str]) -> None:

@@ -111,10 +111,6 @@ class VisitFolder:
         shutil.rmtree(self.folder / "reply", ignore_errors=True)
         return None
 
-    def begin_anew(self) -> None:
-        """Delete the checkpoints: what they hold was trained on what may be used no more."""
-        self.checkpoints.forget()
-
     def finish(self, reply: TrainReply, network: NetworkSettings) -> None:
         """Keep the reply; its checkpoints are no longer needed."""
         try:
