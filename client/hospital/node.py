@@ -58,7 +58,7 @@ def site_of(center: str, context: Context, settings: Settings) -> Site:
     state = config.get("state-dir")
     return Site(
         center=center,
-        state=Path(str(state)).expanduser() if state else cache_folder(settings.data.cache_dir) / "state",
+        state=Path(str(state)).expanduser() if state else cache_folder(settings.data.cache_dir) / "state" / center,
         data=Data(folder=Path(str(config["data-dir"])), contrasts=settings.data.contrasts),
         coordinator=None,
         peers=NO_PINS,

@@ -14,6 +14,7 @@ from client.governance.hash_chain import Facts, Kind
 from client.governance.keys import load_keys, make_keys
 from client.governance.pinned_keys import Peers
 from client.governance.policy import Policy, Role
+from client.governance.records import AUDIT, Records
 from client.hospital.config import Site
 from shared.clock import Clock
 from shared.config.settings import Settings
@@ -135,7 +136,12 @@ class Custody:
 
 
 def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) -> Custody:
-    """What the hospital decides by. Raises `TrustError` where its keys cannot be used."""
+    """What the hospital decides by.
+
+    Raises `TrustError` where its keys cannot be used, and `RecordError` where a record was lost.
+    """
+    if not simulated:
+        Records(site.state, site.center)
     sealed = settings.memory.seals(simulated)
     peers = site.peers
     if not simulated:
@@ -149,7 +155,7 @@ def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) 
         policy=site.policy,
         peers=peers,
         keys=keys,
-        audit=None if simulated else AuditLog(site.state / "audit", clock),
+        audit=None if simulated else AuditLog(site.state / AUDIT, clock),
         sealed=sealed,
         clock=clock,
         simulated=simulated,

@@ -6,12 +6,12 @@ from client.data.layouts import take_inventory
 from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts
 from client.governance.pseudonyms import image_word, pseudonym, pseudonym_key
+from client.governance.records import AUDIT, Records
 from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
 from client.hospital.division import earlier_names, inside
 from shared.clock import Clock
 from shared.errors import DataError
-from shared.files import private_folder
 
 
 def withdraw(site: Site, subject: str, clock: Clock) -> bool:
@@ -20,8 +20,9 @@ def withdraw(site: Site, subject: str, clock: Clock) -> bool:
     The coordinator hears of it with the next message that this hospital answers. Raises `DataError`
     where the data have no such subject, for a misspelt one would go on being used in silence.
     """
-    key = pseudonym_key(private_folder(site.state, "state folder"), site.center)
-    log = AuditLog(site.state / "audit", clock)
+    Records(site.state, site.center)
+    key = pseudonym_key(site.state, site.center)
+    log = AuditLog(site.state / AUDIT, clock)
     names = (subject, f"sub-{subject}")
     inventory = take_inventory(site.data.folder, site.data.contrasts, site.data.layout)
     known = {case.subject for case in inventory.cases} | {remark.subject for remark in inventory.remarks}
