@@ -26,6 +26,7 @@ from shared.config.settings import Settings
 from shared.errors import DataError, MessageError, PolicyError, SettingsError, WardroundError
 from shared.log import say
 from shared.model.device import choose_device
+from shared.text import printable
 from shared.wire.code_fingerprint import code_fingerprint
 from shared.wire.headers import CaseScore, EvaluateTask, RollCall, TestFigures, TrainTask
 from shared.wire.messages import pack_train_reply, unpack_evaluate_request, unpack_train_request
@@ -55,8 +56,8 @@ def answer(handler: Handler, message: Message, context: Context, desk: Desk) -> 
     try:
         content = handler(message.content, context, desk)
     except WardroundError as error:
-        say(str(error))
-        content = pack_refusal(str(error) if is_simulated(context) else _outside(error))
+        say(printable(str(error)))
+        content = pack_refusal(printable(str(error) if is_simulated(context) else _outside(error)))
     except Exception as error:
         if is_simulated(context):
             raise

@@ -9,6 +9,7 @@ from scenarios.cli.common import say
 from scenarios.run_config import load_settings
 from shared.clock import utc_now
 from shared.errors import PolicyError, RecordError
+from shared.text import printable
 
 if TYPE_CHECKING:
     from client.governance.hash_chain import Entry
@@ -56,7 +57,7 @@ def audit(site_file: File) -> None:
     log = AuditLog(site.state / AUDIT)
     verdict = log.verify()
     for entry in verdict.entries:
-        say(_line(entry))
+        say(printable(_line(entry)))
     for note in verdict.notes:
         say(f"note: {note}")
     if verdict.problem is not None:

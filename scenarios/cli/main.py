@@ -24,7 +24,7 @@ from shared.log import MARK
 from shared.methods import METHODS
 from shared.paths import JOURNAL, RESULTS, check_fresh, claimed, results_folder
 from shared.results import read_results
-from shared.text import quoted
+from shared.text import printable_lines, quoted
 
 # What brings in torch and Flower takes seconds, which --help and other commands need not wait for.
 if TYPE_CHECKING:
@@ -258,5 +258,5 @@ def main() -> None:
     try:
         cli()
     except WardroundError as error:
-        print(f"wardround: {error}", file=sys.stderr)
+        print(printable_lines(f"wardround: {error}"), file=sys.stderr)
         sys.exit(1)

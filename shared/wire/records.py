@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from shared.errors import MessageError
 from shared.model.weights import State, Weights
 from shared.replay.contribution import Contribution, dump_documents, load_contributions
+from shared.text import printable
 from shared.wire.headers import Header, Question
 
 PROTOCOL = 9
@@ -67,15 +68,16 @@ def unpack_header(records: RecordDict, kind: type[H]) -> H:
         raise MessageError(f"a message holds {unknown[0]!r}, which this version of Wardround does not know")
     refusal = records.config_records.get("refusal")
     if refusal is not None:
-        raise Refused(str(refusal.get("reason", "no reason given")))
+        raise Refused(printable(str(refusal.get("reason", "no reason given"))))
     try:
         return kind.model_validate_json(str(records.config_records["header"]["json"]))
     except KeyError:
         raise MessageError(f"a message lacks its {kind.__name__} header") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = " ".join(".".join(map(str, first["loc"])).split())
-        raise MessageError(f"a {kind.__name__} header is wrong at {place or 'its start'}: {first['msg']}") from None
+        place = printable(" ".join(".".join(map(str, first["loc"])).split()))
+        said = printable(first["msg"])
+        raise MessageError(f"a {kind.__name__} header is wrong at {place or 'its start'}: {said}") from None
 
 
 class Refused(MessageError):
