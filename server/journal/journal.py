@@ -13,8 +13,10 @@ from typing import Any, Self
 from server.course import Stage
 from server.journal.layout import ATTEMPTS, ROW, RUN, WITHDRAWN, journal_folder, stage_folder, unwritable
 from server.journal.partial_round import Parts
+from server.journal.purge import purge_beside, purge_parents, purged
 from server.journal.reading import JournalContent, read_journal
 from server.journal.records import Attempt, Parent, Row, RunFacts, StageRecord
+from shared.clock import utc_now
 from shared.config.settings import Settings
 from shared.errors import CenterError, ResultsError, SettingsError
 from shared.files import write_document
@@ -82,7 +84,7 @@ class Journal:
         `ResultsError` where there is no journal, or its first page cannot be used.
         """
         journal = cls(results, read_journal(results))
-        journal._forget_withdrawn()
+        journal._forget_crops(utc_now(), journal.withdrawn)
         return journal
 
     # What is known
@@ -259,13 +261,22 @@ class Journal:
             changed = self.withdrawn | {center: [*known, *new]}
             self._write(self._folder / WITHDRAWN, changed)
             self.withdrawn = changed
-            self._forget_withdrawn()
+            self._forget_crops(utc_now(), self.withdrawn)
         return new
 
-    def _forget_withdrawn(self) -> None:
-        """Delete from the stages what withdrawn subjects contributed, also where an earlier deletion was cut short."""
+    def forget_expired(self, now: datetime) -> None:
+        """Delete sealed crops that nobody may open any more. Raises `ResultsError` where the disk refuses."""
+        self._forget_crops(now, {})
+
+    def _forget_crops(self, now: datetime, withdrawn: Mapping[str, Collection[str]]) -> None:
+        """Delete crops of withdrawn subjects and expired ones, in the runs that this one extends, too.
+
+        What an earlier deletion left that was cut short goes as well.
+        """
         try:
-            self._visits = [kept.without(self.withdrawn.get(kept.visit.center, ())) for kept in self._visits]
+            self._visits = [purged(kept, withdrawn, now) for kept in self._visits]
+            purge_beside(self._folder, withdrawn, now)
+            purge_parents(self.facts.parent, withdrawn, now)
         except OSError as error:
             raise unwritable(self._folder, error) from None
 

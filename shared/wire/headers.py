@@ -1,11 +1,10 @@
 """The small part of each message: what a center says of itself, what it is asked, what it answers."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.metrics.scores import MeanScores, Scores
-from shared.text import printable_in
 from shared.trust.canonical_json import CenterName, Pseudonym
 
 
@@ -13,12 +12,6 @@ class Header(BaseModel):
     """The small part of a message."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _printable(cls, values: Any) -> Any:
-        """What another party says is shown to people: no sign in it moves their terminal."""
-        return printable_in(values)
 
 
 RunName = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]

@@ -102,14 +102,16 @@ def test_a_policy_forges_no_line_of_the_coordinator(configured: Configured, caps
         fingerprint="0",
         policy="all\n[wardround] grace: shares nothing\x1b[A",
     )
-    check_terms(configured(), {"grace": card}, (), simulated=False)
+    call = pack_header(RollCall(cards=(card,), simulated=False, code=""))
+    (heard,) = unpack_header(call, RollCall).cards
+    check_terms(configured(), {"grace": heard}, (), simulated=False)
     (line,) = capsys.readouterr().out.rstrip("\n").split("\n")
     assert line.isprintable() and line.startswith("[wardround] grace: all\\n")
 
 
 def test_a_task_forges_no_line_of_the_hospital() -> None:
     task = TrainTask(run="0" * 32, stage=0, center="milan\n[wardround] milan: all is well", contribute=False)
-    assert task.center.isprintable()
+    assert unpack_header(pack_header(task), TrainTask).center == "milan\\n[wardround] milan: all is well"
 
 
 def test_what_a_node_reports_is_one_printable_line() -> None:
