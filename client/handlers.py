@@ -24,6 +24,7 @@ from client.training.stage import train_stage
 from shared.clock import Clock, utc_now
 from shared.config.settings import Settings
 from shared.errors import DataError, MessageError, PolicyError, SettingsError, WardroundError
+from shared.files import work_privately
 from shared.log import say
 from shared.model.device import choose_device
 from shared.text import printable
@@ -166,6 +167,8 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
 
 
 def _place(center: str, context: Context, settings: Settings, desk: Desk) -> Place:
+    if not is_simulated(context):
+        work_privately()
     site = desk.find(center, context, settings)
     prepared = prepared_folder(site, context, settings)
     return Place(site, open_custody(site, settings, is_simulated(context), desk.clock), prepared)

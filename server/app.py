@@ -20,6 +20,7 @@ from server.strategy.sequential import Visits
 from server.tracking import check_tracking, tracked
 from shared.config.settings import Settings
 from shared.errors import ResultsError, WardroundError
+from shared.files import work_privately
 from shared.log import say
 from shared.methods import Course
 from shared.paths import check_fresh, claimed, results_folder
@@ -35,6 +36,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Call the roll, work off the course, write the results; or go on where an earlier run stopped."""
     started = time.monotonic()
+    work_privately()
     run_config: dict[str, Any] = dict(context.run_config)
     settings = Settings.from_run_config(run_config)
     check_tracking(settings)

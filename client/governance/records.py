@@ -14,7 +14,7 @@ from client.governance.audit_log import AuditLog
 from client.governance.pseudonyms import FOLDER, pseudonym, pseudonym_key
 from client.governance.withdrawals import LIST, Withdrawals
 from shared.errors import DamagedError, RecordError
-from shared.files import locked, private_folder, read_document, write_document
+from shared.files import closed_folder, locked, read_document, write_document
 
 MARKER = "records.json"
 AUDIT = "audit"
@@ -31,7 +31,7 @@ class Records:
     """
 
     def __init__(self, state: Path, center: str) -> None:
-        self._state, self._center = private_folder(state, "state folder"), center
+        self._state, self._center = closed_folder(state, "state folder"), center
         self._files = (
             state / FOLDER / f"{center}.key",
             state / AUDIT / "audit.jsonl",

@@ -20,6 +20,7 @@ from scenarios.runner.summary import describe
 from server.tracking import check_tracking
 from shared.config.settings import Settings
 from shared.errors import CenterError, LaunchError, ResultsError, SettingsError, WardroundError
+from shared.files import work_privately
 from shared.log import MARK
 from shared.methods import METHODS
 from shared.paths import JOURNAL, RESULTS, check_fresh, claimed, results_folder
@@ -255,6 +256,7 @@ cli.add_typer(coordinator.coordinator, name="coordinator")
 
 def main() -> None:
     """Entry point: one line and exit code 1 for what Wardround found wrong."""
+    work_privately()
     try:
         cli()
     except WardroundError as error:
