@@ -81,9 +81,10 @@ def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     cards = []
     for center in centers_here(context, settings):
         place = _place(center, context, settings, desk)
+        place.custody.check_log(question.heads.get(center))
         hospital = open_hospital(place.site, place.prepared, settings, question.runs, look_over=True)
-        cards.append(place.custody.shown(hospital.card))
         place.custody.note("sent", Facts(message="roll call"))
+        cards.append(place.custody.shown(hospital.card))
     return pack_header(RollCall(cards=tuple(cards), simulated=is_simulated(context), code=code_fingerprint()))
 
 

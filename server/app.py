@@ -73,7 +73,9 @@ def _begin(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roste
     course = plan_course(order, settings.run)
     check_terms(settings, roster.cards, course, roster.simulated)
     check_tests(settings, roster.cards, course)
-    return Journal.create(folder, settings, order, roster.cards, run), roster
+    journal = Journal.create(folder, settings, order, roster.cards, run)
+    journal.add_heads(roster.cards)
+    return journal, roster
 
 
 def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roster]:
@@ -93,10 +95,11 @@ def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Rost
     wanted = [center for center in (*journal.order, *settings.run.evaluators) if center in needed | testing]
     facts = journal.facts
     runs = (facts.run, facts.parent.run) if facts.parent else (facts.run,)
-    roster = call_roll(grid, settings.run, runs, wanted, needed)
+    roster = call_roll(grid, settings.run, runs, wanted, needed, journal.heads)
     if needed:
         check_pool(settings.run, roster.simulated)
     check_terms(settings, roster.cards, course[journal.trained :], roster.simulated)
     check_tests(settings, roster.cards, course[journal.trained :])
     roster.check(journal, settings.run)
+    journal.add_heads(roster.cards)
     return journal, roster

@@ -6,7 +6,7 @@ and both sides are one process's code.)
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -18,7 +18,7 @@ from shared.errors import CenterError, MessageError, TrustError
 from shared.log import say
 from shared.trust.identity import Identity
 from shared.wire.code_fingerprint import code_fingerprint
-from shared.wire.headers import CenterCard, Question, RollCall
+from shared.wire.headers import CenterCard, LogHead, Question, RollCall
 from shared.wire.records import pack_question, unpack_header
 
 POLL_SECONDS = 0.5
@@ -34,6 +34,13 @@ class Roster:
     simulated: bool
     runs: tuple[str, ...] = ()
     """The run's name, and those of the runs that it goes on from."""
+    heads: Mapping[str, LogHead] = field(default_factory=dict)
+    """By center, where its audit log ended when the run last heard of it."""
+
+    @property
+    def question(self) -> Question:
+        """What a node is asked."""
+        return Question(runs=self.runs, heads=dict(self.heads))
 
     def find(self, grid: Grid, run: RunSettings, center: str, seconds: float | None = None) -> int | None:
         """Where a center that was lost, or did not come to the roll call, is now; nothing while it is away.
@@ -45,7 +52,7 @@ class Roster:
             return self.nodes[center]
         strangers = sorted(listed - set(self.nodes.values()))
         enrolled = _enrolled(grid)
-        for node, call in _ask(grid, strangers, run, self.runs, on_failure=lambda failure: None, seconds=seconds):
+        for node, call in _ask(grid, strangers, run, self.question, on_failure=lambda failure: None, seconds=seconds):
             card = next((card for card in call.cards if card.center == center), None)
             if card is None:
                 continue
@@ -117,11 +124,13 @@ def call_roll(
     runs: tuple[str, ...],
     wanted: Collection[str] | None = None,
     required: Collection[str] | None = None,
+    heads: Mapping[str, LogHead] | None = None,
     clock: Clock | None = None,
 ) -> Roster:
     """Ask every node who it is until all `wanted` centers (of the run: all, evaluators too) have answered.
 
-    `runs` are the run's name and those of the runs that it goes on from, by which hospitals keep their division.
+    `runs` are the run's name and those of the runs that it goes on from, by which hospitals keep their division, and
+    `heads` say where their audit logs ended when the run last heard of them.
     Raises `CenterError`: a node refused, is not who it says or runs other code, two nodes claim
     one center, or one of the `required` centers (all that are wanted, but for evaluators) was still missing
     `run.wait_seconds` after the last node came in. What is wrong with an evaluator's node is said, and ends nothing.
@@ -131,7 +140,7 @@ def call_roll(
     required = [center for center in wanted if center not in run.evaluators] if required is None else required
     asked: set[int] = set()
     refused: set[str] = set()
-    roster = Roster({}, {}, simulated=False, runs=runs)
+    roster = Roster({}, {}, simulated=False, runs=runs, heads=heads or {})
 
     def refuse(centers: Collection[str], problem: str) -> None:
         """Raise `CenterError`, but where it is evaluators' node: they are then waited for no longer."""
@@ -162,7 +171,7 @@ def call_roll(
             say(f"{failure.name} {failure.reason}")
             return lost.add(node)
 
-        calls = _ask(grid, new, run, runs, failed)
+        calls = _ask(grid, new, run, roster.question, failed)
         # Waiting for an answer is not waiting for a center to come.
         last = clock.now() if calls else last + clock.now() - begun
         for node, call in calls:
@@ -201,13 +210,12 @@ def _ask(
     grid: Grid,
     nodes: Iterable[int],
     run: RunSettings,
-    runs: tuple[str, ...],
+    question: Question,
     on_failure: Callable[[Failure], None],
     seconds: float | None = None,
 ) -> list[tuple[int, RollCall]]:
     ttl = run.message_hours * 3600 if seconds is None else seconds
     nodes = list(nodes)
-    question = Question(runs=runs)
     messages = [Message(pack_question(question), node, "query.roll_call", ttl=ttl) for node in nodes]
     heard = []
     for reply in exchange(grid, messages, [f"node {node}" for node in nodes], ttl, on_failure=on_failure):

@@ -41,6 +41,11 @@ class AuditLog:
         self._lock = folder / "audit.lock"
         self._clock = clock
 
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self._folder
+
     def begin(self) -> None:
         """Write an empty log and its head where there is none. Raises `RecordError`."""
         with self._held():

@@ -22,7 +22,7 @@ from shared.errors import PolicyError, RecordError, TrustError, WardroundError
 from shared.log import say
 from shared.text import counted
 from shared.trust.identity import Keys
-from shared.wire.headers import CenterCard, EvaluateTask, TrainTask
+from shared.wire.headers import CenterCard, EvaluateTask, LogHead, TrainTask
 
 EXEMPLARS, DROPPED, VOIDED = "exemplars", "dropped by the coordinator", "stage begun anew"
 """Messages of the audit log by which it is searched."""
@@ -63,8 +63,29 @@ class Custody:
                 "allows_unsealed": self.policy.allow_unsealed,
                 "trains_untested": self.policy.trains_untested,
                 "identity": str(self.keys.identity) if self.keys else "",
+                "log": self.log_head(),
             }
         )
+
+    def check_log(self, kept: LogHead | None) -> None:
+        """Raise `RecordError` where the audit log lacks what the coordinator saw of it in this run: it was put back."""
+        if self.audit is None or kept is None:
+            return
+        entries = self.audit.entries()
+        if len(entries) >= kept.count and entries[kept.count - 1].hash == kept.hash:
+            return
+        problem = (
+            f"the audit log of {self.center} has no entry {kept.count} as this run knows it, so it was put back or "
+            "replaced since: its hospital restores the log"
+        )
+        self.note("refused", Facts(message="roll call", reason=problem))
+        raise RecordError(f"{problem} in {self.audit.folder}, or tells the coordinator that it was lost", problem)
+
+    def log_head(self) -> LogHead | None:
+        """Where the audit log ends now."""
+        if self.audit is None or not (head := self.audit.head()).count:
+            return None
+        return LogHead(count=head.count, hash=head.hash)
 
     def note(self, kind: Kind, facts: Facts) -> None:
         """Write into the audit log. Raises `RecordError` where that cannot be done: then nothing may leave."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from server.course import Stage
-from server.journal.layout import ATTEMPTS, ROW, RUN, WITHDRAWN, journal_folder, stage_folder, unwritable
+from server.journal.layout import ATTEMPTS, HEADS, ROW, RUN, WITHDRAWN, journal_folder, stage_folder, unwritable
 from server.journal.partial_round import Parts
 from server.journal.purge import purge_beside, purge_parents, purged
 from server.journal.reading import JournalContent, read_journal
@@ -38,6 +38,8 @@ class Journal:
         self.attempts = list(content.attempts)
         self.withdrawn = dict(content.withdrawn)
         """Pseudonyms by the center that withdrew them."""
+        self.heads = dict(content.heads)
+        """By center, where its audit log ended at the last roll call."""
         self._folder = journal_folder(results)
         self._visits = list(content.visits)
         self._rows = list(content.rows)
@@ -62,6 +64,8 @@ class Journal:
         longer = self.begin(results, self.facts.model_copy(update=changed))
         if self.withdrawn:
             longer._write(longer._folder / WITHDRAWN, self.withdrawn)
+        longer.heads = self.heads
+        longer.add_heads({})
 
     @classmethod
     def begin(cls, results: Path, facts: RunFacts) -> Self:
@@ -249,6 +253,13 @@ class Journal:
             return self._parts.add(request, reply, settings.network)
         except OSError as error:
             raise unwritable(self._folder, error) from None
+
+    def add_heads(self, cards: Mapping[str, CenterCard]) -> None:
+        """Keep where the hospitals' audit logs end now. Raises `ResultsError` where the disk refuses."""
+        self.heads = self.heads | {center: card.log for center, card in cards.items() if card.log is not None}
+        if self.heads:
+            body = {center: head.model_dump(mode="json") for center, head in self.heads.items()}
+            self._write(self._folder / HEADS, body)
 
     def add_withdrawn(self, center: str, subjects: Collection[str]) -> tuple[str, ...]:
         """Note that a center withdrew subjects, and delete what they contributed; returns those that are new.

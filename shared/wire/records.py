@@ -21,7 +21,7 @@ from shared.replay.contribution import Contribution, dump_documents, load_contri
 from shared.text import printable, printable_in
 from shared.wire.headers import Header, Question
 
-PROTOCOL = 9
+PROTOCOL = 10
 """Version of this format."""
 
 H = TypeVar("H", bound=Header)
