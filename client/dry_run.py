@@ -12,6 +12,9 @@ from flwr.app import Context, RecordDict
 from client.governance.approvals import Approvals
 from client.governance.keys import load_keys, make_keys
 from client.governance.pinned_keys import Peers
+from client.governance.pseudonyms import FOLDER
+from client.governance.records import AUDIT, MARKER
+from client.governance.withdrawals import LIST
 from client.handlers import Desk, Handler, evaluate_here, roll_call, train_here
 from client.hospital.config import Site
 from shared.clock import Clock
@@ -110,11 +113,12 @@ def _questions(site: Site, plan: RunPlan, keys: Keys) -> Mapping[str, tuple[Hand
 def _without_traces(site: Site, state: Path, prepared: Path) -> Site:
     """The site with a copy of what its state folder decides by."""
     state.mkdir(mode=0o700)
-    for part in ("keys", "pseudonyms", "audit"):
+    for part in ("keys", FOLDER, AUDIT):
         if (site.state / part).is_dir():
             shutil.copytree(site.state / part, state / part)
-    if (site.state / "withdrawals.json").is_file():
-        shutil.copy2(site.state / "withdrawals.json", state)
+    for name in (LIST, MARKER):
+        if (site.state / name).is_file():
+            shutil.copy2(site.state / name, state)
     (state / "prepared").symlink_to(prepared, target_is_directory=True)
     return replace(site, state=state)
 

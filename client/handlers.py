@@ -2,8 +2,9 @@
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
@@ -12,7 +13,7 @@ from client.evaluation.inference import evaluate
 from client.governance.hash_chain import Facts
 from client.governance.policy import report_scores
 from client.hospital.assignment import Assignment, assigned
-from client.hospital.center import open_hospital
+from client.hospital.center import Hospital, open_hospital
 from client.hospital.config import Site
 from client.hospital.node import is_simulated, no_simulation, prepared_folder, simulated_centers, site_here
 from client.hospital.trust import Place, open_custody
@@ -23,9 +24,11 @@ from client.sharing.recipients import look_ahead
 from client.training.stage import train_stage
 from shared.clock import Clock, utc_now
 from shared.config.settings import Settings
-from shared.errors import DataError, MessageError, WardroundError
+from shared.errors import DataError, MessageError, PolicyError, WardroundError
+from shared.files import work_privately
 from shared.log import say
 from shared.model.device import choose_device
+from shared.text import printable
 from shared.wire.code_fingerprint import code_fingerprint
 from shared.wire.headers import CaseScore, EvaluateTask, RollCall, TestFigures, TrainTask
 from shared.wire.messages import pack_train_reply, unpack_evaluate_request, unpack_train_request
@@ -56,8 +59,8 @@ def answer(handler: Handler, message: Message, context: Context, desk: Desk) -> 
     try:
         content = handler(message.content, context, desk)
     except WardroundError as error:
-        say(str(error))
-        content = pack_refusal(str(error) if is_simulated(context) else _outside(error))
+        say(printable(str(error)))
+        content = pack_refusal(printable(str(error) if is_simulated(context) else _outside(error)))
     except Exception as error:
         if is_simulated(context):
             raise
@@ -80,9 +83,10 @@ def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     cards = []
     for center in _centers_here(context, work):
         place = _place(center, work, desk)
+        place.custody.check_log(question.heads.get(center))
         hospital = open_hospital(place.site, place.prepared, work.settings, work.runs, look_over=True)
-        cards.append(place.custody.shown(hospital.card))
         place.custody.note("sent", Facts(message="roll call"))
+        cards.append(place.custody.shown(hospital.card))
     return pack_header(RollCall(cards=tuple(cards), simulated=is_simulated(context), code=code_fingerprint()))
 
 
@@ -92,27 +96,38 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     task = request.task
     work = _assigned(task.protocol, (task.run,), context, desk)
     settings = work.settings
-    places = [_place(center, work, desk) for center in _asked(task, context, work)]
+    asked = _asked(task, context, work)
+    places = [_place(center, work, desk) for center in asked]
     custody = places[0].custody
     with custody.asked("train", task):
         work.check_train(task)
         memory = receive_training(custody, request, work)
         outlook = look_ahead(custody, task)
-        hospitals = [open_hospital(place.site, place.prepared, settings, work.runs) for place in places]
-        first = hospitals[0]
+        hospitals = [_open(place, work) for place in places]
         for place, hospital in zip(places, hospitals, strict=True):
             place.custody.check_tested(hospital.tested)
-        custody.hear_dropped(task, first.withdrawn)
-        forget_visit(first.state, task, first.center)
-        with keeping_visit(first.state, request, settings.training.checkpoint_seconds) as visit:
+        custody.hear_dropped(task, hospitals[0].withdrawn)
+        forget_visit(hospitals[0].state, task, hospitals[0].center)
+        with keeping_visit(hospitals[0].state, request, settings.training.checkpoint_seconds) as visit:
             reply = visit.finished()
-            if reply is None:
-                trained = train_stage(request, memory, hospitals, settings, visit.checkpoints)
-                reply = reply_of(trained, places[0], first, request, settings, outlook)
-                visit.finish(reply, settings.network)
-            else:
+            if reply is not None:
                 say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
-        reply = leaving(reply, custody, places[0].site, first, task)
+            while reply is None:
+                voided = partial(custody.note_voided, task)
+                trained = train_stage(request, memory, hospitals, settings, visit.checkpoints, voided)
+                reached = reply_of(trained, places[0], hospitals[0], request, settings, outlook)
+                now = [_open(place, work) for place in places]
+                if gone := _withdrawn_meanwhile(hospitals, now):
+                    voided(gone)
+                    visit.checkpoints.forget()
+                    hospitals = now
+                    continue
+                reply = reached
+                visit.finish(reply, settings.network)
+        # What was decided in the hours of training holds for what leaves.
+        work = _assigned(task.protocol, (task.run,), context, desk)
+        place = _place(asked[0], work, desk)
+        reply = leaving(reply, place, _open(place, work), task)
     return pack_train_reply(reply)
 
 
@@ -128,16 +143,24 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     with custody.asked("evaluate", request.task):
         work.check_evaluate(request.task)
         receive_test(custody, request, work)
-        hospital = open_hospital(place.site, place.prepared, settings, work.runs)
+        hospital = _open(place, work)
         custody.hear_dropped(request.task, hospital.withdrawn)
         forget_visit(hospital.state, request.task, hospital.center)
         good, problems = hospital.open(hospital.test)
         device = choose_device(settings.training.device)
         scores = evaluate(request.weights, [volume for _, volume in good], settings, device)
+        # What was decided meanwhile holds for what leaves.
+        work = _assigned(request.task.protocol, (request.task.run,), context, desk)
+        place = _place(center, work, desk)
+        custody, hospital = place.custody, _open(place, work)
+        custody.check_role("evaluate")
         scored = [
-            CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **score.model_dump())
+            CaseScore(subject=known, contrast=case.contrast, **score.model_dump())
             for (case, _), score in zip(good, scores, strict=True)
+            if (known := hospital.pseudonym(case.subject)) not in hospital.withdrawn
         ]
+        if not scored:
+            raise PolicyError("every subject that was tested here has been withdrawn meanwhile: no score is left")
         report = report_scores(custody.policy, scored)
         kind = "test scores of each image" if report.cases else "mean test scores"
         custody.note("sent", Facts(message=kind, run=request.task.run, stage=request.task.stage))
@@ -154,6 +177,7 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
 
 def _assigned(protocol: str, runs: tuple[str, ...], context: Context, desk: Desk) -> Assignment:
     if not is_simulated(context):
+        work_privately()
         return assigned(desk.deployed(context), protocol, runs, context, desk.clock)
     run_config: dict[str, Any] = dict(context.run_config)
     return Assignment(Settings.from_run_config(run_config), runs)
@@ -164,6 +188,21 @@ def _place(center: str, work: Assignment, desk: Desk) -> Place:
     site = desk.simulated(center, work.settings) if work.site is None else work.site
     prepared = prepared_folder(site, simulated, work.settings)
     return Place(site, open_custody(site, work.settings, simulated, desk.clock), prepared)
+
+
+def _open(place: Place, work: Assignment) -> Hospital:
+    """The hospital's data, without the subjects that are withdrawn by now."""
+    return open_hospital(place.site, place.prepared, work.settings, work.runs)
+
+
+def _withdrawn_meanwhile(before: Sequence[Hospital], now: Sequence[Hospital]) -> frozenset[str]:
+    """Pseudonyms of subjects that a stage was trained on, and that have been withdrawn since it began."""
+    return frozenset(
+        known
+        for then, hospital in zip(before, now, strict=True)
+        for known in {then.pseudonym(case.subject) for case in then.training}
+        if known in hospital.withdrawn - then.withdrawn
+    )
 
 
 def _centers_here(context: Context, work: Assignment) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from server.tracking import check_tracking, tracked
 from shared.config.settings import Settings
 from shared.course import check_pool, order_of_visits, plan_course
 from shared.errors import ResultsError, WardroundError
+from shared.files import work_privately
 from shared.log import say
 from shared.methods import Course
 from shared.paths import check_fresh, claimed, results_folder
@@ -38,6 +39,7 @@ app = ServerApp()
 def main(grid: Grid, context: Context) -> None:
     """Call the roll, work off the course, write the results; or go on where an earlier run stopped."""
     started = time.monotonic()
+    work_privately()
     run_config: dict[str, Any] = dict(context.run_config)
     settings = Settings.from_run_config(run_config)
     check_tracking(settings)
@@ -79,7 +81,9 @@ def _begin(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roste
         roster = call_roll(grid, settings.run, Question(protocol=plan.protocol, runs=plan.runs))
     check_terms(settings, roster.cards, plan.course, roster.simulated, protocol.identities if protocol else {})
     check_tests(settings, roster.cards, plan.course)
-    return Journal.create(folder, plan, roster.cards, protocol), roster
+    journal = Journal.create(folder, plan, roster.cards, protocol)
+    journal.add_heads(roster.cards)
+    return journal, roster
 
 
 def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roster]:
@@ -99,9 +103,10 @@ def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Rost
     wanted = [center for center in (*journal.order, *settings.run.evaluators) if center in needed | testing]
     facts = journal.facts
     if (protocol := journal.protocol) is not None:
-        question = Question(protocol=protocol.digest, runs=journal.plan(settings).runs)
+        question = Question(protocol=protocol.digest, runs=journal.plan(settings).runs, heads=journal.heads)
     else:
-        question = Question(runs=(facts.run, facts.parent.run) if facts.parent else (facts.run,))
+        runs = (facts.run, facts.parent.run) if facts.parent else (facts.run,)
+        question = Question(runs=runs, heads=journal.heads)
     roster = call_roll(grid, settings.run, question, wanted, needed)
     if needed:
         check_pool(settings.run, roster.simulated)
@@ -109,4 +114,5 @@ def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Rost
     check_terms(settings, roster.cards, left, roster.simulated, protocol.identities if protocol else {})
     check_tests(settings, roster.cards, left)
     roster.check(journal, settings.run)
+    journal.add_heads(roster.cards)
     return journal, roster

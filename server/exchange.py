@@ -16,6 +16,7 @@ from shared.errors import CenterError
 from shared.flower_private import ErrorCode
 from shared.log import say
 from shared.stage_archive import Moved, Transit
+from shared.text import printable
 from shared.wire.records import content_bytes
 
 POLL_SECONDS = 0.1
@@ -228,4 +229,4 @@ def _reason(reply: Message) -> str:
     if ACTOR_DIED in (reply.error.reason or ""):
         return f"its process was killed, or ran out of memory (Flower's error code {reply.error.code})"
     lines = [line.strip() for line in (reply.error.reason or "").splitlines() if line.strip()]
-    return f"{lines[-1] if lines else 'no reason given'} (Flower's error code {reply.error.code})"
+    return f"{printable(lines[-1]) if lines else 'no reason given'} (Flower's error code {reply.error.code})"

@@ -14,8 +14,9 @@ from flwr.serverapp import Grid
 from server.exchange import Clock, Failure, exchange
 from server.journal.journal import Journal
 from shared.config.groups import RunSettings
-from shared.errors import CenterError, MessageError
+from shared.errors import CenterError, MessageError, TrustError
 from shared.log import say
+from shared.trust.identity import Identity
 from shared.wire.code_fingerprint import code_fingerprint
 from shared.wire.headers import CenterCard, Question, RollCall
 from shared.wire.records import pack_question, unpack_header
@@ -92,12 +93,27 @@ def stranger_problem(call: RollCall, enrolled: str) -> str:
             f"the node that was enrolled as {enrolled} says that it is center {names or 'nobody'}: "
             "start it with the key of that center, or enroll its key under the right name"
         )
+    if problems := [problem for card in call.cards if (problem := _identity_problem(card))]:
+        return problems[0]
     if not call.simulated and call.code != (ours := code_fingerprint()):
         return (
             f"center {names} runs other code (fingerprint {call.code[:16] or 'none'}) than the coordinator "
             f"({ours[:16]}): install the same version of Wardround on both sides"
         )
     return ""
+
+
+def _identity_problem(card: CenterCard) -> str:
+    """Why a center's public keys are none, or nothing: told now, and not by another hospital at its visit."""
+    if not card.identity:
+        return ""
+    try:
+        identity = Identity.parse(card.identity)
+    except TrustError as error:
+        return f"center {card.center} shows a public key that is none ({error})"
+    if identity.center == card.center and str(identity) == card.identity:
+        return ""
+    return f"center {card.center} shows the public key of {identity.center}: it must show its own, on one line"
 
 
 def call_roll(
@@ -110,7 +126,8 @@ def call_roll(
 ) -> Roster:
     """Ask every node who it is until all `wanted` centers (of the run: all, evaluators too) have answered.
 
-    The `question` names the run and those that it goes on from, by which hospitals keep their division.
+    The `question` names the run and those that it goes on from, by which hospitals keep their division, and says where
+    their audit logs ended when the run last heard of them.
     Raises `CenterError`: a node refused, is not who it says or runs other code, two nodes claim
     one center, or one of the `required` centers (all that are wanted, but for evaluators) was still missing
     `run.wait_seconds` after the last node came in. What is wrong with an evaluator's node is said, and ends nothing.

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import secrets
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,12 +19,17 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from shared.errors import DamagedError, RecordError
+from shared.log import say
+from shared.text import quoted
 
 NEW = ".new-"
 """Begins the name of what is still being written; a crash may leave one behind."""
 
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 """Modes of what only its owner may read."""
+
+PRIVATE_UMASK = 0o077
+"""Takes all rights of others."""
 
 LOCK_SECONDS = 30.0
 
@@ -100,6 +106,27 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def work_privately() -> None:
+    """Let no other user of this machine read what this process writes from here on, nor what it starts."""
+    os.umask(PRIVATE_UMASK)
+
+
+def closed_folder(folder: Path, what: str) -> Path:
+    """`folder`, private also where it was made by others and was open to them. Raises `RecordError`."""
+    private_folder(folder, what)
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & PRIVATE_UMASK:
+        try:
+            folder.chmod(mode & ~PRIVATE_UMASK)
+        except OSError as error:
+            raise RecordError(
+                f"{what} {folder} can be read by other users, and cannot be closed to them ({error.strerror}): "
+                f"chmod go-rwx {quoted(folder)}"
+            ) from None
+        say(f"{what} {folder} could be read by other users (mode {mode:03o}): closed to them")
+    return folder
 
 
 def private_folder(folder: Path, what: str) -> Path:

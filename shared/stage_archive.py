@@ -198,14 +198,19 @@ def keep_visit(
     return KeptVisit(folder, visit)
 
 
-def open_visit(folder: Path) -> KeptVisit:
-    """A visit that was kept. Raises `DamagedError` naming the file that is missing or changed."""
+def read_visit(folder: Path) -> VisitDocument:
+    """What is known of a visit that was kept, whatever became of its other files. Raises `DamagedError`."""
     try:
-        visit = VisitDocument.model_validate_json(json.dumps(read_document(folder / DOCUMENT)))
+        return VisitDocument.model_validate_json(json.dumps(read_document(folder / DOCUMENT)))
     except FileNotFoundError:
         raise DamagedError(f"{folder / DOCUMENT} is missing") from None
     except ValidationError as error:
         raise DamagedError(f"{folder / DOCUMENT} is damaged ({error.errors()[0]['msg']})") from None
+
+
+def open_visit(folder: Path) -> KeptVisit:
+    """A visit that was kept. Raises `DamagedError` naming the file that is missing or changed."""
+    visit = read_visit(folder)
     for name, expected in visit.files.items():
         path = folder / name
         try:

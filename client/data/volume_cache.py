@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -26,7 +27,8 @@ VERSION = 3
 PASSING = ("unreadable", "unexpected")
 """Problems that the files' size and time do not tell: asked again each time."""
 
-VERDICT = "verdict.json"
+VERDICT, GRID = "verdict.json", "grid.json"
+PARTS = ("image.npy", "label.npy", "truth.npy")
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,37 @@ def judge(case: Case, spacing: float, cache: Path, allow_empty: bool = False) ->
     except RefusedError as error:
         return CaseVerdict("", error.finding)
     return _verdict(folder, case, spacing).under(allow_empty)
+
+
+def forget_images(cache: Path, images: Collection[Path]) -> None:
+    """Delete the prepared volumes of these images, at any spacing, and those that do not say of which they are.
+
+    What was found out about their files stays. Raises `DataError` where the disk refuses.
+    """
+    theirs = {_digest(image) for image in images}
+    for folder in (cache / "volumes").glob("*"):
+        parts = [path for name in (*PARTS, GRID) if (path := folder / name).exists()]
+        if not parts or ((whose := _whose(folder)) and whose not in theirs):
+            continue
+        try:
+            for path in parts:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"prepared images in {folder} cannot be deleted ({error.strerror}): let this user write them"
+            ) from None
+
+
+def _digest(image: Path) -> str:
+    return hashlib.sha256(str(image.absolute()).encode()).hexdigest()
+
+
+def _whose(folder: Path) -> str:
+    """The digest of the path of the image that a volume is of; empty where it does not say."""
+    try:
+        return str(json.loads((folder / GRID).read_text())["image"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def open_volume(case: Case, spacing: float, cache: Path, allow_empty: bool = False) -> Volume:
@@ -105,12 +138,12 @@ def _make(folder: Path, case: Case, spacing: float) -> CaseVerdict:
         refused = error.finding
     verdict = CaseVerdict(fingerprint(reading), refused, reading.empty)
     if refused is None or refused.code not in PASSING:
-        _store(verdict, volume, folder)
+        _store(verdict, volume, folder, case.image)
     return verdict
 
 
 def _load(folder: Path, verdict: CaseVerdict) -> Volume:
-    grid = json.loads((folder / "grid.json").read_text())
+    grid = json.loads((folder / GRID).read_text())
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "label", "truth")}
     return Volume(
         **arrays,
@@ -138,7 +171,7 @@ def _folder(case: Case, spacing: float, cache: Path) -> Path:
     return cache / "volumes" / hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
-def _store(verdict: CaseVerdict, volume: Volume | None, folder: Path) -> None:
+def _store(verdict: CaseVerdict, volume: Volume | None, folder: Path, image: Path) -> None:
     """Write a verdict and its volume whole or not at all; of two writers at once the first one stays."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +179,7 @@ def _store(verdict: CaseVerdict, volume: Volume | None, folder: Path) -> None:
             new = Path(name) / "volume"
             new.mkdir()
             if volume is not None:
-                _write_volume(volume, new)
+                _write_volume(volume, new, image)
             (new / VERDICT).write_text(json.dumps(asdict(verdict)))
             try:
                 new.rename(folder)
@@ -161,13 +194,14 @@ def _store(verdict: CaseVerdict, volume: Volume | None, folder: Path) -> None:
             raise DataError(f"{reason}: set cache-dir") from None
 
 
-def _write_volume(volume: Volume, folder: Path) -> None:
-    for part in ("image", "label", "truth"):
-        np.save(folder / f"{part}.npy", getattr(volume, part))
+def _write_volume(volume: Volume, folder: Path, image: Path) -> None:
+    for part in PARTS:
+        np.save(folder / part, getattr(volume, part.removesuffix(".npy")))
     grid = {
+        "image": _digest(image),
         "affine": volume.affine.tolist(),
         "own_affine": volume.own_affine.tolist(),
         "air": volume.air,
         "warnings": [asdict(warning) for warning in volume.warnings],
     }
-    (folder / "grid.json").write_text(json.dumps(grid))
+    (folder / GRID).write_text(json.dumps(grid))

@@ -41,6 +41,19 @@ class AuditLog:
         self._lock = folder / "audit.lock"
         self._clock = clock
 
+    @property
+    def folder(self) -> Path:
+        """Where it lies."""
+        return self._folder
+
+    def begin(self) -> None:
+        """Write an empty log and its head where there is none. Raises `RecordError`."""
+        with self._held():
+            if not self._log.exists():
+                write_whole(self._log, b"", private=True)
+            if not self._head.exists():
+                write_whole(self._head, canonical(Head()), private=True)
+
     def append(self, kind: Kind, facts: Facts) -> Entry:
         """Write an entry; on return it is on disk. Write `sent` before sending.
 
@@ -132,6 +145,7 @@ class AuditLog:
 
     def _damaged(self, problem: str) -> RecordError:
         return RecordError(
-            f"audit log {self._log} cannot be relied on ({problem}): nothing is sent; verify it, find out who "
-            "changed it, and move the audit files aside to begin a new log"
+            f"audit log {self._log} cannot be relied on ({problem}): nothing is sent; find out who changed it, and "
+            "restore audit.jsonl and audit.head together from a backup (without them it would be forgotten what was "
+            "ever shared: a new log begins in an empty state-dir alone)"
         )

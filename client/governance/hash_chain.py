@@ -6,6 +6,7 @@ whether they agree, or which line is the first that does not.
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -23,7 +24,7 @@ def _clip(text: object) -> object:
     return text[:REASON_LETTERS].encode("utf-8", "replace").decode() if isinstance(text, str) else text
 
 
-Kind = Literal["sent", "received", "refused", "withdrawn", "approved", "revoked", "mended"]
+Kind = Literal["sent", "received", "refused", "withdrawn", "voided", "approved", "revoked", "mended"]
 
 
 class Facts(Statement):
@@ -109,6 +110,7 @@ def parse(line: bytes) -> Entry | None:
         return None
 
 
+@lru_cache(maxsize=2)
 def examine(log: bytes, head: Head) -> Verdict:
     """Follow the chain from its start to its end, and compare the end with the head."""
     *lines, torn = log.split(b"\n")

@@ -17,6 +17,8 @@ from shared.errors import RecordError
 from shared.files import locked, private_folder, write_whole
 from shared.trust.canonical_json import Pseudonym, Statement, canonical
 
+LIST = "withdrawals.json"
+
 CHECK_WORD = "wardround withdrawals"
 """No subject is called so."""
 
@@ -40,9 +42,14 @@ class Withdrawals:
     """The list in a state folder; `pseudonym` is the hospital's keyed hash of a subject's name."""
 
     def __init__(self, folder: Path, pseudonym: Callable[[str], str]) -> None:
-        self._path = folder / "withdrawals.json"
+        self._path = folder / LIST
         self._lock = folder / "withdrawals.lock"
         self._check = pseudonym(CHECK_WORD)
+
+    def begin(self) -> None:
+        """Write an empty list where there is none. Raises `OSError`."""
+        if not self._path.exists():
+            write_whole(self._path, canonical(_WithdrawalsFile(key_check=self._check)) + b"\n", private=True)
 
     def subjects(self) -> frozenset[str]:
         """Pseudonyms of all that were withdrawn. Raises `RecordError` where the list cannot be read."""
@@ -93,12 +100,12 @@ class Withdrawals:
             found = _WithdrawalsFile.model_validate_json(content)
         except ValidationError:
             raise RecordError(
-                f"withdrawals {self._path} were damaged: nothing is shared; restore the file from a backup, or make "
-                "it anew from the audit log's entries of kind withdrawn"
+                f"withdrawals {self._path} were damaged: nothing is shared; restore the file from a backup, and "
+                "withdraw again each subject that the audit log says was withdrawn since"
             ) from None
         if found.key_check != self._check:
             raise RecordError(
                 f"withdrawals {self._path} were made under another pseudonym key, so they name nobody here: nothing "
-                "is shared; restore that key, or move the file aside and withdraw each subject again"
+                "is shared; restore that key from a backup"
             )
         return found

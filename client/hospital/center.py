@@ -13,8 +13,10 @@ from client.data.preprocessing import Volume
 from client.data.reading import warning_lines
 from client.data.split import split
 from client.data.usable import PassedOver, Usable, find_usable
-from client.data.volume_cache import open_volume
+from client.data.volume_cache import forget_images, open_volume
+from client.governance.audit_log import AuditLog
 from client.governance.pseudonyms import image_word, pseudonym, pseudonym_key
+from client.governance.records import AUDIT
 from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
 from client.hospital.division import Division, inside, keep_division, kept_division
@@ -138,7 +140,7 @@ def open_hospital(
     withdrawals = Withdrawals(site.state, hidden)
     division = kept_division(site.state, site.center, runs, site.data.folder)
     passed: tuple[PassedOver, ...] = ()
-    if division is None or look_over:
+    if looked_over := division is None or look_over:
         inventory = take_inventory(site.data.folder, contrasts, site.data.layout, site.data.choice)
         usable = _look_over(site, inventory, prepared, settings)
         passed = usable.passed_over
@@ -150,11 +152,19 @@ def open_hospital(
         if runs:
             keep_division(site.state, site.center, runs[0], division, site.data.folder)
     seen = withdrawals.images()
-    withdrawn = withdrawals.subjects() | {
-        hidden(case.subject)
-        for case in (*division.training, *division.test)
-        if seen and hidden(image_word(inside(case.image, site.data.folder))) in seen
-    }
+    withdrawn = (
+        withdrawals.subjects()
+        | _logged(site.state)
+        | {
+            hidden(case.subject)
+            for case in (*division.training, *division.test)
+            if seen and hidden(image_word(inside(case.image, site.data.folder))) in seen
+        }
+    )
+    if looked_over and withdrawn:
+        # To divide the others as before, all files were looked over, theirs too.
+        cases = (*division.training, *division.test)
+        forget_images(prepared, {case.image for case in cases if hidden(case.subject) in withdrawn})
     return Hospital(
         center=site.center,
         training=division.training,
@@ -168,6 +178,12 @@ def open_hospital(
         passed_over=passed,
         tested=any(hidden(case.subject) not in withdrawn for case in division.test),
     )
+
+
+def _logged(state: Path) -> frozenset[str]:
+    """Pseudonyms of those withdrawn by the audit log; a simulated hospital has none. Raises `RecordError`."""
+    folder = state / AUDIT
+    return AuditLog(folder).subjects("withdrawn") if folder.is_dir() else frozenset()
 
 
 def _look_over(site: Site, inventory: Inventory, prepared: Path, settings: Settings) -> Usable:

@@ -82,6 +82,16 @@ def earlier_names(state: Path, center: str, images: Collection[str], folder: Pat
     return names
 
 
+def earlier_images(state: Path, center: str, names: Collection[str], folder: Path) -> set[Path]:
+    """The images, deleted ones too, that kept divisions know of these subjects."""
+    images: set[Path] = set()
+    for path in (state / "divisions").glob(f"{center}-*.json"):
+        division = kept_division(state, center, (path.stem.removeprefix(f"{center}-"),), folder)
+        if division is not None:
+            images |= {case.image for case in (*division.training, *division.test) if case.subject in names}
+    return images
+
+
 def _path(state: Path, center: str, run: str) -> Path:
     return state / "divisions" / f"{center}-{run}.json"
 

@@ -14,6 +14,7 @@ from client.governance.hash_chain import Facts, Kind
 from client.governance.keys import load_keys, make_keys
 from client.governance.pinned_keys import Peers
 from client.governance.policy import Policy, Role
+from client.governance.records import AUDIT, Records
 from client.hospital.config import Site
 from shared.clock import Clock
 from shared.config.settings import Settings
@@ -21,12 +22,13 @@ from shared.errors import PolicyError, RecordError, TrustError, WardroundError
 from shared.log import say
 from shared.model.weights import State, Weights
 from shared.protocol.lineage import trained_claims
+from shared.text import counted
 from shared.trust.identity import Identity, Keys
 from shared.trust.signed_model import SignedModel
-from shared.wire.headers import CenterCard, EvaluateTask, TrainTask
+from shared.wire.headers import CenterCard, EvaluateTask, LogHead, TrainTask
 from shared.wire.messages import TrainRequest
 
-EXEMPLARS, DROPPED = "exemplars", "dropped by the coordinator"
+EXEMPLARS, DROPPED, VOIDED = "exemplars", "dropped by the coordinator", "stage begun anew"
 """Messages of the audit log by which it is searched."""
 
 
@@ -66,8 +68,29 @@ class Custody:
                 "trains_untested": self.policy.trains_untested,
                 "allows_averaged": self.policy.allow_averaged_models,
                 "identity": str(self.keys.identity) if self.keys else "",
+                "log": self.log_head(),
             }
         )
+
+    def check_log(self, kept: LogHead | None) -> None:
+        """Raise `RecordError` where the audit log lacks what the coordinator saw of it in this run: it was put back."""
+        if self.audit is None or kept is None:
+            return
+        entries = self.audit.entries()
+        if len(entries) >= kept.count and entries[kept.count - 1].hash == kept.hash:
+            return
+        problem = (
+            f"the audit log of {self.center} has no entry {kept.count} as this run knows it, so it was put back or "
+            "replaced since: its hospital restores the log"
+        )
+        self.note("refused", Facts(message="roll call", reason=problem))
+        raise RecordError(f"{problem} in {self.audit.folder}, or tells the coordinator that it was lost", problem)
+
+    def log_head(self) -> LogHead | None:
+        """Where the audit log ends now."""
+        if self.audit is None or not (head := self.audit.head()).count:
+            return None
+        return LogHead(count=head.count, hash=head.hash)
 
     def note(self, kind: Kind, facts: Facts) -> None:
         """Write into the audit log. Raises `RecordError` where that cannot be done: then nothing may leave."""
@@ -81,7 +104,7 @@ class Custody:
         Raises `PolicyError` where the policy has another role.
         """
         try:
-            self._check_role(role)
+            self.check_role(role)
             yield
         except WardroundError as error:
             with suppress(RecordError):  # which may be what is being told
@@ -89,7 +112,8 @@ class Custody:
                 self.note("refused", facts)
             raise
 
-    def _check_role(self, role: Role) -> None:
+    def check_role(self, role: Role) -> None:
+        """Raise `PolicyError` where the policy has another role."""
         if self.policy.role not in (role, "both"):
             raise PolicyError(
                 f"this hospital's policy has the role {self.policy.role}, and it was asked to {role}: the coordinator "
@@ -136,6 +160,13 @@ class Custody:
             for subject in entry.facts.subjects
         )
 
+    def note_voided(self, task: TrainTask, changed: frozenset[str]) -> None:
+        """Write down, aloud, that a stage begins anew, since subjects were withdrawn, or became unusable or usable."""
+        whose = counted(len(changed), "subject") if changed else "nobody knows how many"
+        say(f"{self.center}: stage {task.stage + 1} begins anew: whom it trains on has changed by {whose}")
+        subjects = tuple(sorted(changed))
+        self.note("voided", Facts(message=VOIDED, run=task.run, stage=task.stage, subjects=subjects))
+
     def hear_dropped(self, task: TrainTask | EvaluateTask, withdrawn: frozenset[str]) -> None:
         """Note, once a run, whose exemplars of those withdrawn the coordinator says that it hands on no more."""
         dropped = sorted(withdrawn & set(task.dropped))
@@ -153,7 +184,12 @@ class Custody:
 
 
 def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) -> Custody:
-    """What the hospital decides by. Raises `TrustError` where its keys cannot be used."""
+    """What the hospital decides by.
+
+    Raises `TrustError` where its keys cannot be used, and `RecordError` where a record was lost.
+    """
+    if not simulated:
+        Records(site.state, site.center)
     sealed = settings.memory.seals(simulated)
     peers = site.peers
     if not simulated:
@@ -167,7 +203,7 @@ def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) 
         policy=site.policy,
         peers=peers,
         keys=keys,
-        audit=None if simulated else AuditLog(site.state / "audit", clock),
+        audit=None if simulated else AuditLog(site.state / AUDIT, clock),
         sealed=sealed,
         clock=clock,
         simulated=simulated,

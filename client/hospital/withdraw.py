@@ -1,17 +1,22 @@
 """Withdrawing a subject: it is used no more here, and its exemplars leave the shared memory."""
 
+import shutil
+from collections.abc import Collection
 from functools import partial
+from pathlib import Path
 
 from client.data.layouts import take_inventory
+from client.data.volume_cache import forget_images
 from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts
 from client.governance.pseudonyms import image_word, pseudonym, pseudonym_key
+from client.governance.records import AUDIT, Records
 from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
-from client.hospital.division import earlier_names, inside
+from client.hospital.division import earlier_images, earlier_names, inside
 from shared.clock import Clock
-from shared.errors import DataError
-from shared.files import private_folder
+from shared.errors import DamagedError, DataError, RecordError
+from shared.stage_archive import open_visit
 
 
 def withdraw(site: Site, subject: str, clock: Clock) -> bool:
@@ -20,8 +25,9 @@ def withdraw(site: Site, subject: str, clock: Clock) -> bool:
     The coordinator hears of it with the next message that this hospital answers. Raises `DataError`
     where the data have no such subject, for a misspelt one would go on being used in silence.
     """
-    key = pseudonym_key(private_folder(site.state, "state folder"), site.center)
-    log = AuditLog(site.state / "audit", clock)
+    Records(site.state, site.center)
+    key = pseudonym_key(site.state, site.center)
+    log = AuditLog(site.state / AUDIT, clock)
     names = (subject, f"sub-{subject}")
     inventory = take_inventory(site.data.folder, site.data.contrasts, site.data.layout)
     known = {case.subject for case in inventory.cases} | {remark.subject for remark in inventory.remarks}
@@ -43,4 +49,21 @@ def withdraw(site: Site, subject: str, clock: Clock) -> bool:
     new = tuple(hidden for name in every if withdrawals.add(hidden := pseudonym(key, name), clock(), hidden_images))
     if new:
         log.append("withdrawn", Facts(message="withdraw", subjects=new))
+    _purge(site, {*paths, *earlier_images(site.state, site.center, every, site.data.folder)}, every, key)
     return bool(new)
+
+
+def _purge(site: Site, images: Collection[Path], names: Collection[str], key: bytes) -> None:
+    """Delete what the state folder holds of the subjects: prepared images, and crops in replies that were kept."""
+    forget_images(site.state / "prepared", images)
+    hidden = {pseudonym(key, name) for name in names}
+    for reply in (site.state / "visits").glob("*/*/reply"):
+        try:
+            open_visit(reply).without(hidden)
+        except DamagedError:
+            shutil.rmtree(reply, ignore_errors=True)  # it would not have been sent
+        except OSError as error:
+            raise RecordError(
+                f"crops in {reply} cannot be deleted ({error.strerror}): the subject is withdrawn, and they are not "
+                "sent; let this user write the state folder, and withdraw it again"
+            ) from None

@@ -2,12 +2,12 @@
 
 import time
 from dataclasses import replace
+from datetime import timedelta
 
 from client.governance.hash_chain import Facts
 from client.governance.policy import Policy, Subject, why_barred
 from client.governance.release import Release
 from client.hospital.center import Hospital
-from client.hospital.config import Site
 from client.hospital.trust import EXEMPLARS, Custody, Place
 from client.sharing.eligibility import may_be_chosen, subjects_of
 from client.sharing.exemplar_selection import Choosing, at_random, choose, release_chosen, unchanged
@@ -74,21 +74,21 @@ def _wrap(custody: Custody, released: Release, task: TrainTask, outlook: Outlook
     return seal(released.exemplars, custody.own_keys(), custody.peers.check, terms)
 
 
-def still_allowed(
-    custody: Custody, site: Site, hospital: Hospital, task: TrainTask, given: Contribution | None
-) -> Contribution | None:
-    """What of a contribution may leave today; it may have been made, and kept, before policy or consent changed."""
-    if given is None or not custody.policy.share_exemplars:
+def still_allowed(place: Place, hospital: Hospital, task: TrainTask, given: Contribution | None) -> Contribution | None:
+    """What of a contribution may leave now; it may have been made, and kept, before policy or consent changed.
+
+    `place` and `hospital` are as they are now.
+    """
+    if given is None:
         return None
-    allowed = {custody.center, *custody.policy.centers}
-    if isinstance(given, SealedContribution):
-        if given.manifest.claims.expiry <= custody.clock() or set(given.recipients) - allowed:
-            return None
-    elif not custody.policy.allow_unsealed or set(task.later) - allowed:
+    subjects = subjects_of(place.site, hospital, frozenset())
+    left = given.without({known for known in given.subjects if _barred(place.custody.policy, subjects.get(known))})
+    if not left.subjects:
         return None
-    subjects = subjects_of(site, hospital, frozenset())
-    left = given.without({known for known in given.subjects if _barred(custody.policy, subjects.get(known))})
-    return left if left.subjects else None
+    if reason := _why_all_stay(place.custody, left, task):
+        say(f"{hospital.center}: no exemplar leaves: {reason}")
+        return None
+    return left
 
 
 def _barred(policy: Policy, subject: Subject | None) -> bool:
@@ -96,10 +96,51 @@ def _barred(policy: Policy, subject: Subject | None) -> bool:
     return subject is None or why_barred(policy, subject) is not None
 
 
-def leaving(reply: TrainReply, custody: Custody, site: Site, hospital: Hospital, task: TrainTask) -> TrainReply:
-    """The reply as it may leave today, once that is in the audit log. Raises `RecordError`: then nothing may."""
-    given = still_allowed(custody, site, hospital, task, reply.contribution)
-    note_sent(custody, task, given, reply)
+def _why_all_stay(custody: Custody, given: Contribution, task: TrainTask) -> str:
+    """Why nothing of a contribution may leave under the policy and pins of now; empty where it may."""
+    policy = custody.policy
+    if not policy.share_exemplars:
+        return "share-exemplars is false"
+    if isinstance(given, SealedContribution):
+        if problem := _sealed_too_widely(custody, given):
+            return problem
+        recipients, size = given.recipients, given.exemplar_bytes
+    elif not policy.allow_unsealed:
+        return "they are not sealed, and allow-unsealed is false"
+    else:
+        recipients, size = task.later, given.nbytes
+    if others := sorted(set(recipients) - {custody.center, *policy.centers}):
+        return f"{', '.join(others)} could open them, and the policy's centers do not name it"
+    if size > policy.nbytes:
+        return f"they are beyond {policy.megabytes:g} MB"
+    if len(custody.sent_before() | set(given.subjects)) > policy.subjects:
+        return f"they are beyond the {policy.subjects} subjects that may ever leave"
+    return ""
+
+
+def _sealed_too_widely(custody: Custody, given: SealedContribution) -> str:
+    """Why a sealed contribution can be opened by too many or for too long, by the policy and pins of now."""
+    now, until = custody.clock(), given.manifest.claims.expiry
+    if until <= now:
+        return f"they expired on {until:%Y-%m-%d}"
+    if until > now + timedelta(days=custody.policy.expiry_days):
+        return f"they could be opened until {until:%Y-%m-%d}, beyond expiry-days"
+    for recipient in given.manifest.claims.recipients:
+        pinned = custody.peers.fingerprints.get(recipient.center)
+        if recipient.center != custody.center and recipient.fingerprint != pinned:
+            return f"they are sealed for a key of {recipient.center} that is not pinned any more"
+    return ""
+
+
+def leaving(reply: TrainReply, place: Place, hospital: Hospital, task: TrainTask) -> TrainReply:
+    """The reply as it may leave now, once that is in the audit log; `place` and `hospital` were read again just now.
+
+    Raises `PolicyError` where the model may not leave, or `RecordError`: then nothing may.
+    """
+    place.custody.check_role("train")
+    place.custody.check_tested(hospital.tested)
+    given = still_allowed(place, hospital, task, reply.contribution)
+    note_sent(place.custody, task, given, reply)
     figures = reply.figures.model_copy(update={"withdrawn": tuple(sorted(hospital.withdrawn))})
     return replace(reply, contribution=given, figures=figures)
 

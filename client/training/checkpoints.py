@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from shared.errors import DamagedError
 from shared.files import file_checksum, read_document, write_document, write_whole
 from shared.log import say
 
-DOCUMENT = "checkpoint.json"
+DOCUMENT, SOURCES = "checkpoint.json", "sources.json"
 
 
 @dataclass
@@ -26,10 +27,16 @@ class CheckpointFiles:
     """Of the request that the training answers; those of another are not used."""
     center: str
     every_seconds: float
+    sources: Mapping[str, Collection[str]] | None = None
+    """On whom the training is: the contrasts of each subject, by pseudonym."""
+    voided: Callable[[frozenset[str]], None] = lambda subjects: None
+    """Hears whose going or coming has the training begin anew."""
     _saved_at: float = field(default_factory=time.monotonic)
 
     def load(self) -> dict[str, Any] | None:
         """The state of the last checkpoint, or nothing where there is none that can be used."""
+        if self.sources is not None:
+            self._begin(self.sources)
         try:
             about = read_document(self.folder / DOCUMENT)
         except FileNotFoundError:
@@ -54,6 +61,38 @@ class CheckpointFiles:
 
     def _start_over(self, error: Exception) -> None:
         say(f"{self.center}: a checkpoint is not used ({error}): training from the start")
+
+    def _begin(self, sources: Mapping[str, Collection[str]]) -> None:
+        """Where an earlier process trained on others, delete its checkpoints, and tell `voided` whose going or coming.
+
+        They hold what a withdrawn subject taught, and count on images that are not there.
+        """
+        new = {subject: sorted(contrasts) for subject, contrasts in sources.items()}
+        path = self.folder / SOURCES
+        try:
+            old: dict[str, list[str]] = dict(read_document(path))
+        except FileNotFoundError:
+            old = {}
+        except (DamagedError, TypeError, ValueError) as error:
+            self._start_over(error)
+            old = {}
+            self.voided(frozenset())
+        if old == new:
+            return
+        if old:
+            self.voided(frozenset(subject for subject in old | new if old.get(subject) != new.get(subject)))
+        self.forget()
+        try:
+            write_document(path, new)
+        except OSError as error:
+            say(f"{self.center}: {path} cannot be written ({error.strerror or error}): going on without")
+
+    def forget(self) -> None:
+        """Delete what is kept: the training begins anew."""
+        for name in (DOCUMENT, SOURCES):
+            (self.folder / name).unlink(missing_ok=True)
+        for path in self.folder.glob("step-*.pt"):
+            path.unlink(missing_ok=True)
 
     def due(self) -> bool:
         """Whether the last checkpoint is old enough for another."""

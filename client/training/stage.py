@@ -4,13 +4,14 @@ What of the memory came, and what may leave, is decided elsewhere (client/sharin
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from client.data.inventory import Case
 from client.data.preprocessing import Volume
 from client.hospital.center import Hospital
 from client.training.attempts import Attempted, attempt_until_learnt, weights_of_stage
+from client.training.checkpoints import CheckpointFiles
 from client.training.methods.base import Method
 from client.training.methods.registry import begin_method
 from client.training.replay import recalled
@@ -46,12 +47,17 @@ def train_stage(
     memory: ReplayMemory,
     hospitals: Sequence[Hospital],
     settings: Settings,
-    checkpoints: Checkpoints,
+    checkpoints: CheckpointFiles,
+    voided: Callable[[frozenset[str]], None] = lambda subjects: None,
 ) -> TrainedStage:
-    """Train on the hospitals' data and the memory. Raises `DataError` or `TrainingError`."""
+    """Train on the hospitals' data and the memory; `voided` hears whose coming or going begins the stage anew.
+
+    Raises `DataError` or `TrainingError`.
+    """
     started = time.perf_counter()
     task = request.task
     opened = [hospital.open(hospital.training) for hospital in hospitals]
+    checkpoints = replace(checkpoints, sources=_contrasts(hospitals, opened), voided=voided)
     device = choose_device(settings.training.device)
     patch, contrasts = settings.training.patch_size, settings.data.contrasts
     own = [
@@ -99,3 +105,14 @@ def train_stage(
         set_aside={subject: reason for _, problems in opened for subject, reason in problems.items()},
     )
     return TrainedStage(trained.weights, state, figures, trained.network, method, tuple(opened[0][0]))
+
+
+def _contrasts(
+    hospitals: Sequence[Hospital], opened: Sequence[tuple[list[tuple[Case, Volume]], dict[str, str]]]
+) -> dict[str, set[str]]:
+    """The contrasts of each subject that is trained on, by pseudonym."""
+    found: dict[str, set[str]] = {}
+    for hospital, (good, _) in zip(hospitals, opened, strict=True):
+        for case, _ in good:
+            found.setdefault(hospital.pseudonym(case.subject), set()).add(case.contrast)
+    return found

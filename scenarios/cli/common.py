@@ -11,6 +11,7 @@ import typer
 from client.data.filenames import CONTRASTS
 from shared.errors import ResultsError, SettingsError
 from shared.files import write_whole
+from shared.text import printable_lines
 
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
@@ -29,8 +30,8 @@ def read_contrasts(text: str) -> tuple[str, ...]:
 
 
 def say(line: str) -> None:
-    """Print one plain line at once."""
-    print(line, flush=True)
+    """Print a plain line, or lines, at once."""
+    print(printable_lines(line), flush=True)
 
 
 def on_terminal() -> bool:

@@ -9,6 +9,7 @@ from scenarios.cli.common import say
 from scenarios.run_config import load_settings
 from shared.clock import utc_now
 from shared.errors import PolicyError, RecordError
+from shared.text import printable
 
 if TYPE_CHECKING:
     from client.governance.hash_chain import Entry
@@ -32,8 +33,10 @@ def keys(site_file: File) -> None:
     Read the fingerprint out to the other hospitals over the telephone; give them the whole line in any way.
     """
     from client.governance.keys import load_keys, make_keys
+    from client.governance.records import Records
 
     site = _site(site_file)
+    Records(site.state, site.center)
     made = not site.keys.exists()
     found = make_keys(site.keys, site.center) if made else load_keys(site.keys)
     say(f"{'made' if made else 'found'} the keys of {site.center} in {site.keys}")
@@ -47,11 +50,14 @@ def audit(site_file: File) -> None:
     Exit code 1 where the log was changed or cut.
     """
     from client.governance.audit_log import AuditLog
+    from client.governance.records import AUDIT, Records
 
-    log = AuditLog(_site(site_file).state / "audit")
+    site = _site(site_file)
+    Records(site.state, site.center)
+    log = AuditLog(site.state / AUDIT)
     verdict = log.verify()
     for entry in verdict.entries:
-        say(_line(entry))
+        say(printable(_line(entry)))
     for note in verdict.notes:
         say(f"note: {note}")
     if verdict.problem is not None:

@@ -9,6 +9,7 @@ from filelock import FileLock, Timeout
 
 from client.data.inventory import LabelChoice
 from client.data.layouts import Layout, detect, find_cases
+from client.governance.records import Records
 from scenarios.cli.common import ALL_CONTRASTS, STOPPED, read_contrasts, say
 from scenarios.cli.governance import rehearse_here
 from scenarios.deployment.certificates import check_authority
@@ -77,6 +78,7 @@ def init(
     answers = Answers(center, folder, data, layout or detect(data), wanted, _role(role), address, root, choice)
     writable_folder(output.parent, "folder")
     _write_checked(output, answers)
+    Records(folder, center)
     public = make_node_key(folder / "flower", center)
     subjects = len({case.subject for case in cases})
     say(f"wrote {output}: {answers.layout}, {len(cases)} images of {subjects} subjects; nothing has been sent")

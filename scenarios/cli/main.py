@@ -20,11 +20,12 @@ from scenarios.runner.summary import describe
 from server.tracking import check_tracking
 from shared.config.settings import Settings
 from shared.errors import CenterError, LaunchError, ResultsError, SettingsError, WardroundError
+from shared.files import work_privately
 from shared.log import MARK
 from shared.methods import METHODS
 from shared.paths import JOURNAL, RESULTS, check_fresh, claimed, results_folder
 from shared.results import read_results
-from shared.text import counted, quoted
+from shared.text import counted, printable_lines, quoted
 
 # What brings in torch and Flower takes seconds, which --help and other commands need not wait for.
 if TYPE_CHECKING:
@@ -296,8 +297,9 @@ cli.add_typer(coordinator.coordinator, name="coordinator")
 
 def main() -> None:
     """Entry point: one line and exit code 1 for what Wardround found wrong."""
+    work_privately()
     try:
         cli()
     except WardroundError as error:
-        print(f"wardround: {error}", file=sys.stderr)
+        print(printable_lines(f"wardround: {error}"), file=sys.stderr)
         sys.exit(1)

@@ -28,6 +28,16 @@ FLEET = (
 BODY_MEGABYTES = 64
 """Flower cuts arrays into parts of 5 MB and a FAB has 10 MB at most; whoever is not enrolled shall not send more."""
 
+UNSIGNED_KILOBYTES = 8
+"""Of a request that is for no call of a node."""
+
+RATE, BURST, CONNECTIONS = 200, 4000, 64
+"""Requests a second of one address, how many more may come at once, and its connections.
+
+A hospital moves one part of a message a request, and hospitals may share an address: a model of 200 arrays and a memory
+of 1,000 crops come in one burst.
+"""
+
 SECONDS = 300
 """For the SuperLink's answer, which can take long while it writes a large message to its database."""
 
@@ -49,6 +59,9 @@ class Proxy:
         """The `server` block, to lie in /etc/nginx/conf.d."""
         return f"""\
 # Written by "wardround coordinator proxy": hospitals reach the Fleet API, and nobody anything else.
+limit_req_zone $binary_remote_addr zone=wardround_requests:10m rate={RATE}r/s;
+limit_conn_zone $binary_remote_addr zone=wardround_connections:10m;
+
 server {{
     listen {_plain(self.listen)} ssl;
     server_tokens off;
@@ -60,14 +73,21 @@ server {{
     # Models pass through here, and leave no copy on this machine's disk.
     proxy_request_buffering off;
     proxy_max_temp_file_size 0;
-    # Parts of a message are small; the whole may be large.
-    client_max_body_size {BODY_MEGABYTES}m;
+    client_max_body_size {UNSIGNED_KILOBYTES}k;
     client_body_timeout {SECONDS}s;
     proxy_read_timeout {SECONDS}s;
     proxy_send_timeout {SECONDS}s;
 
     location ~ ^/v1/fleet/({"|".join(FLEET)})$ {{
         limit_except POST {{ deny all; }}
+        # Who is no node does not sign: that is answered here, and its body is not read.
+        set $unsigned "";
+        if ($http_flwr_signature = "") {{ set $unsigned 1; }}
+        if ($http_flwr_public_key = "") {{ set $unsigned 1; }}
+        if ($unsigned) {{ return 401; }}
+        limit_req zone=wardround_requests burst={BURST} nodelay;
+        limit_conn wardround_connections {CONNECTIONS};
+        client_max_body_size {BODY_MEGABYTES}m;
         # From the list above, not from what was asked: no other path can come out.
         proxy_pass https://{_plain(self.superlink)}/v1/fleet/$1;
         proxy_http_version 1.1;

@@ -45,6 +45,11 @@ ProtectKernelTunables=true
 ProtectControlGroups=true
 RestrictSUIDSGID=true
 
+# Patients' images leave the process by no other user, no core dump and no swap.
+UMask=0077
+LimitCORE=0
+MemorySwapMax=0
+
 [Install]
 WantedBy=multi-user.target
 """

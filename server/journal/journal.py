@@ -10,10 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from server.journal.layout import ATTEMPTS, ROW, RUN, WITHDRAWN, journal_folder, stage_folder, unwritable
+from server.journal.layout import ATTEMPTS, HEADS, ROW, RUN, WITHDRAWN, journal_folder, stage_folder, unwritable
 from server.journal.partial_round import Parts
+from server.journal.purge import purge_beside, purge_parents, purged
 from server.journal.reading import JournalContent, read_journal
 from server.journal.records import Attempt, Parent, Row, RunFacts, StageRecord
+from shared.clock import utc_now
 from shared.config.settings import Settings
 from shared.course import Stage
 from shared.errors import CenterError, ResultsError, SettingsError
@@ -39,6 +41,8 @@ class Journal:
         self.attempts = list(content.attempts)
         self.withdrawn = dict(content.withdrawn)
         """Pseudonyms by the center that withdrew them."""
+        self.heads = dict(content.heads)
+        """By center, where its audit log ended at the last roll call."""
         self._folder = journal_folder(results)
         self._visits = list(content.visits)
         self._rows = list(content.rows)
@@ -72,6 +76,8 @@ class Journal:
         longer = self.begin(results, self.facts.model_copy(update=changed))
         if self.withdrawn:
             longer._write(longer._folder / WITHDRAWN, self.withdrawn)
+        longer.heads = self.heads
+        longer.add_heads({})
 
     @classmethod
     def begin(cls, results: Path, facts: RunFacts) -> Self:
@@ -94,7 +100,7 @@ class Journal:
         `ResultsError` where there is no journal, or its first page cannot be used.
         """
         journal = cls(results, read_journal(results))
-        journal._forget_withdrawn()
+        journal._forget_crops(utc_now(), journal.withdrawn)
         return journal
 
     # What is known
@@ -280,6 +286,13 @@ class Journal:
         except OSError as error:
             raise unwritable(self._folder, error) from None
 
+    def add_heads(self, cards: Mapping[str, CenterCard]) -> None:
+        """Keep where the hospitals' audit logs end now. Raises `ResultsError` where the disk refuses."""
+        self.heads = self.heads | {center: card.log for center, card in cards.items() if card.log is not None}
+        if self.heads:
+            body = {center: head.model_dump(mode="json") for center, head in self.heads.items()}
+            self._write(self._folder / HEADS, body)
+
     def add_withdrawn(self, center: str, subjects: Collection[str]) -> tuple[str, ...]:
         """Note that a center withdrew subjects, and delete what they contributed; returns those that are new.
 
@@ -291,13 +304,22 @@ class Journal:
             changed = self.withdrawn | {center: [*known, *new]}
             self._write(self._folder / WITHDRAWN, changed)
             self.withdrawn = changed
-            self._forget_withdrawn()
+            self._forget_crops(utc_now(), self.withdrawn)
         return new
 
-    def _forget_withdrawn(self) -> None:
-        """Delete from the stages what withdrawn subjects contributed, also where an earlier deletion was cut short."""
+    def forget_expired(self, now: datetime) -> None:
+        """Delete sealed crops that nobody may open any more. Raises `ResultsError` where the disk refuses."""
+        self._forget_crops(now, {})
+
+    def _forget_crops(self, now: datetime, withdrawn: Mapping[str, Collection[str]]) -> None:
+        """Delete crops of withdrawn subjects and expired ones, in the runs that this one extends, too.
+
+        What an earlier deletion left that was cut short goes as well.
+        """
         try:
-            self._visits = [kept.without(self.withdrawn.get(kept.visit.center, ())) for kept in self._visits]
+            self._visits = [purged(kept, withdrawn, now) for kept in self._visits]
+            purge_beside(self._folder, withdrawn, now)
+            purge_parents(self.facts.parent, withdrawn, now)
         except OSError as error:
             raise unwritable(self._folder, error) from None
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from server.journal.layout import ATTEMPTS, ROW, RUN, WITHDRAWN, journal_folder, stage_folder, unwritable
+from server.journal.layout import ATTEMPTS, HEADS, ROW, RUN, WITHDRAWN, journal_folder, stage_folder, unwritable
 from server.journal.partial_round import read_parts
 from server.journal.records import FORMAT, Attempt, Row, RunFacts
 from shared.errors import DamagedError, ResultsError
 from shared.files import NEW, read_document
 from shared.stage_archive import KeptVisit, open_visit
+from shared.wire.headers import LogHead
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class JournalContent:
     attempts: tuple[Attempt, ...] = ()
     withdrawn: Mapping[str, list[str]] = field(default_factory=dict)
     """Pseudonyms by the center that withdrew them."""
+    heads: Mapping[str, LogHead] = field(default_factory=dict)
+    """By center, where its audit log ended at the last roll call."""
     visits: tuple[KeptVisit, ...] = ()
     rows: tuple[Row, ...] = ()
     """Of each visit."""
@@ -55,7 +58,9 @@ class _Reader:
         attempts, withdrawn = self._read_attempts(), self._read_withdrawn()
         visits, rows = self._read_stages()
         parts = read_parts(self._folder, len(visits), self._set_aside)
-        return JournalContent(facts, attempts, withdrawn, tuple(visits), tuple(rows), parts, tuple(self._damaged))
+        return JournalContent(
+            facts, attempts, withdrawn, self._read_heads(), tuple(visits), tuple(rows), parts, tuple(self._damaged)
+        )
 
     def _read_facts(self) -> RunFacts:
         path = self._folder / RUN
@@ -103,6 +108,19 @@ class _Reader:
             raise ResultsError(
                 f"{str(error).splitlines()[0]}: it says whose exemplars may no longer be handed on; restore {path}, or "
                 "delete it and the hospitals tell it anew at the roll call"
+            ) from None
+
+    def _read_heads(self) -> dict[str, LogHead]:
+        """Raises `ResultsError` where they are damaged: without them, a log that was put back would not be noticed."""
+        path = self._folder / HEADS
+        try:
+            return {str(center): LogHead.model_validate(head) for center, head in read_document(path).items()}
+        except FileNotFoundError:
+            return {}
+        except (DamagedError, ValidationError, AttributeError) as error:
+            raise ResultsError(
+                f"{str(error).splitlines()[0]}: {path} says where the hospitals' audit logs ended; restore it, or "
+                "delete it, and the next roll call believes what they say"
             ) from None
 
     def _read_stages(self) -> tuple[list[KeptVisit], list[Row]]:

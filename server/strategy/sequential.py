@@ -240,7 +240,8 @@ class Visits(Strategy):
 
     def _handed_on(self, stage: Stage) -> tuple[Contribution, ...]:
         """The memory as the stage's center gets it."""
-        handed = hand_on(self._memory, stage.center, self._journal.withdrawn, utc_now())
+        self._journal.forget_expired(now := utc_now())
+        handed = hand_on(self._memory, stage.center, self._journal.withdrawn, now)
         kept_back = sorted({c.center for c in self._memory} - {c.center for c in handed} - {stage.center})
         if kept_back:
             say(f"not for {stage.center} to open, expired or withdrawn: what {', '.join(kept_back)} gave")

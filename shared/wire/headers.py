@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shared.metrics.scores import MeanScores, Scores
-from shared.trust.canonical_json import CenterName, Pseudonym
+from shared.trust.canonical_json import CenterName, Pseudonym, Sha256
 
 
 class Header(BaseModel):
@@ -23,12 +23,21 @@ ProtocolDigest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 Pseudonyms = tuple[Pseudonym, ...]
 
 
+class LogHead(Header):
+    """Where a hospital's audit log ended at a moment: the number and hash of its last entry."""
+
+    count: int = Field(ge=1)
+    hash: Sha256
+
+
 class Question(Header):
     """The roll call's question."""
 
     protocol: ProtocolDigest = ""
     runs: tuple[RunName, ...] = ()
     """The run's name, and those of the runs that it goes on from: its hospitals keep their division by them."""
+    heads: dict[str, LogHead] = Field(default_factory=dict)
+    """By center, where its audit log ended when the run last heard of it: a log that lacks that was put back."""
 
 
 class PassedOverCard(Header):
@@ -67,6 +76,8 @@ class CenterCard(Header):
     trains_untested: bool = False
     """Whether its policy lets it train though it has none."""
     passed_over: tuple[PassedOverCard, ...] = ()
+    log: LogHead | None = None
+    """Where its audit log ends, for the coordinator to keep; None in simulation."""
 
 
 class RollCall(Header):

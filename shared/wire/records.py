@@ -5,6 +5,7 @@ array a parameter, the memory one array an exemplar, so that Flower sends what d
 sealed exemplar holds is nobody's business here: it travels as the bytes that it is.
 """
 
+import json
 from typing import Any, TypeVar
 from zipfile import BadZipFile
 
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 from shared.errors import MessageError
 from shared.model.weights import State, Weights
 from shared.replay.contribution import Contribution, dump_documents, load_contributions
+from shared.text import printable, printable_in
 from shared.trust.signed_model import SignedModel
 from shared.wire.headers import Header, Question
 
@@ -68,15 +70,26 @@ def unpack_header(records: RecordDict, kind: type[H]) -> H:
         raise MessageError(f"a message holds {unknown[0]!r}, which this version of Wardround does not know")
     refusal = records.config_records.get("refusal")
     if refusal is not None:
-        raise Refused(str(refusal.get("reason", "no reason given")))
+        raise Refused(printable(str(refusal.get("reason", "no reason given"))))
     try:
-        return kind.model_validate_json(str(records.config_records["header"]["json"]))
+        return kind.model_validate_json(_made_printable(str(records.config_records["header"]["json"])))
     except KeyError:
         raise MessageError(f"a message lacks its {kind.__name__} header") from None
     except ValidationError as error:
         first = error.errors()[0]
-        place = " ".join(".".join(map(str, first["loc"])).split())
-        raise MessageError(f"a {kind.__name__} header is wrong at {place or 'its start'}: {first['msg']}") from None
+        place = printable(" ".join(".".join(map(str, first["loc"])).split()))
+        said = printable(first["msg"])
+        raise MessageError(f"a {kind.__name__} header is wrong at {place or 'its start'}: {said}") from None
+
+
+def _made_printable(text: str) -> str:
+    """A header's JSON, without signs in its words that a terminal obeys: they are shown to people."""
+    if text.isprintable() and "\\" not in text:
+        return text
+    try:
+        return json.dumps(printable_in(json.loads(text)))
+    except (ValueError, RecursionError):
+        return text  # no JSON, as its validation will say
 
 
 class Refused(MessageError):

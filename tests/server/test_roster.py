@@ -14,6 +14,7 @@ from server.roster import Roster, call_roll
 from shared.config.groups import RunSettings
 from shared.config.settings import Settings
 from shared.errors import CenterError
+from shared.trust.identity import Keys
 from shared.wire.code_fingerprint import code_fingerprint
 from shared.wire.headers import CenterCard, Question, RollCall
 from shared.wire.records import pack_header, pack_refusal
@@ -242,8 +243,32 @@ def test_a_node_with_other_code_is_refused_by_its_center_s_name(run: RunSettings
     call(run, simulated | {101: hospital("ucsf", code="", simulated=True)})
 
 
+MILAN = str(Keys.generate("milan").identity)
+
+
 @pytest.mark.parametrize(
-    ("change", "name"), [({"code": "other"}, "milan"), ({}, "karo"), ({"identity": "other"}, "milan")]
+    ("identity", "said"),
+    [
+        ("hello", "shows a public key that is none"),
+        (MILAN[:-4], "was mistyped or cut"),
+        (MILAN.replace("v1", "v2"), "shows a public key that is none"),
+        (f"{MILAN.rsplit(' ', 1)[0]} {'A' * 86}==", "is no usable key"),
+        (MILAN.replace(" milan ", "  milan "), "must show its own, on one line"),
+        (str(Keys.generate("ucsf").identity), "shows the public key of ucsf"),
+    ],
+)
+def test_a_malformed_identity_is_refused_by_its_center_s_name(run: RunSettings, identity: str, said: str) -> None:
+    with pytest.raises(CenterError, match=f"^center milan .*{said}.*: refused"):
+        call(run, THREE | {103: hospital("milan", identity=identity)})
+
+
+def test_a_whole_identity_is_welcome(run: RunSettings) -> None:
+    _, roster = call(run, THREE | {103: hospital("milan", identity=MILAN)})
+    assert roster.cards["milan"].identity == MILAN
+
+
+@pytest.mark.parametrize(
+    ("change", "name"), [({"code": "other"}, "milan"), ({}, "karo"), ({"identity": MILAN}, "milan")]
 )
 def test_a_center_comes_back_only_as_who_it_was(
     run: RunSettings, change: dict[str, str], name: str, capsys: pytest.CaptureFixture[str]

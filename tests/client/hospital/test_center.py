@@ -77,7 +77,7 @@ def test_pseudonyms_stay_and_differ_between_centers(deployed: Callable[..., Hosp
 
 def test_the_key_is_readable_by_its_owner_alone(deployed: Callable[..., Hospital], tmp_path: Path) -> None:
     center = deployed("milan")
-    (path,) = (tmp_path / "cache" / "state" / "pseudonyms").iterdir()
+    (path,) = (tmp_path / "cache" / "state" / "milan" / "pseudonyms").iterdir()
     assert path.read_bytes() == center.key and len(center.key) == 32
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -85,7 +85,7 @@ def test_the_key_is_readable_by_its_owner_alone(deployed: Callable[..., Hospital
 
 def test_a_damaged_key_is_not_used_for_other_pseudonyms(deployed: Callable[..., Hospital], tmp_path: Path) -> None:
     deployed("milan")
-    (path,) = (tmp_path / "cache" / "state" / "pseudonyms").iterdir()
+    (path,) = (tmp_path / "cache" / "state" / "milan" / "pseudonyms").iterdir()
     path.write_bytes(b"short")
     with pytest.raises(RecordError, match="was damaged: restore it"):
         deployed("milan")

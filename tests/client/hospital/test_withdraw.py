@@ -13,6 +13,7 @@ from client.data.layouts import Layout
 from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts
 from client.governance.pseudonyms import pseudonym, pseudonym_key
+from client.governance.records import Records
 from client.governance.withdrawals import Withdrawals
 from client.hospital.center import open_hospital
 from client.hospital.config import Site
@@ -29,7 +30,9 @@ def site(tmp_path: Path) -> Site:
     write_dataset(tmp_path / "images", ["sub-a", "sub-b"])
     path = tmp_path / "hospital.toml"
     path.write_text('center = "grace"\nstate-dir = "state"\n[data]\nfolder = "images"\n')
-    return Site.read(path)
+    site = Site.read(path)
+    Records(site.state, site.center)
+    return site
 
 
 def known(site: Site, name: str) -> str:

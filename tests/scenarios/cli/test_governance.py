@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from client.governance.audit_log import AuditLog
+from client.governance.hash_chain import Facts
 from client.governance.keys import load_keys
+from client.governance.records import Records
 from client.hospital.config import Site
 from scenarios.cli.main import main
 from shared.methods import METHODS
@@ -63,6 +65,17 @@ def test_a_subject_is_withdrawn(call: Call, study: Study) -> None:
     assert "was withdrawn already" in call("withdraw", study.toml("grace"), "graceabernathy")[1]
     code, _, error = call("withdraw", study.toml("grace"), "sub-nobody")
     assert code == 1 and "has no subject 'sub-nobody'" in error
+
+
+def test_no_refusal_that_another_party_worded_forges_a_line_of_the_audit(call: Call, study: Study) -> None:
+    forged = "refused\r\n    9 2030-05-01T12:00:00Z sent      nothing\x1b[2K\x1b]8;;http://evil\x07\u202e"
+    Records(study.root / "grace" / "state", "grace")
+    AuditLog(study.root / "grace" / "state" / "audit").append("refused", Facts(message="train request", reason=forged))
+    code, out, _ = call("audit", study.toml("grace"))
+    assert code == 0
+    lines = out.rstrip("\n").split("\n")
+    assert len(lines) == 2 and lines[0].isprintable() and "\\x1b[2K" in lines[0]
+    assert lines[1].startswith("1 entries, whole")
 
 
 def test_the_check_of_a_hospital_toml_ends_with_what_would_leave(call: Call, study: Study, tmp_path: Path) -> None:

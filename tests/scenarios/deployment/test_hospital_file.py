@@ -131,3 +131,8 @@ def test_the_unit_names_what_may_be_read_and_written(tmp_path: Path) -> None:
     folder.mkdir()
     with pytest.raises(SettingsError, match="systemd reads otherwise"):
         unit_text(Membership.read(written(folder)))
+
+
+def test_the_unit_leaves_nothing_of_a_patient_to_others_in_core_dumps_or_in_swap(tmp_path: Path) -> None:
+    lines = unit_text(Membership.read(written(tmp_path))).splitlines()
+    assert {"UMask=0077", "LimitCORE=0", "MemorySwapMax=0"} <= set(lines[lines.index("[Service]") :])

@@ -20,6 +20,7 @@ from shared.replay.contribution import Contribution, PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution
 from shared.replay.sealing import unseal
+from shared.text import printable
 from shared.wire.headers import (
     CaseScore,
     CenterCard,
@@ -238,7 +239,9 @@ def test_weights_that_came_can_be_trained_in_place() -> None:
     )
 )
 def test_a_header_may_hold_any_text(task: TrainTask) -> None:
-    assert unpack_header(by_proto(pack_header(task)), TrainTask) == task
+    """It comes as it was sent, with signs written out that a terminal obeys."""
+    shown = {"center": printable(task.center), "pool": tuple(printable(name) for name in task.pool)}
+    assert unpack_header(by_proto(pack_header(task)), TrainTask) == task.model_copy(update=shown)
 
 
 def test_an_exemplar_is_one_array_and_only_one() -> None:

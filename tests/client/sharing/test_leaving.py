@@ -1,0 +1,193 @@
+"""What a hospital decides while it trains or tests holds for what leaves right after."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from flwr.app import RecordDict
+
+import client.handlers
+from client.governance.pseudonyms import pseudonym, pseudonym_key
+from shared.config.settings import Settings
+from shared.model.network import initial_weights
+from shared.wire.headers import EvaluateTask, TestFigures, TrainTask
+from shared.wire.messages import (
+    EvaluateRequest,
+    TrainReply,
+    TrainRequest,
+    pack_evaluate_request,
+    pack_train_request,
+    unpack_train_reply,
+)
+from shared.wire.records import Refused, unpack_header
+from tests.support.hospital_messages import ask
+from tests.support.joined import CENTERS, NODES, SUBJECTS, Study
+
+Meanwhile = Callable[[Callable[[], None]], None]
+
+
+@pytest.fixture
+def study(tmp_path: Path, run_config: dict[str, Any]) -> Study:
+    return Study.made(tmp_path, run_config)
+
+
+@pytest.fixture
+def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
+    """Have something happen once, while the hospital trains or tests."""
+
+    def during(happens: Callable[[], None]) -> None:
+        waiting = [happens]
+        for name in ("train_stage", "evaluate"):
+            computes = getattr(client.handlers, name)
+
+            def interrupted(*args: Any, computes: Callable[..., Any] = computes) -> Any:
+                result = computes(*args)
+                if waiting:
+                    waiting.pop()()
+                return result
+
+            monkeypatch.setattr(client.handlers, name, interrupted)
+
+    return during
+
+
+def train_message(study: Study) -> RecordDict:
+    """The first visit of a new run, at grace."""
+    settings = Settings.from_run_config(study.config)
+    task = TrainTask(
+        run=uuid4().hex,
+        stage=0,
+        center="grace",
+        contribute=True,
+        budget=10**7,
+        order=CENTERS,
+        identities=tuple(str(study.keys[center].identity) for center in CENTERS[1:]),
+    )
+    return pack_train_request(TrainRequest(task, initial_weights(settings.network, 0), ()))
+
+
+def train(study: Study) -> TrainReply:
+    return unpack_train_reply(ask(study.wire(), "train", train_message(study), NODES["grace"]))
+
+
+def evaluate(study: Study) -> TestFigures:
+    settings = Settings.from_run_config(study.config)
+    request = EvaluateRequest(
+        EvaluateTask(run=uuid4().hex, stage=0, center="grace"), initial_weights(settings.network, 0)
+    )
+    return unpack_header(ask(study.wire(), "evaluate", pack_evaluate_request(request), NODES["grace"]), TestFigures)
+
+
+def sent(study: Study) -> list[str]:
+    return [entry.facts.message for entry in study.audit("grace") if entry.kind == "sent"]
+
+
+def shared(reply: TrainReply) -> set[str]:
+    return set(reply.contribution.subjects) if reply.contribution else set()
+
+
+# A stricter policy
+
+
+def test_what_is_asked_of_a_policy_that_stays_leaves(study: Study) -> None:
+    assert len(shared(train(study))) == 3 and sent(study) == ["trained model", "exemplars"]
+
+
+@pytest.mark.parametrize(
+    "stricter",
+    [
+        {"share_exemplars": False},
+        {"centers": ["mercy"]},
+        {"megabytes": 0.001},
+        {"subjects": 1},
+        {"expiry_days": 3},
+        {"consent_column": "share"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_no_crop_leaves_that_the_policy_has_come_to_forbid(
+    study: Study, meanwhile: Meanwhile, stricter: dict[str, Any]
+) -> None:
+    table = study.root / "grace" / "images" / "participants.tsv"
+    table.write_text("participant_id\tshare\n" + "".join(f"sub-grace{name}\tno\n" for name in SUBJECTS))
+    meanwhile(lambda: study.write_site("grace", **stricter))
+    assert not shared(train(study)) and sent(study) == ["trained model"]
+
+
+def test_no_crop_leaves_for_a_key_that_is_no_longer_pinned(study: Study, meanwhile: Meanwhile) -> None:
+    meanwhile(lambda: study.write_site("grace", pins={"mercy": ""}))
+    assert not shared(train(study)) and sent(study) == ["trained model"]
+
+
+def test_no_crop_leaves_of_a_subject_that_is_named_under_never_meanwhile(study: Study, meanwhile: Meanwhile) -> None:
+    named = [f"sub-grace{name}" for name in SUBJECTS[:3]]
+    meanwhile(lambda: study.write_site("grace", never=named))
+    before = shared(train(study))
+    assert len(before) <= 2 and not before & pseudonyms(study, SUBJECTS[:3])
+
+
+def test_no_model_leaves_a_hospital_that_trains_no_more(study: Study, meanwhile: Meanwhile) -> None:
+    meanwhile(lambda: study.write_site("grace", role="evaluate"))
+    with pytest.raises(Refused, match="has the role evaluate, and it was asked to train"):
+        train(study)
+    assert sent(study) == []
+    assert study.audit("grace")[-1].kind == "refused"
+
+
+def test_a_kept_reply_is_asked_the_same(study: Study) -> None:
+    content = train_message(study)
+    first = unpack_train_reply(ask(study.wire(), "train", content, NODES["grace"]))
+    assert first.contribution is not None
+    study.write_site("grace", role="evaluate")
+    with pytest.raises(Refused, match="has the role evaluate"):
+        unpack_train_reply(ask(study.wire(), "train", content, NODES["grace"]))
+
+
+# A withdrawal
+
+
+def pseudonyms(study: Study, names: tuple[str, ...]) -> set[str]:
+    key = pseudonym_key(study.root / "grace" / "state", "grace")
+    return {pseudonym(key, f"sub-grace{name}") for name in names}
+
+
+def test_neither_crop_nor_model_of_a_subject_withdrawn_meanwhile_leaves(
+    study: Study, meanwhile: Meanwhile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its stage begins anew without it, and the coordinator hears of it with the reply."""
+    whole = train(study)
+    chosen = next(name for name in SUBJECTS if pseudonyms(study, (name,)) <= shared(whole))
+    gone = pseudonyms(study, (chosen,))
+    meanwhile(lambda: study.withdraw("grace", chosen))
+    reply = train(study)
+    assert shared(reply) == shared(whole) - gone
+    assert set(reply.figures.withdrawn) == gone
+    assert (whole.figures.subjects, reply.figures.subjects) == (3, 2)
+    assert "begins anew" in capsys.readouterr().out
+    (entry,) = study.audited("grace", "voided", "stage begun anew")
+    assert set(entry.facts.subjects) == gone
+
+
+def test_a_subject_withdrawn_while_it_is_tested_is_in_no_score(study: Study, meanwhile: Meanwhile) -> None:
+    whole = {case.subject for case in evaluate(study).cases}
+    name = next(name for name in SUBJECTS if pseudonyms(study, (name,)) <= whole)
+    meanwhile(lambda: study.withdraw("grace", name))
+    figures = evaluate(study)
+    assert {case.subject for case in figures.cases} == whole - pseudonyms(study, (name,))
+    assert set(figures.withdrawn) == pseudonyms(study, (name,))
+
+
+def test_scores_of_each_image_leave_only_where_the_policy_still_says_so(study: Study, meanwhile: Meanwhile) -> None:
+    meanwhile(lambda: study.write_site("grace", report_subject_scores=False))
+    figures = evaluate(study)
+    assert figures.cases == () and figures.mean is not None
+    assert sent(study) == ["mean test scores"]
+
+
+def test_no_score_leaves_a_hospital_that_tests_no_more(study: Study, meanwhile: Meanwhile) -> None:
+    meanwhile(lambda: study.write_site("grace", role="train"))
+    with pytest.raises(Refused, match="has the role train, and it was asked to evaluate"):
+        evaluate(study)
+    assert sent(study) == []

@@ -1,0 +1,107 @@
+"""A stage that was interrupted begins anew where what it trained on has changed since."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from client.governance.pseudonyms import pseudonym, pseudonym_key
+from client.hospital.division import kept_division
+from client.training.checkpoints import CheckpointFiles
+from shared.config.settings import Settings
+from shared.model.network import initial_weights
+from shared.wire.headers import TrainTask
+from shared.wire.messages import TrainReply, TrainRequest, pack_train_request, unpack_train_reply
+from tests.support.hospital_messages import ask
+from tests.support.joined import CENTERS, NODES, Study
+from tests.support.training import RUN, Killed, only, same
+
+STEPS = 4
+
+
+@pytest.fixture
+def study(tmp_path: Path, run_config: dict[str, Any]) -> Study:
+    return Study.made(tmp_path, run_config)
+
+
+def train(study: Study, run: str = RUN) -> TrainReply:
+    settings = Settings.from_run_config(study.config)
+    task = TrainTask(run=run, stage=0, center="grace", contribute=False, order=CENTERS)
+    content = pack_train_request(TrainRequest(task, initial_weights(settings.network, 0), ()))
+    wire = study.wire(steps=STEPS, checkpoint_seconds=0.0)
+    return unpack_train_reply(ask(wire, "train", content, NODES["grace"]))
+
+
+def interrupted(study: Study, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    """The hospital's process ends once the checkpoint of a step is on disk."""
+    save = CheckpointFiles.save
+
+    def die(self: CheckpointFiles, state: dict[str, Any]) -> None:
+        save(self, state)
+        if len(state["losses"]) == after:
+            raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(CheckpointFiles, "save", die)
+        with pytest.raises(Killed):
+            train(study)
+
+
+def training_subjects(study: Study) -> list[str]:
+    """Names of those whom grace trains on."""
+    division = kept_division(study.root / "grace" / "state", "grace", (RUN,), study.root / "grace" / "images")
+    assert division is not None
+    return sorted({case.subject.removeprefix("sub-grace") for case in division.training})
+
+
+@pytest.mark.parametrize("who", range(3))
+@pytest.mark.parametrize("after", [1, 2, 3])
+def test_a_withdrawal_between_interruption_and_return_begins_the_stage_anew(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], who: int, after: int
+) -> None:
+    interrupted(study, monkeypatch, after)
+    name = training_subjects(study)[who]
+    study.withdraw("grace", name)
+    capsys.readouterr()
+    reply = train(study)
+    told = capsys.readouterr().out
+    assert reply.figures.subjects == 2 and "begins anew" in told
+    assert "going on after step" not in told and f"step 1/{STEPS}" in told
+    (entry,) = study.audited("grace", "voided", "stage begun anew")
+    key = pseudonym_key(study.root / "grace" / "state", "grace")
+    assert entry.facts.subjects == (pseudonym(key, f"sub-grace{name}"),)
+
+
+def test_the_stage_is_then_what_it_would_have_been_without_the_subject(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(study, monkeypatch, 3)
+    study.withdraw("grace", training_subjects(study)[1])
+    assert same(train(study).weights, train(study, "1" * 32).weights)
+    assert len(study.audited("grace", "voided", "stage begun anew")) == 1
+
+
+def test_a_subject_that_breaks_between_interruption_and_return_begins_the_stage_anew(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(study, monkeypatch, 2)
+    name = f"sub-grace{training_subjects(study)[0]}"
+    (study.root / "grace" / "images" / name / "anat" / f"{name}_FLAIR.nii.gz").write_bytes(b"")
+    reply = train(study)
+    assert reply.figures.subjects == 2 and len(study.audited("grace", "voided", "stage begun anew")) == 1
+
+
+def test_a_return_to_the_same_subjects_goes_on(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    interrupted(study, monkeypatch, 2)
+    train(study)
+    assert "going on after step 2" in capsys.readouterr().out
+    assert not study.audited("grace", "voided", "stage begun anew")
+
+
+def test_a_damaged_list_of_subjects_begins_the_stage_anew(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(study, monkeypatch, 2)
+    only(study.root / "grace" / "state", "sources.json").write_bytes(b"{}")
+    assert train(study).figures.subjects == 3
+    assert len(study.audited("grace", "voided", "stage begun anew")) == 1
