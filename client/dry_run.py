@@ -89,7 +89,7 @@ def _approved(site: Site, config: RunConfig, clock: Clock) -> tuple[Site, RunPla
         identities={center: str(identity) for center, identity in peers.items()} | {keys.center: str(keys.identity)},
     )
     pins = Peers.of({center: str(identity) for center, identity in peers.items()}, site.peers.source)
-    Approvals(site.state, clock).approve(protocol)
+    Approvals(site.state, site.center, clock).approve(protocol)
     return replace(site, peers=pins), plan_of(protocol, 0, settings.to_run_config()), keys
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts
+from client.governance.records import Records
 from shared.clock import Clock
 from shared.errors import DamagedError, PolicyError, RecordError, SettingsError
 from shared.files import private_folder, read_document, write_document
@@ -38,7 +39,8 @@ class Approval:
 class Approvals:
     """What lies in a state folder."""
 
-    def __init__(self, state: Path, clock: Clock) -> None:
+    def __init__(self, state: Path, center: str, clock: Clock) -> None:
+        self._state, self._center = state, center
         self._folder = state / FOLDER
         self._log = AuditLog(state / "audit", clock)
         self._clock = clock
@@ -82,6 +84,7 @@ class Approvals:
         return f"{self._clock().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
     def _keep(self, protocol: StudyProtocol, approved: str, revoked: str, message: str) -> None:
+        Records(self._state, self._center)  # begun before the first entry of the log, or whole
         path = self._folder / f"{protocol.digest}.json"
         private_folder(self._folder, "folder of approved protocols")
         body: Mapping[str, Any] = {"protocol": protocol.document, "approved": approved, "revoked": revoked}

@@ -20,7 +20,7 @@ MARKER = "records.json"
 AUDIT = "audit"
 """The folder of the audit log, in the state folder."""
 
-TRACES = ("divisions", "visits")
+TRACES = ("divisions", "visits", "protocols")
 """Folders of the state folder in which a message leaves something: where they do, records were begun."""
 
 

@@ -72,7 +72,7 @@ def read_for(site: Site, protocol: StudyProtocol, circumstances: Mapping[str, Va
 
 def approve(reading: ProtocolReading, clock: Clock) -> None:
     """Act by the protocol from now on. Raises `RecordError`."""
-    Approvals(reading.site.state, clock).approve(reading.protocol)
+    Approvals(reading.site.state, reading.site.center, clock).approve(reading.protocol)
 
 
 def _check_part(plan: RunPlan, site: Site) -> None:

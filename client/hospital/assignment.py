@@ -14,6 +14,7 @@ from flwr.app import Context
 from client.governance.approvals import Approvals
 from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts
+from client.governance.records import Records
 from client.hospital.config import Site
 from shared.clock import Clock
 from shared.config.settings import Settings
@@ -68,8 +69,9 @@ def assigned(site: Site, protocol: str, runs: tuple[str, ...], context: Context,
 
     Raises `PolicyError` where it has not approved the protocol, `MessageError`, `SettingsError`, `RecordError`.
     """
+    Records(site.state, site.center)
     try:
-        approved = Approvals(site.state, clock).find(protocol)
+        approved = Approvals(site.state, site.center, clock).find(protocol)
         circumstances: dict[str, Any] = {**context.run_config, **OURS}
         if not runs:
             raise MessageError("the coordinator named no run: refused")

@@ -32,10 +32,12 @@ def card(
     Makes the keys where there are none yet. The file names no patient.
     """
     from client.governance.keys import load_keys, make_keys
+    from client.governance.records import Records
     from client.hospital.enrolment_card import card_of
     from shared.files import write_whole
 
     site = _site(site_file)
+    Records(site.state, site.center)
     keys = load_keys(site.keys) if site.keys.exists() else make_keys(site.keys, site.center)
     written = card_of(site, keys.identity)
     path = output or Path(f"{site.center}.card.json")
@@ -75,7 +77,8 @@ def protocols(site_file: File) -> None:
     """List the protocols that this hospital approved, and those that it revoked."""
     from client.governance.approvals import Approvals
 
-    known = Approvals(_site(site_file).state, utc_now).all()
+    site = _site(site_file)
+    known = Approvals(site.state, site.center, utc_now).all()
     if not known:
         say(f"no protocol was approved: wardround hospital approve {quoted(site_file)} PROTOCOL")
     for one in known:
@@ -93,7 +96,8 @@ def revoke(
     """
     from client.governance.approvals import Approvals
 
-    ended = Approvals(_site(site_file).state, utc_now).revoke(digest)
+    site = _site(site_file)
+    ended = Approvals(site.state, site.center, utc_now).revoke(digest)
     say(f"{ended.digest[:16]} is revoked: no message under it is answered any more")
 
 

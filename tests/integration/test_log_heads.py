@@ -9,6 +9,8 @@ from flwr.app import Error
 
 from server.journal.journal import Journal
 from shared.errors import CenterError
+from shared.protocol.document import read_protocol
+from tests.support.approved import approve
 from tests.support.joined import CENTERS, NODES, Study
 
 
@@ -57,6 +59,7 @@ def test_a_hospital_whose_log_was_put_back_refuses_and_says_why(study: Study, ho
         shutil.rmtree(state)
         state.mkdir()
         shutil.move(study.root / "keys", state / "keys")
+        approve(state, "grace", read_protocol(study.root / "run.protocol.json"))
     else:
         shutil.rmtree(audit)
         shutil.copytree(older, audit)

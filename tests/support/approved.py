@@ -42,9 +42,9 @@ def protocol_of(
     )
 
 
-def approve(state: Path, protocol: StudyProtocol) -> None:
+def approve(state: Path, center: str, protocol: StudyProtocol) -> None:
     """As `wardround hospital approve` does, once all was read."""
-    approvals = Approvals(state, utc_now)
+    approvals = Approvals(state, center, utc_now)
     if protocol not in [one.protocol for one in approvals.all()]:
         approvals.approve(protocol)
 
@@ -82,7 +82,7 @@ class Deployed(FakeGrid):
         """What follows from an approved protocol with the grid's settings; one for each title."""
         if title not in self.plans:
             protocol = protocol_of(self.run_config, {**self.others, self.site.center: self.keys}, title)
-            approve(self.site.state, protocol)
+            approve(self.site.state, self.site.center, protocol)
             self.plans[title] = plan_of(protocol, 0, self.run_config)
         return self.plans[title]
 

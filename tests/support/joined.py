@@ -22,10 +22,20 @@ from client.hospital.config import Site
 from client.hospital.withdraw import withdraw
 from shared.clock import Clock, utc_now
 from shared.protocol.document import StudyProtocol
+from shared.protocol.lineage import first_weights
+from shared.protocol.plan import RunPlan, plan_of
 from shared.results import RunResults, read_results
 from shared.trust.identity import Keys, Pin
-from shared.wire.messages import TrainRequest, pack_train_request, unpack_train_request
-from tests.support.approved import approve, protocol_of
+from shared.wire.headers import Question
+from shared.wire.messages import (
+    EvaluateRequest,
+    TrainRequest,
+    pack_evaluate_request,
+    pack_train_request,
+    unpack_train_request,
+)
+from shared.wire.records import pack_question
+from tests.support.approved import approve, protocol_of, signed_by
 from tests.support.datasets import write_dataset
 from tests.support.fakes import FakeGrid
 
@@ -127,8 +137,30 @@ class Study:
         """A protocol with these settings, which all hospitals have approved."""
         protocol = protocol_of(config, keys or self.keys, title)
         for center in CENTERS:
-            approve(self.root / center / "state", protocol)
+            approve(self.root / center / "state", center, protocol)
         return protocol
+
+    def plan(self, title: str = "asked", **config: Any) -> RunPlan:
+        """A run that all hospitals have approved, with some keys of the run-config changed (`_` for `-`)."""
+        changed = self.config | {key.replace("_", "-"): value for key, value in config.items()}
+        return plan_of(self.protocol(changed, title), 0, changed)
+
+    def question(self, title: str = "asked", **config: Any) -> RecordDict:
+        """The roll call's question of such a run."""
+        plan = self.plan(title, **config)
+        return pack_question(Question(protocol=plan.protocol, runs=plan.runs))
+
+    def training(self, title: str = "asked", **config: Any) -> RecordDict:
+        """The first train message of such a run, for grace."""
+        plan = self.plan(title, **config)
+        return pack_train_request(TrainRequest(plan.train_task(0, "grace"), first_weights(plan), ()))
+
+    def test(self, title: str = "asked", **config: Any) -> RecordDict:
+        """The message of such a run that has the first model tested at grace, as if it had trained it."""
+        plan = self.plan(title, **config)
+        weights = first_weights(plan)
+        signed = signed_by(self.keys["grace"], plan, 0, weights)
+        return pack_evaluate_request(EvaluateRequest(plan.evaluate_task(0, "grace"), weights, signed))
 
     def approved(self, config: Mapping[str, Any], name: str) -> Path:
         """The file of a protocol with these settings, which all hospitals have approved."""

@@ -29,12 +29,12 @@ def protocols(run_config: dict[str, Any]) -> tuple[StudyProtocol, StudyProtocol]
 def test_what_was_approved_is_found_until_it_is_revoked(
     tmp_path: Path, protocols: tuple[StudyProtocol, StudyProtocol]
 ) -> None:
-    approvals, (first, second) = Approvals(tmp_path, clock), protocols
+    approvals, (first, second) = Approvals(tmp_path, "milan", clock), protocols
     with pytest.raises(PolicyError, match=f"has not approved protocol {first.digest[:8]}: it gets the file"):
         approvals.find(first.digest)
     approvals.approve(first)
     approvals.approve(second)
-    assert Approvals(tmp_path, clock).find(first.digest) == first
+    assert Approvals(tmp_path, "milan", clock).find(first.digest) == first
     assert approvals.revoke(first.digest[:12]) == first
     with pytest.raises(PolicyError, match=f"has revoked protocol {first.digest[:8]} on 2030-05-01"):
         approvals.find(first.digest)
@@ -51,11 +51,11 @@ def test_what_was_approved_is_found_until_it_is_revoked(
 @pytest.mark.parametrize("digest", ["", "0" * 64])
 def test_what_nobody_approved_is_not_found(tmp_path: Path, digest: str) -> None:
     with pytest.raises(PolicyError, match="this hospital has not approved protocol"):
-        Approvals(tmp_path, clock).find(digest)
+        Approvals(tmp_path, "milan", clock).find(digest)
 
 
 def test_a_beginning_must_name_one_protocol(tmp_path: Path, protocols: tuple[StudyProtocol, StudyProtocol]) -> None:
-    approvals = Approvals(tmp_path, clock)
+    approvals = Approvals(tmp_path, "milan", clock)
     for protocol in protocols:
         approvals.approve(protocol)
     for begins in ("", "none"):
@@ -68,7 +68,7 @@ def test_a_beginning_must_name_one_protocol(tmp_path: Path, protocols: tuple[Stu
 def test_a_file_that_was_changed_approves_nothing(
     tmp_path: Path, protocols: tuple[StudyProtocol, StudyProtocol], how: str
 ) -> None:
-    approvals, (first, second) = Approvals(tmp_path, clock), protocols
+    approvals, (first, second) = Approvals(tmp_path, "milan", clock), protocols
     approvals.approve(first)
     approvals.approve(second)
     path, other = (tmp_path / "protocols" / f"{one.digest}.json" for one in protocols)
@@ -79,7 +79,8 @@ def test_a_file_that_was_changed_approves_nothing(
 
 
 def test_what_cannot_be_written_is_not_approved(tmp_path: Path, protocols: tuple[StudyProtocol, StudyProtocol]) -> None:
-    approvals, (first, _) = Approvals(tmp_path, clock), protocols
-    (tmp_path / "protocols" / f"{first.digest}.json").mkdir(parents=True)
+    approvals, (first, second) = Approvals(tmp_path, "milan", clock), protocols
+    approvals.approve(second)
+    (tmp_path / "protocols" / f"{first.digest}.json").mkdir()
     with pytest.raises(RecordError, match="nothing was approved or revoked"):
         approvals.approve(first)

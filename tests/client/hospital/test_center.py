@@ -15,6 +15,7 @@ from client.governance.withdrawals import Withdrawals
 from client.hospital.center import Hospital, open_hospital
 from client.hospital.config import Data, Site
 from client.hospital.node import NO_PINS, is_simulated, prepared_folder, simulated_centers, site_here
+from scenarios.simulation.sites import simulated_site
 from shared.config.settings import Settings
 from shared.errors import DataError, RecordError, SettingsError
 from tests.support.datasets import grid, patient, write_dataset, write_image
@@ -77,7 +78,7 @@ def test_pseudonyms_stay_and_differ_between_centers(deployed: Callable[..., Hosp
 
 def test_the_key_is_readable_by_its_owner_alone(deployed: Callable[..., Hospital], tmp_path: Path) -> None:
     center = deployed("milan")
-    (path,) = (tmp_path / "cache" / "state" / "milan" / "pseudonyms").iterdir()
+    (path,) = (tmp_path / "cache" / "state" / "pseudonyms").iterdir()
     assert path.read_bytes() == center.key and len(center.key) == 32
     assert path.stat().st_mode & 0o777 == 0o600
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -85,7 +86,7 @@ def test_the_key_is_readable_by_its_owner_alone(deployed: Callable[..., Hospital
 
 def test_a_damaged_key_is_not_used_for_other_pseudonyms(deployed: Callable[..., Hospital], tmp_path: Path) -> None:
     deployed("milan")
-    (path,) = (tmp_path / "cache" / "state" / "milan" / "pseudonyms").iterdir()
+    (path,) = (tmp_path / "cache" / "state" / "pseudonyms").iterdir()
     path.write_bytes(b"short")
     with pytest.raises(RecordError, match="was damaged: restore it"):
         deployed("milan")
@@ -166,8 +167,8 @@ def test_a_center_says_what_it_has(deployed: Callable[..., Hospital]) -> None:
 def test_simulated_hospitals_are_read_from_a_folder_of_centers(tmp_path: Path, run_config: dict[str, Any]) -> None:
     write_dataset(tmp_path / "ucsf", ["sub-x", "sub-y"])
     config = run_config | {"data-dir": str(tmp_path), "cache-dir": str(tmp_path / "cache")}
-    node = context(config, partition_id=0, num_partitions=3)
-    center = opened("ucsf", node, Settings.from_run_config(config))
+    settings = Settings.from_run_config(config)
+    center = opened(simulated_site("ucsf", settings), settings)
     assert {case.subject for case in center.training + center.test} == {"sub-x", "sub-y"}
 
 

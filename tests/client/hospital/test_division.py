@@ -125,7 +125,7 @@ def test_the_data_folder_may_move(reopened: Open, data: Path, tmp_path: Path) ->
     before = reopened(RUN)
     data.rename(tmp_path / "elsewhere")
     (tmp_path / "data").symlink_to(tmp_path / "elsewhere")
-    (kept,) = (tmp_path / "cache" / "state" / "grace" / "divisions").iterdir()
+    (kept,) = (tmp_path / "state" / "divisions").iterdir()
     assert str(tmp_path) not in kept.read_text()
     assert sides(reopened(RUN)) == sides(before)
 
@@ -140,7 +140,7 @@ def test_one_image_under_two_subjects_is_used_for_neither(reopened: Open, data: 
 
 def test_a_damaged_division_is_not_drawn_anew(reopened: Open, tmp_path: Path) -> None:
     reopened(RUN)
-    (path,) = (tmp_path / "cache" / "state" / "grace" / "divisions").iterdir()
+    (path,) = (tmp_path / "state" / "divisions").iterdir()
     document = json.loads(path.read_text())
     document["body"]["test"] = document["body"]["training"]
     path.write_text(json.dumps(document))
@@ -150,7 +150,7 @@ def test_a_damaged_division_is_not_drawn_anew(reopened: Open, tmp_path: Path) ->
 
 def test_divisions_of_runs_long_forgotten_are_deleted(reopened: Open, tmp_path: Path) -> None:
     reopened(ELSE)
-    (old,) = (tmp_path / "cache" / "state" / "grace" / "divisions").iterdir()
+    (old,) = (tmp_path / "state" / "divisions").iterdir()
     then = time.time() - (KEPT_DAYS + 1) * 86400
     os.utime(old, (then, then))
     reopened(RUN)

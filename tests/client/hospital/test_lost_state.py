@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from shared.wire.headers import Question, RollCall
+from shared.wire.headers import RollCall
 from shared.wire.messages import unpack_train_reply
-from shared.wire.records import Refused, pack_question, unpack_header
-from tests.support.hospital_messages import ask, train_request
+from shared.wire.records import Refused, unpack_header
+from tests.support.hospital_messages import ask
 from tests.support.joined import NODES, SUBJECTS, Study
 
 FILES = ("audit/audit.jsonl", "audit/audit.head", "withdrawals.json", "pseudonyms/grace.key")
@@ -20,7 +20,7 @@ def study(tmp_path: Path, run_config: dict[str, Any]) -> Study:
 
 
 def called(study: Study) -> RollCall:
-    return unpack_header(ask(study.wire(), "query.roll_call", pack_question(Question()), NODES["grace"]), RollCall)
+    return unpack_header(ask(study.wire(), "query.roll_call", study.question(), NODES["grace"]), RollCall)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -33,7 +33,7 @@ def test_a_hospital_that_lost_a_record_answers_nothing(
     for _ in range(2):
         with pytest.raises(Refused, match=r"a record of the hospital .* cannot be relied on"):
             called(study)
-        request = train_request(study.config, center="grace")
+        request = study.training()
         with pytest.raises(Refused, match=r"a record of the hospital .* cannot be relied on"):
             unpack_train_reply(ask(study.wire(), "train", request, NODES["grace"]))
     told = capsys.readouterr().out

@@ -15,6 +15,7 @@ from scenarios.cli.main import main
 from shared.errors import RecordError, SettingsError
 from shared.wire.headers import Question, RollCall
 from shared.wire.records import pack_question, unpack_header
+from tests.support.approved import Deployed
 from tests.support.fakes import FakeGrid
 from tests.support.hospital_messages import ask
 
@@ -34,11 +35,15 @@ def umask() -> int:
 
 
 def test_a_hospital_s_state_folder_is_its_owner_s_alone(
-    deployed: FakeGrid, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    deployed: Deployed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = tmp_path / "state"
     state.mkdir(mode=0o755)
-    unpack_header(ask(deployed, "query.roll_call", pack_question(Question()), 7), RollCall)
+    os.umask(0o077)
+    question = deployed.question()  # what is approved is approved by the command line
+    state.chmod(0o755)
+    os.umask(0o022)
+    unpack_header(ask(deployed, "query.roll_call", question, 7), RollCall)
     assert list(state.rglob("image.npy"))
     for path in (state, *state.rglob("*")):
         assert not stat.S_IMODE(path.stat().st_mode) & 0o077, path

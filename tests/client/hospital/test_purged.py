@@ -10,10 +10,9 @@ from client.data.volume_cache import open_volume
 from client.governance.pseudonyms import pseudonym, pseudonym_key
 from shared.errors import DataError
 from shared.stage_archive import open_visit
-from shared.wire.headers import Question, RollCall
+from shared.wire.headers import RollCall
 from shared.wire.messages import unpack_train_reply
-from shared.wire.records import pack_question, unpack_header
-from tests.client.sharing.test_leaving import train_message
+from shared.wire.records import unpack_header
 from tests.support.hospital_messages import ask
 from tests.support.joined import NODES, SUBJECTS, Study
 
@@ -24,8 +23,7 @@ def study(tmp_path: Path, run_config: dict[str, Any]) -> Study:
 
 
 def called(study: Study, **changes: Any) -> RollCall:
-    content = pack_question(Question(runs=("0" * 32,)))
-    return unpack_header(ask(study.wire(**changes), "query.roll_call", content, NODES["grace"]), RollCall)
+    return unpack_header(ask(study.wire(), "query.roll_call", study.question(**changes), NODES["grace"]), RollCall)
 
 
 def prepared(study: Study) -> list[Path]:
@@ -65,7 +63,7 @@ def test_nor_does_a_later_roll_call_leave_them_there(study: Study) -> None:
 
 def test_those_of_images_that_were_deleted_go_too(study: Study) -> None:
     called(study)
-    unpack_train_reply(ask(study.wire(), "train", train_message(study), NODES["grace"]))
+    unpack_train_reply(ask(study.wire(), "train", study.training(), NODES["grace"]))
     shared = study.audited("grace", "sent", "exemplars")[-1].facts.subjects
     name = next(name for name in SUBJECTS if study_pseudonym(study, name) in shared)
     voxels = image_of(study, name)
@@ -80,7 +78,7 @@ def study_pseudonym(study: Study, name: str) -> str:
 
 
 def test_a_crop_in_a_reply_that_was_kept_is_deleted(study: Study) -> None:
-    reply = unpack_train_reply(ask(study.wire(), "train", train_message(study), NODES["grace"]))
+    reply = unpack_train_reply(ask(study.wire(), "train", study.training(), NODES["grace"]))
     assert reply.contribution is not None
     (kept,) = (study.root / "grace" / "state" / "visits").glob("*/*/reply")
     name = next(name for name in SUBJECTS if study_pseudonym(study, name) in reply.contribution.subjects)

@@ -6,24 +6,17 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from flwr.app import RecordDict
 
 import client.handlers
 from client.governance.pseudonyms import pseudonym, pseudonym_key
-from shared.config.settings import Settings
-from shared.model.network import initial_weights
-from shared.wire.headers import EvaluateTask, TestFigures, TrainTask
+from shared.wire.headers import TestFigures
 from shared.wire.messages import (
-    EvaluateRequest,
     TrainReply,
-    TrainRequest,
-    pack_evaluate_request,
-    pack_train_request,
     unpack_train_reply,
 )
 from shared.wire.records import Refused, unpack_header
 from tests.support.hospital_messages import ask
-from tests.support.joined import CENTERS, NODES, SUBJECTS, Study
+from tests.support.joined import NODES, SUBJECTS, Study
 
 Meanwhile = Callable[[Callable[[], None]], None]
 
@@ -53,31 +46,14 @@ def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
     return during
 
 
-def train_message(study: Study) -> RecordDict:
-    """The first visit of a new run, at grace."""
-    settings = Settings.from_run_config(study.config)
-    task = TrainTask(
-        run=uuid4().hex,
-        stage=0,
-        center="grace",
-        contribute=True,
-        budget=10**7,
-        order=CENTERS,
-        identities=tuple(str(study.keys[center].identity) for center in CENTERS[1:]),
-    )
-    return pack_train_request(TrainRequest(task, initial_weights(settings.network, 0), ()))
-
-
 def train(study: Study) -> TrainReply:
-    return unpack_train_reply(ask(study.wire(), "train", train_message(study), NODES["grace"]))
+    """Grace's reply in a new run."""
+    return unpack_train_reply(ask(study.wire(), "train", study.training(uuid4().hex), NODES["grace"]))
 
 
 def evaluate(study: Study) -> TestFigures:
-    settings = Settings.from_run_config(study.config)
-    request = EvaluateRequest(
-        EvaluateTask(run=uuid4().hex, stage=0, center="grace"), initial_weights(settings.network, 0)
-    )
-    return unpack_header(ask(study.wire(), "evaluate", pack_evaluate_request(request), NODES["grace"]), TestFigures)
+    """Grace's scores in a new run."""
+    return unpack_header(ask(study.wire(), "evaluate", study.test(uuid4().hex), NODES["grace"]), TestFigures)
 
 
 def sent(study: Study) -> list[str]:
@@ -137,7 +113,7 @@ def test_no_model_leaves_a_hospital_that_trains_no_more(study: Study, meanwhile:
 
 
 def test_a_kept_reply_is_asked_the_same(study: Study) -> None:
-    content = train_message(study)
+    content = study.training()
     first = unpack_train_reply(ask(study.wire(), "train", content, NODES["grace"]))
     assert first.contribution is not None
     study.write_site("grace", role="evaluate")

@@ -8,13 +8,10 @@ import pytest
 from client.governance.pseudonyms import pseudonym, pseudonym_key
 from client.hospital.division import kept_division
 from client.training.checkpoints import CheckpointFiles
-from shared.config.settings import Settings
-from shared.model.network import initial_weights
-from shared.wire.headers import TrainTask
-from shared.wire.messages import TrainReply, TrainRequest, pack_train_request, unpack_train_reply
+from shared.wire.messages import TrainReply, unpack_train_reply
 from tests.support.hospital_messages import ask
-from tests.support.joined import CENTERS, NODES, Study
-from tests.support.training import RUN, Killed, only, same
+from tests.support.joined import NODES, Study
+from tests.support.training import Killed, only, same
 
 STEPS = 4
 
@@ -24,12 +21,12 @@ def study(tmp_path: Path, run_config: dict[str, Any]) -> Study:
     return Study.made(tmp_path, run_config)
 
 
-def train(study: Study, run: str = RUN) -> TrainReply:
-    settings = Settings.from_run_config(study.config)
-    task = TrainTask(run=run, stage=0, center="grace", contribute=False, order=CENTERS)
-    content = pack_train_request(TrainRequest(task, initial_weights(settings.network, 0), ()))
-    wire = study.wire(steps=STEPS, checkpoint_seconds=0.0)
-    return unpack_train_reply(ask(wire, "train", content, NODES["grace"]))
+LONGER = {"steps": STEPS}
+
+
+def train(study: Study, title: str = "asked") -> TrainReply:
+    wire = study.wire(checkpoint_seconds=0.0)
+    return unpack_train_reply(ask(wire, "train", study.training(title, **LONGER), NODES["grace"]))
 
 
 def interrupted(study: Study, monkeypatch: pytest.MonkeyPatch, after: int) -> None:
@@ -49,7 +46,9 @@ def interrupted(study: Study, monkeypatch: pytest.MonkeyPatch, after: int) -> No
 
 def training_subjects(study: Study) -> list[str]:
     """Names of those whom grace trains on."""
-    division = kept_division(study.root / "grace" / "state", "grace", (RUN,), study.root / "grace" / "images")
+    division = kept_division(
+        study.root / "grace" / "state", "grace", (study.plan(**LONGER).run,), study.root / "grace" / "images"
+    )
     assert division is not None
     return sorted({case.subject.removeprefix("sub-grace") for case in division.training})
 
@@ -77,7 +76,7 @@ def test_the_stage_is_then_what_it_would_have_been_without_the_subject(
 ) -> None:
     interrupted(study, monkeypatch, 3)
     study.withdraw("grace", training_subjects(study)[1])
-    assert same(train(study).weights, train(study, "1" * 32).weights)
+    assert same(train(study).weights, train(study, "another run").weights)
     assert len(study.audited("grace", "voided", "stage begun anew")) == 1
 
 

@@ -13,6 +13,7 @@ from server.journal.records import Parent
 from shared.config.settings import Settings
 from shared.files import NEW
 from shared.paths import claimed
+from shared.protocol.plan import RunPlan
 from shared.replay.manifest import SealedContribution, Visit
 from shared.replay.sealing import Terms, seal
 from shared.stage_archive import NO_TRANSIT
@@ -41,7 +42,7 @@ def begun(folder: Path, settings: Settings, days: float = 30.0) -> tuple[Journal
     """The journal of a run that has had its first stage, and what that gave."""
     folder.mkdir()
     run = uuid4().hex
-    journal = Journal.create(folder, settings, ORDER, {c: card(c) for c in ORDER}, run)
+    journal = Journal.create(folder, RunPlan(run, settings, ORDER, {}), {c: card(c) for c in ORDER})
     given = sealed(run, days)
     task = TrainTask(run=run, stage=0, center=ORDER[0], contribute=True)
     weights = weights_of(settings.network, 0)
@@ -53,7 +54,7 @@ def extended(parent: Journal, folder: Path, settings: Settings) -> Journal:
     """As `wardround extend` begins a longer run, with links to the stages' files."""
     folder.mkdir()
     said = Parent(folder=str(parent.results), run=parent.facts.run, centers=len(ORDER))
-    parent.begin_extended(folder, settings, (*ORDER, "nih"), said)
+    parent.begin_extended(folder, RunPlan(uuid4().hex, settings, (*ORDER, "nih"), {}), said)
     for stage in (parent.results / "journal").glob("stage-*"):
         shutil.copytree(stage, folder / "journal" / stage.name, copy_function=lambda a, b: Path(b).hardlink_to(a))
     return Journal.open(folder)
