@@ -5,6 +5,7 @@ A volume is prepared once and its arrays are memory-mapped from the cache folder
 
 import hashlib
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Collection
@@ -69,13 +70,39 @@ def forget_images(cache: Path, images: Collection[Path]) -> None:
         parts = [path for name in (*PARTS, GRID) if (path := folder / name).exists()]
         if not parts or ((whose := _whose(folder)) and whose not in theirs):
             continue
-        try:
-            for path in parts:
-                path.unlink(missing_ok=True)
-        except OSError as error:
-            raise DataError(
-                f"prepared images in {folder} cannot be deleted ({error.strerror}): let this user write them"
-            ) from None
+        _delete(folder)
+
+
+def forget_spacings(cache: Path, spacing: float) -> None:
+    """Of the prepared volumes keep those of `spacing`, and of the other that was used last: each is a whole copy.
+
+    A run that comes back to another one has its volumes made again. Raises `DataError` where the disk refuses.
+    """
+    used: dict[object, float] = {}
+    folders = [(folder, _spacing_of(folder)) for folder in (cache / "volumes").glob("*") if (folder / GRID).exists()]
+    for folder, found in folders:
+        used[found] = max(used.get(found, 0.0), folder.stat().st_mtime)
+    others = sorted(used.keys() - {spacing}, key=lambda found: used[found])
+    for folder, found in folders:
+        if found in others[:-1]:
+            _delete(folder)
+
+
+def _spacing_of(folder: Path) -> object:
+    try:
+        return json.loads((folder / GRID).read_text())["spacing"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _delete(folder: Path) -> None:
+    try:
+        for name in (*PARTS, GRID):
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"prepared images in {folder} cannot be deleted ({error.strerror}): let this user write them"
+        ) from None
 
 
 def _digest(image: Path) -> str:
@@ -138,11 +165,12 @@ def _make(folder: Path, case: Case, spacing: float) -> CaseVerdict:
         refused = error.finding
     verdict = CaseVerdict(fingerprint(reading), refused, reading.empty)
     if refused is None or refused.code not in PASSING:
-        _store(verdict, volume, folder, case.image)
+        _store(verdict, volume, folder, {"image": _digest(case.image), "spacing": spacing})
     return verdict
 
 
 def _load(folder: Path, verdict: CaseVerdict) -> Volume:
+    os.utime(folder)  # used, as `forget_spacings` asks
     grid = json.loads((folder / GRID).read_text())
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("image", "label", "truth")}
     return Volume(
@@ -171,7 +199,7 @@ def _folder(case: Case, spacing: float, cache: Path) -> Path:
     return cache / "volumes" / hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
 
 
-def _store(verdict: CaseVerdict, volume: Volume | None, folder: Path, image: Path) -> None:
+def _store(verdict: CaseVerdict, volume: Volume | None, folder: Path, about: dict[str, str | float]) -> None:
     """Write a verdict and its volume whole or not at all; of two writers at once the first one stays."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -179,7 +207,7 @@ def _store(verdict: CaseVerdict, volume: Volume | None, folder: Path, image: Pat
             new = Path(name) / "volume"
             new.mkdir()
             if volume is not None:
-                _write_volume(volume, new, image)
+                _write_volume(volume, new, about)
             (new / VERDICT).write_text(json.dumps(asdict(verdict)))
             try:
                 new.rename(folder)
@@ -194,11 +222,11 @@ def _store(verdict: CaseVerdict, volume: Volume | None, folder: Path, image: Pat
             raise DataError(f"{reason}: set cache-dir") from None
 
 
-def _write_volume(volume: Volume, folder: Path, image: Path) -> None:
+def _write_volume(volume: Volume, folder: Path, about: dict[str, str | float]) -> None:
     for part in PARTS:
         np.save(folder / part, getattr(volume, part.removesuffix(".npy")))
     grid = {
-        "image": _digest(image),
+        **about,
         "affine": volume.affine.tolist(),
         "own_affine": volume.own_affine.tolist(),
         "air": volume.air,

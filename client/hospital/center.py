@@ -13,7 +13,7 @@ from client.data.preprocessing import Volume
 from client.data.reading import warning_lines
 from client.data.split import split
 from client.data.usable import PassedOver, Usable, find_usable
-from client.data.volume_cache import forget_images, open_volume
+from client.data.volume_cache import forget_images, forget_spacings, open_volume
 from client.governance.audit_log import AuditLog
 from client.governance.pseudonyms import image_word, pseudonym, pseudonym_key
 from client.governance.records import AUDIT
@@ -161,6 +161,8 @@ def open_hospital(
             if seen and hidden(image_word(inside(case.image, site.data.folder))) in seen
         }
     )
+    if looked_over and prepared == site.state / "prepared":
+        forget_spacings(prepared, settings.data.spacing)
     if looked_over and withdrawn:
         # To divide the others as before, all files were looked over, theirs too.
         cases = (*division.training, *division.test)

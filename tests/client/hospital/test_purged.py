@@ -107,3 +107,16 @@ def test_where_the_disk_refuses_it_is_said(study: Study, monkeypatch: pytest.Mon
     assert len(study.withdrawn("grace")) == 1
     study.withdraw("grace", SUBJECTS[0])
     assert len(prepared(study)) == len(SUBJECTS) - 1
+
+
+def test_of_all_spacings_that_were_asked_for_two_are_kept(study: Study) -> None:
+    for spacing in (4.0, 5.0, 6.0, 7.0):
+        called(study, spacing=spacing)
+        assert len(prepared(study)) <= 2 * len(SUBJECTS)
+    kept = prepared(study)
+    called(study, spacing=7.0)
+    assert prepared(study) == kept, "the roll calls of one run delete nothing"
+    reply = unpack_train_reply(ask(study.wire(), "train", train_message(study), NODES["grace"]))
+    assert reply.figures.subjects == 3 and len(set(prepared(study)) - set(kept)) >= 3, (
+        "what is needed again is made again"
+    )
