@@ -11,14 +11,15 @@ from flwr.app import Context, Message, RecordDict
 from client.evaluation.inference import evaluate
 from client.governance.hash_chain import Facts
 from client.governance.policy import report_scores
-from client.hospital.center import open_hospital
+from client.hospital.center import Hospital, open_hospital
 from client.hospital.config import Site
 from client.hospital.node import centers_here, is_simulated, prepared_folder, site_of
-from client.hospital.trust import Place, open_custody
+from client.hospital.trust import Custody, Place, open_custody
 from client.sharing.inbound import receive_test, receive_training
 from client.sharing.kept_replies import forget_visit, keeping_visit
 from client.sharing.outbound import leaving, reply_of
 from client.sharing.recipients import look_ahead
+from client.sharing.test_scores import scores_leaving
 from client.training.stage import train_stage
 from shared.clock import Clock, utc_now
 from shared.config.settings import Settings
@@ -27,8 +28,9 @@ from shared.log import say
 from shared.model.device import choose_device
 from shared.wire.code_fingerprint import code_fingerprint
 from shared.wire.headers import CaseScore, EvaluateTask, RollCall, TestFigures, TrainTask
-from shared.wire.messages import pack_train_reply, unpack_evaluate_request, unpack_train_request
+from shared.wire.messages import EvaluateRequest, pack_train_reply, unpack_evaluate_request, unpack_train_request
 from shared.wire.records import pack_header, pack_refusal, unpack_question
+from shared.wire.request_digest import Asked
 
 FindSite = Callable[[str, Context, Settings], Site]
 """Which hospital a center is at a node."""
@@ -99,8 +101,9 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
         for place, hospital in zip(places, hospitals, strict=True):
             place.custody.check_tested(hospital.tested)
         custody.hear_dropped(task, first.withdrawn)
-        forget_visit(first.state, task, first.center)
-        with keeping_visit(first.state, request, settings.training.checkpoint_seconds) as visit:
+        every = settings.training.checkpoint_seconds
+        with keeping_visit(first.state, request, every, custody.tasks, first.untrained) as visit:
+            forget_visit(first.state, task, first.center)
             reply = visit.finished()
             if reply is None:
                 trained = train_stage(request, memory, hospitals, settings, visit.checkpoints)
@@ -108,42 +111,54 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
                 visit.finish(reply, settings.network)
             else:
                 say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
+            if custody.tasks is not None:
+                custody.tasks.finish(task)
         reply = leaving(reply, custody, places[0].site, first, task)
     return pack_train_reply(reply)
 
 
 def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
-    """Test the visiting model on this center's test subjects."""
-    started = time.perf_counter()
+    """Test the visiting model on this center's test subjects, unless an earlier message like this one had it done."""
     settings = _settings(context)
     request = unpack_evaluate_request(content)
-    (center,) = _asked(request.task, context, settings)
+    task = request.task
+    (center,) = _asked(task, context, settings)
     place = _place(center, context, settings, desk)
     custody = place.custody
-    with custody.asked("evaluate", request.task):
+    with custody.asked("evaluate", task):
         receive_test(request, settings)
-        hospital = open_hospital(place.site, place.prepared, settings, (request.task.run,))
-        custody.hear_dropped(request.task, hospital.withdrawn)
-        forget_visit(hospital.state, request.task, hospital.center)
-        good, problems = hospital.open(hospital.test)
-        device = choose_device(settings.training.device)
-        scores = evaluate(request.weights, [volume for _, volume in good], settings, device)
-        scored = [
-            CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **score.model_dump())
-            for (case, _), score in zip(good, scores, strict=True)
-        ]
-        report = report_scores(custody.policy, scored)
-        kind = "test scores of each image" if report.cases else "mean test scores"
-        custody.note("sent", Facts(message=kind, run=request.task.run, stage=request.task.stage))
-    figures = TestFigures(
+        hospital = open_hospital(place.site, place.prepared, settings, (task.run,))
+        custody.hear_dropped(task, hospital.withdrawn)
+        figures = custody.tasks.begin(task, Asked.of(request)).scores if custody.tasks is not None else None
+        forget_visit(hospital.state, task, hospital.center)
+        if figures is not None:
+            say(f"{center}: stage {task.stage + 1} was tested before: answered from disk")
+        else:
+            figures = _tested(request, hospital, custody, settings)
+            if custody.tasks is not None:
+                figures = custody.tasks.finish(task, figures).scores or figures
+        figures = scores_leaving(custody, hospital, task, figures)
+    return pack_header(figures)
+
+
+def _tested(request: EvaluateRequest, hospital: Hospital, custody: Custody, settings: Settings) -> TestFigures:
+    """The scores of the hospital's test subjects, as its policy lets them leave."""
+    started = time.perf_counter()
+    good, problems = hospital.open(hospital.test)
+    device = choose_device(settings.training.device)
+    scores = evaluate(request.weights, [volume for _, volume in good], settings, device)
+    scored = [
+        CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **score.model_dump())
+        for (case, _), score in zip(good, scores, strict=True)
+    ]
+    report = report_scores(custody.policy, scored)
+    return TestFigures(
         center=hospital.center,
         cases=report.cases,
         mean=None if report.cases else report.mean,
         seconds=time.perf_counter() - started,
         set_aside=problems,
-        withdrawn=tuple(sorted(hospital.withdrawn)),
     )
-    return pack_header(figures)
 
 
 def _place(center: str, context: Context, settings: Settings, desk: Desk) -> Place:

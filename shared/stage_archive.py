@@ -5,7 +5,6 @@ center contributed (as they travel: sealed ones stay sealed), and the document `
 names them all by their checksums. It appears whole or not at all.
 """
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from shared.model.weights import State, Weights, state_bytes
 from shared.replay.contribution import Contribution, Document, assemble
 from shared.wire.headers import Header, TrainFigures
 from shared.wire.messages import TrainReply, TrainRequest
+from shared.wire.request_digest import request_digest
 
 DOCUMENT, MODEL, EXEMPLARS = "visit.json", "model.safetensors", "exemplars.safetensors"
 STATE = "state-{}.safetensors"
@@ -141,22 +141,6 @@ class KeptVisit:
     def reply(self) -> TrainReply:
         """The center's reply, as it came or is to be sent."""
         return TrainReply(self.weights(), self.contribution(), self.visit.figures, self.state())
-
-
-def request_digest(request: TrainRequest) -> str:
-    """SHA-256 over all that a train request asks for: task, model, state and memory.
-
-    Not over what it tells: which withdrawals were heard.
-    """
-    digest = hashlib.sha256(request.task.model_dump_json(exclude={"dropped"}).encode())
-    for kind, arrays in (("model", request.weights), *sorted(request.state.items())):
-        for name, value in sorted(arrays.items()):
-            digest.update(f"{kind} {name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    for contribution in request.memory:
-        digest.update(contribution.document.model_dump_json().encode())
-        digest.update("".join(sorted(contribution.payloads)).encode())
-    return digest.hexdigest()
 
 
 def keep_visit(

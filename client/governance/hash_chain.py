@@ -23,7 +23,7 @@ def _clip(text: object) -> object:
     return text[:REASON_LETTERS].encode("utf-8", "replace").decode() if isinstance(text, str) else text
 
 
-Kind = Literal["sent", "received", "refused", "withdrawn", "mended"]
+Kind = Literal["sent", "received", "refused", "withdrawn", "voided", "mended"]
 
 
 class Facts(Statement):

@@ -50,6 +50,8 @@ class Hospital:
     """Secret of the pseudonyms; it never leaves."""
     withdrawn: frozenset[str] = frozenset()
     """Pseudonyms of subjects that are no longer used. The division is as if they were."""
+    untrained: frozenset[str] = frozenset()
+    """Pseudonyms of those of them that were to train."""
     passed_over: tuple[PassedOver, ...] = ()
     """What takes no part though it should, where the files were looked over."""
     tested: bool = True
@@ -165,6 +167,7 @@ def open_hospital(
         state=site.state,
         key=key,
         withdrawn=withdrawn,
+        untrained=withdrawn & {hidden(case.subject) for case in division.training},
         passed_over=passed,
         tested=any(hidden(case.subject) not in withdrawn for case in division.test),
     )

@@ -14,6 +14,7 @@ from client.governance.hash_chain import Facts, Kind
 from client.governance.keys import load_keys, make_keys
 from client.governance.pinned_keys import Peers
 from client.governance.policy import Policy, Role
+from client.governance.tasks import Tasks
 from client.hospital.config import Site
 from shared.clock import Clock
 from shared.config.settings import Settings
@@ -37,6 +38,8 @@ class Custody:
     """None where the hospital has made none: it can neither seal nor open."""
     audit: AuditLog | None
     """None in simulation."""
+    tasks: Tasks | None
+    """None in simulation, where each task is done as often as it is asked for."""
     sealed: bool
     """Whether exemplars travel sealed in this run."""
     clock: Clock
@@ -129,6 +132,7 @@ def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) 
     """What the hospital decides by. Raises `TrustError` where its keys cannot be used."""
     sealed = settings.memory.seals(simulated)
     peers = site.peers
+    audit = None if simulated else AuditLog(site.state / "audit", clock)
     if not simulated:
         keys = load_keys(site.keys) if site.keys.exists() else None
     elif sealed:
@@ -140,7 +144,8 @@ def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) 
         policy=site.policy,
         peers=peers,
         keys=keys,
-        audit=None if simulated else AuditLog(site.state / "audit", clock),
+        audit=audit,
+        tasks=Tasks(site.state, audit) if audit is not None else None,
         sealed=sealed,
         clock=clock,
         simulated=simulated,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from client.governance.hash_chain import Facts
 from client.governance.policy import Policy, Subject, why_barred
 from client.governance.release import Release
+from client.governance.tasks import MODEL
 from client.hospital.center import Hospital
 from client.hospital.config import Site
 from client.hospital.trust import EXEMPLARS, Custody, Place
@@ -105,7 +106,7 @@ def leaving(reply: TrainReply, custody: Custody, site: Site, hospital: Hospital,
 def note_sent(custody: Custody, task: TrainTask, given: Contribution | None, reply: TrainReply) -> None:
     """Write into the audit log what is about to leave. Raises `RecordError`: then nothing may."""
     parts = {f"{part} of its parameters": weights for part, weights in reply.state.items()}
-    for message, weights in ({"trained model": reply.weights} | parts).items():
+    for message, weights in ({MODEL: reply.weights} | parts).items():
         custody.note("sent", Facts(message=message, run=task.run, stage=task.stage, size=nbytes(weights)))
     if given is None:
         return

@@ -121,12 +121,13 @@ def test_a_refusal_does_not_tell_where_the_data_lies(deployed: FakeGrid, tmp_pat
 
 def test_a_test_subject_that_cannot_be_read_is_not_passed_over_in_silence(deployed: FakeGrid, tmp_path: Path) -> None:
     grid = FakeGrid(app, {**deployed.run_config, "test-fraction": 0.5}, deployed.nodes)
-    content = evaluate_request(grid.run_config, "grace")
-    whole = unpack_header(ask(grid, "evaluate", content, 7), TestFigures)
+    whole = unpack_header(ask(grid, "evaluate", evaluate_request(grid.run_config, "grace"), 7), TestFigures)
+    run = uuid4().hex
+    ask(grid, "query.roll_call", pack_question(Question(runs=(run,))), 7)
     seed = int(grid.run_config["seed"])
     _, tested = split("grace", find_cases(tmp_path / "st-elsewhere", ("FLAIR",)), 0.5, seed)
     tested[0].image.write_bytes(b"")
-    reply = ask(grid, "evaluate", content, 7)
+    reply = ask(grid, "evaluate", evaluate_request(grid.run_config, "grace", run), 7)
     assert unpack_header(reply, TestFigures).cases == whole.cases[1:]
     assert whole.cases[0].subject.encode() in everything_in(reply)
 

@@ -13,8 +13,10 @@ from tests.support.message_tracer import way_of
 
 TASKS: dict[str, dict[str, Any]] = {"grid": {}, "deployed": {"center": "grace", "order": ("grace", "mercy")}}
 
-LONGEST = {"grid": (37, 11), "deployed": (47, 17)}
-"""Stays and returns that the way takes. Where it gets longer, something was carved at the wrong joint."""
+LONGEST = {"grid": (37, 11), "deployed": (50, 19)}
+"""Stays and returns that the way takes; a deployed hospital asks its record of tasks before and after the training.
+
+Where the way gets longer, something was carved at the wrong joint."""
 
 
 @pytest.mark.parametrize(("where", "task"), TASKS.items())

@@ -18,9 +18,10 @@ from shared.files import read_document, write_document
 from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
-from shared.stage_archive import Transit, VisitDocument, keep_visit, open_visit, request_digest
+from shared.stage_archive import Transit, VisitDocument, keep_visit, open_visit
 from shared.wire.headers import TrainFigures, TrainTask
 from shared.wire.messages import TrainReply, TrainRequest
+from shared.wire.request_digest import request_digest
 from tests.support.examples import examples
 
 NETWORK = NetworkSettings(features=2, activation="sigmoid", norm="instance")

@@ -20,7 +20,17 @@ def custody_with(policy: Policy, folder: Path) -> Custody:
         return datetime(2030, 1, 1, tzinfo=UTC)
 
     peers = Peers({}, {}, "a test")
-    return Custody("milan", policy, peers, None, AuditLog(folder, clock), sealed=False, clock=clock, simulated=False)
+    return Custody(
+        center="milan",
+        policy=policy,
+        peers=peers,
+        keys=None,
+        audit=AuditLog(folder, clock),
+        tasks=None,
+        sealed=False,
+        clock=clock,
+        simulated=False,
+    )
 
 
 @pytest.mark.parametrize(
