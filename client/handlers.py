@@ -148,7 +148,7 @@ def _tested(request: EvaluateRequest, hospital: Hospital, custody: Custody, sett
     device = choose_device(settings.training.device)
     scores = evaluate(request.weights, [volume for _, volume in good], settings, device)
     scored = [
-        CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **score.model_dump())
+        CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **score.rounded().model_dump())
         for (case, _), score in zip(good, scores, strict=True)
     ]
     report = report_scores(custody.policy, scored)

@@ -221,6 +221,7 @@ def test_every_test_subject_is_scored(grid: FakeGrid, node: int, center: str) ->
     assert (figures.center, len(figures.cases)) == (center, SIZES[center][1])
     for case in figures.cases:
         scores = case.model_dump()
+        assert case == case.model_copy(update=case.rounded().model_dump()), "in simulation too"
         assert all(0 <= scores[name] <= 1 for name in SHARES) and all(0 <= scores[name] < 1e4 for name in SCORES)
         assert len(case.subject) == 16 and case.contrast == ("T2w" if center == "milan" else "FLAIR")
     again = unpack_header(ask(grid, "evaluate", content, node), TestFigures)
