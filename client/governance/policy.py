@@ -6,6 +6,7 @@ The `[policy]` section of the hospital's own TOML file:
     role = "both"                     # train, evaluate or both
     train-untested = false            # whether to train though no subject is left to test on
     report-subject-scores = false     # else only means over test subjects leave
+    least-test-subjects = 5           # and only means over so many or more
     share-exemplars = true            # crops for the replay memory
     centers = ["karo", "ucsf"]        # that may open them; each by name
     subjects = 10                     # whose crops may ever leave, over all runs
@@ -27,7 +28,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from shared.config.groups import Group
 from shared.errors import PolicyError, SettingsError
-from shared.metrics.scores import LEAST_SUBJECTS, MeanScores, Scored, mean_scores
+from shared.metrics.scores import MeanScores, Scored, mean_scores
+from shared.text import counted
 from shared.trust.canonical_json import CenterName
 
 Role = Literal["train", "evaluate"]
@@ -40,6 +42,8 @@ class Policy(Group):
     role: Literal["train", "evaluate", "both"] = "evaluate"
     train_untested: bool = False
     report_subject_scores: bool = False
+    least_test_subjects: int = Field(default=5, ge=2)
+    """A mean over one subject is that subject's score, and over two, one's to the other."""
     share_exemplars: bool = False
     centers: Annotated[tuple[CenterName, ...], Field(strict=False)] = ()
     subjects: int = Field(default=0, ge=0)
@@ -77,6 +81,15 @@ class Policy(Group):
     def nbytes(self) -> int:
         """Bytes of exemplars that one contribution may hold."""
         return int(self.megabytes * 1e6)
+
+    def why_withheld(self, subjects: int) -> str:
+        """Why no score of so many test subjects leaves, following the hospital's name; empty where it does."""
+        if self.report_subject_scores or subjects >= self.least_test_subjects:
+            return ""
+        return (
+            f"has {counted(subjects, 'subject')} to test on, and its policy reports means over "
+            f"{self.least_test_subjects} or more alone (least-test-subjects)"
+        )
 
     def __str__(self) -> str:
         """One line for the coordinator; it names no subject."""
@@ -133,17 +146,15 @@ def unknown_never(policy: Policy, names: Collection[str]) -> tuple[str, ...]:
 def report_scores(policy: Policy, cases: Sequence[S]) -> ScoreReport[S]:
     """Test scores as the policy lets them leave: means, and each image's only where it says so.
 
-    Raises `PolicyError` where the mean would be one subject's own score.
+    Raises `PolicyError` where a mean would be of fewer than `least-test-subjects`.
     """
     if policy.report_subject_scores:
         return ScoreReport(mean_scores(cases, least=1), tuple(cases))
-    mean = mean_scores(cases)
-    if mean.subjects < LEAST_SUBJECTS:
+    if why := policy.why_withheld(len({case.subject for case in cases})):
         raise PolicyError(
-            f"this hospital's policy reports means alone, and a mean over {mean.subjects} test subject is that "
-            f"subject's score: test on {LEAST_SUBJECTS} or more, or the hospital sets report-subject-scores = true"
+            f"this hospital {why}: no score leaves; it tests on more, or sets report-subject-scores = true"
         )
-    return ScoreReport(mean, ())
+    return ScoreReport(mean_scores(cases, policy.least_test_subjects), ())
 
 
 def _label(name: str) -> str:

@@ -62,6 +62,7 @@ class Custody:
                 "role": self.policy.role,
                 "policy": str(self.policy),
                 "allows_unsealed": self.policy.allow_unsealed,
+                "withholds": self.policy.why_withheld(card.test_subjects) if card.test_subjects else "",
                 "trains_untested": self.policy.trains_untested,
                 "identity": str(self.keys.identity) if self.keys else "",
             }

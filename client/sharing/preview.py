@@ -66,8 +66,11 @@ def preview(site: Site, settings: Settings, clock: Clock) -> Preview:
         anyone = site.policy.model_copy(update={"subjects": sys.maxsize, "megabytes": sys.maxsize / 1e6})
         released = release_chosen(replace(custody, policy=anyone), chosen, subjects, Outlook(others, ()))
         at_most = _limits(released, min(most, settings.memory.memory_subjects), budget)
+    # Whoever tests only has all its subjects tested.
+    card = hospital.card
+    tested = card.test_subjects + (card.training_subjects if site.policy.role == "evaluate" else 0)
     notes = [*_notes(custody, released), *_mistyped(site, {subject.name for subject in subjects.values()})]
-    return Preview(released, at_most, "\n".join([describe(site.policy, released, at_most), *notes]))
+    return Preview(released, at_most, "\n".join([describe(site.policy, released, at_most, tested), *notes]))
 
 
 def _all_of(images: Images, places: int, random: np.random.Generator) -> Images:

@@ -110,8 +110,10 @@ enrolled-as = {_text(self.center)}
 role = {_text(self.role)}
 # Whether the model may learn here though no patient is left to test it on (a run must want that, too).
 train-untested = false
-# Whether each test image's score leaves, by pseudonym; else only means over two subjects or more.
+# Whether each test image's score leaves, by pseudonym; else only means over all tested patients.
 report-subject-scores = false
+# Of how many tested patients a mean may leave at the least; of fewer, no score does.
+least-test-subjects = 5
 # Whether crops of patients' images may leave for the replay memory, sealed for the hospitals below.
 share-exemplars = false
 # Which hospitals may open them, each by its name under [peers], such as ["bwh", "milan"].

@@ -184,6 +184,9 @@ class Visits(Strategy):
             if not (card := self._roster.cards[center]).test_subjects:
                 self._miss(center, f"has no subject to test on ({card.untested})")
                 continue
+            if card.withholds:
+                self._miss(center, card.withholds)
+                continue
             task = EvaluateTask(
                 run=self._journal.facts.run, stage=stage.index, center=center, dropped=self._dropped(center)
             )

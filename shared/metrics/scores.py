@@ -13,9 +13,6 @@ from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-LEAST_SUBJECTS = 2
-"""A mean over one subject is that subject's score."""
-
 SHARE_DECIMALS, AMOUNT_DECIMALS = 3, 1
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -97,7 +94,7 @@ class MeanScores(BaseModel):
     """A score that too few subjects have is left out."""
 
 
-def mean_scores(cases: Sequence[Scored], least: int = LEAST_SUBJECTS) -> MeanScores:
+def mean_scores(cases: Sequence[Scored], least: int = 2) -> MeanScores:
     """The mean of each score over the images that have it, where they are of `least` subjects or more."""
     values: dict[str, list[tuple[str, float]]] = {}
     for case in cases:

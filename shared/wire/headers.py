@@ -58,6 +58,8 @@ class CenterCard(Header):
     """Of the images to test on."""
     untested: str = ""
     """Why it has no subject to test on, following its name in a sentence; empty where it has."""
+    withholds: str = ""
+    """Why no score of it leaves, following its name in a sentence; empty where they do."""
     trains_untested: bool = False
     """Whether its policy lets it train though it has none."""
     passed_over: tuple[PassedOverCard, ...] = ()

@@ -29,6 +29,6 @@ def deployed(run_config: dict[str, Any], tmp_path: Path) -> FakeGrid:
 @pytest.fixture
 def plain(run_config: dict[str, Any], tmp_path: Path) -> FakeGrid:
     """Node 7: the same hospital without a hospital.toml."""
-    folder = write_dataset(tmp_path / "st-elsewhere", NAMES)
+    folder = write_dataset(tmp_path / "st-elsewhere", [*NAMES, *(f"{name}-2" for name in NAMES)])
     config = run_config | {"centers": "grace,mercy", "cache-dir": str(tmp_path / "cache"), "test-fraction": 0.5}
     return FakeGrid(app, config, {7: {"center": "grace", "data-dir": str(folder)}})

@@ -228,6 +228,18 @@ def test_every_test_subject_is_scored(grid: FakeGrid, node: int, center: str) ->
     assert again.cases == figures.cases
 
 
+def test_of_few_test_subjects_no_score_leaves_a_hospital_that_reports_means(deployed: FakeGrid, tmp_path: Path) -> None:
+    file = tmp_path / "hospital.toml"
+    file.write_text(file.read_text().replace("report-subject-scores = true\n", ""))
+    (card,) = unpack_header(ask(deployed, "query.roll_call", QUESTION, 7), RollCall).cards
+    why = "has 2 subjects to test on, and its policy reports means over 5 or more alone (least-test-subjects)"
+    assert card.withholds == why
+    answer = ask(deployed, "evaluate", evaluate_request(deployed.run_config, "grace"), 7)
+    with pytest.raises(Refused, match=r"this hospital has 2 subjects to test on, .*: no score leaves"):
+        unpack_header(answer, TestFigures)
+    assert b"dice" not in everything_in(answer)
+
+
 def test_a_subject_s_pseudonym_is_the_same_in_every_stage(deployed: FakeGrid) -> None:
     content = evaluate_request(deployed.run_config, "grace")
     first, again = (unpack_header(ask(deployed, "evaluate", content, 7), TestFigures) for _ in range(2))

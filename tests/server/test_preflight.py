@@ -50,6 +50,26 @@ def test_a_center_that_has_nobody_to_test_on_is_named_with_its_reason(settings: 
     )
 
 
+FEW = {"withholds": "has 1 subject to test on, and its policy reports means over 5 or more alone"}
+
+
+def test_a_center_that_tells_no_score_trains_and_is_named(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check(settings, card(**FEW))
+    assert f"milan {FEW['withholds']}: it trains, and its cells of R stay open" in capsys.readouterr().out
+
+
+def test_a_run_in_which_nobody_tells_a_score_after_a_stage_is_not_begun(settings: Settings) -> None:
+    cards = {center: card(center, **FEW) for center in ("milan", "ucsf")}
+    with pytest.raises(CenterError, match="nobody tells a score after stage 1, which milan, ucsf would test"):
+        check_tests(settings, cards, plan_course(tuple(cards), settings.run))
+    alone = settings.model_copy(update={"run": settings.run.model_copy(update={"tested_others": 0})})
+    cards["ucsf"] = card("ucsf")
+    with pytest.raises(CenterError, match="nobody tells a score after stage 1, which milan would test"):
+        check_tests(alone, cards, plan_course(tuple(cards), alone.run))
+
+
 def test_it_trains_where_the_run_and_its_policy_say_so(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CenterError, match=r"its policy lets no model train there untested: .* train-untested = true"):
         check(settings, card(**UNTESTED), untested_centers="train")
