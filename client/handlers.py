@@ -81,7 +81,7 @@ def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     for center in centers_here(context, settings):
         place = _place(center, context, settings, desk)
         hospital = open_hospital(place.site, place.prepared, settings, question.runs, look_over=True)
-        cards.append(place.custody.shown(hospital.card))
+        cards.append(place.custody.shown(hospital, settings))
         place.custody.note("sent", Facts(message="roll call"))
     return pack_header(RollCall(cards=tuple(cards), simulated=is_simulated(context), code=code_fingerprint()))
 
@@ -99,7 +99,7 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
         hospitals = [open_hospital(place.site, place.prepared, settings, (task.run,)) for place in places]
         first = hospitals[0]
         for place, hospital in zip(places, hospitals, strict=True):
-            place.custody.check_tested(hospital.tested)
+            place.custody.check_training(hospital, settings, task.rounds)
         custody.hear_dropped(task, first.withdrawn)
         every = settings.training.checkpoint_seconds
         with keeping_visit(first.state, request, every, custody.tasks, first.untrained) as visit:

@@ -23,6 +23,11 @@ def check_terms(settings: Settings, cards: dict[str, CenterCard], course: tuple[
                 f"center {center} is to train, but its policy lets it test only: name it in evaluators instead of "
                 'centers, or its hospital sets role = "both"'
             )
+        if center in cards and (why := cards[center].untrained):
+            raise CenterError(
+                f"center {center} is to train, but its policy lets no model train so: {why}; raise steps, epochs or "
+                "batch-size, or leave it out of centers, or its hospital lowers them"
+            )
     for center in settings.run.evaluators:
         if center in cards and cards[center].role == "train":
             say(f"evaluator {center}: its policy lets it train only, so that it will refuse to test")

@@ -5,16 +5,28 @@ The `[policy]` section of the hospital's own TOML file:
     [policy]
     role = "both"                     # train, evaluate or both
     train-untested = false            # whether to train though no subject is left to test on
+    least-steps = 20                  # of a stage, or of a round; a model is trained by so many or not at all
+    least-batch = 4                   # patches of this hospital's own in a step
+    least-subjects = 5                # that are trained on
     report-subject-scores = false     # else only means over test subjects leave
     least-test-subjects = 5           # and only means over so many or more
     share-exemplars = true            # crops for the replay memory
     centers = ["karo", "ucsf"]        # that may open them; each by name
     subjects = 10                     # whose crops may ever leave, over all runs
     megabytes = 50                    # 10^6 bytes of crops in one contribution, before sealing
+    largest-crop-mm = 140             # a crop's edge; larger ones stay
+    crops-per-subject = 10            # that may ever leave, over all runs
+    megabytes-per-subject = 20        # of them, as they leave, over all runs
     expiry-days = 90                  # how long they can be opened
     consent-column = "share"          # of participants.tsv; only who says yes
     never = ["sub-07"]                # whatever the column says
     allow-unsealed = false            # whether the coordinator may see crops
+
+What a single step on a single patch changes in a model shows that patch to whoever has the model before and after;
+many steps, on many patches of many subjects, mix them. The three floors keep a coordinator from asking for the former.
+As they stand they let the default scenario pass (240 steps of 8 patches, half of them replayed; with federated
+averaging 24 steps a round; 6 subjects or more) and the paper's (150 steps or more of 16 patches, 6 subjects or more),
+with crops of 128 and 96 mm, to which rounding up to 8 voxels may add.
 
 Without the section a center tests models and reports mean scores; nothing else leaves. A
 trained model is made from patients too: it leaves only where the role says train.
@@ -41,6 +53,9 @@ class Policy(Group):
 
     role: Literal["train", "evaluate", "both"] = "evaluate"
     train_untested: bool = False
+    least_steps: int = Field(default=20, ge=1)
+    least_batch: int = Field(default=4, ge=1)
+    least_subjects: int = Field(default=5, ge=1)
     report_subject_scores: bool = False
     least_test_subjects: int = Field(default=5, ge=2)
     """A mean over one subject is that subject's score, and over two, one's to the other."""
@@ -48,6 +63,9 @@ class Policy(Group):
     centers: Annotated[tuple[CenterName, ...], Field(strict=False)] = ()
     subjects: int = Field(default=0, ge=0)
     megabytes: float = Field(default=0, ge=0)
+    largest_crop_mm: float = Field(default=140, gt=0)
+    crops_per_subject: int = Field(default=10, ge=1)
+    megabytes_per_subject: float = Field(default=20, gt=0)
     expiry_days: int = Field(default=0, ge=0, le=3650)
     consent_column: str = ""
     never: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -115,6 +133,10 @@ class Subject:
     withdrawn: bool = False
     sent: bool = False
     """Whether an earlier contribution, of any run, held it: the audit log knows."""
+    crops: int = 0
+    """Of it, in all earlier contributions."""
+    nbytes: int = 0
+    """Of these crops, as they left."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +156,8 @@ def why_barred(policy: Policy, subject: Subject) -> str | None:
         return "listed under never"
     if policy.consent_column and subject.consent is not True:
         return f"no consent in column {policy.consent_column}"
+    if subject.crops >= policy.crops_per_subject:
+        return f"beyond the {counted(policy.crops_per_subject, 'crop')} of one subject that may ever leave"
     return None
 
 

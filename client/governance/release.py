@@ -130,6 +130,10 @@ def _why_not(
         return "no subject of this hospital"
     if barred := why_barred(policy, subjects[pseudonym]):
         return barred
+    if (edge := max(exemplar.provenance.shape) * exemplar.provenance.spacing) > policy.largest_crop_mm:
+        return f"{edge:g} mm wide, above largest-crop-mm = {policy.largest_crop_mm:g}"
+    if subjects[pseudonym].nbytes + exemplar.payload.nbytes > policy.megabytes_per_subject * 1e6:
+        return f"beyond the {policy.megabytes_per_subject:g} MB of one subject that may ever leave"
     now = {e.provenance.subject for e in kept} | {pseudonym}
     # Over all runs: a coordinator could ask again and again, each time for others.
     ever = {name for name, subject in subjects.items() if subject.sent} | now

@@ -56,6 +56,10 @@ class Hospital:
     """What takes no part though it should, where the files were looked over."""
     tested: bool = True
     """Whether a subject is left to test on."""
+    training_subjects: int = 0
+    """That are left to train on, and this and the next are of their images."""
+    training_images: int = 0
+    training_contrasts: int = 0
 
     @property
     def card(self) -> CenterCard:
@@ -157,6 +161,7 @@ def open_hospital(
         for case in (*division.training, *division.test)
         if seen and hidden(image_word(inside(case.image, site.data.folder))) in seen
     }
+    left = [case for case in division.training if hidden(case.subject) not in withdrawn]
     return Hospital(
         center=site.center,
         training=division.training,
@@ -169,6 +174,9 @@ def open_hospital(
         withdrawn=withdrawn,
         untrained=withdrawn & {hidden(case.subject) for case in division.training},
         passed_over=passed,
+        training_subjects=len({case.subject for case in left}),
+        training_images=len(left),
+        training_contrasts=len({case.contrast for case in left}),
         tested=any(hidden(case.subject) not in withdrawn for case in division.test),
     )
 

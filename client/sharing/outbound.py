@@ -85,7 +85,7 @@ def still_allowed(
             return None
     elif not custody.policy.allow_unsealed or set(task.later) - allowed:
         return None
-    subjects = subjects_of(site, hospital, frozenset())
+    subjects = subjects_of(site, hospital, {})
     left = given.without({known for known in given.subjects if _barred(custody.policy, subjects.get(known))})
     return left if left.subjects else None
 

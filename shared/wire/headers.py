@@ -58,6 +58,8 @@ class CenterCard(Header):
     """Of the images to test on."""
     untested: str = ""
     """Why it has no subject to test on, following its name in a sentence; empty where it has."""
+    untrained: str = ""
+    """Of how few steps, patches or subjects a training would be for its policy; empty where it is of enough."""
     withholds: str = ""
     """Why no score of it leaves, following its name in a sentence; empty where they do."""
     trains_untested: bool = False

@@ -31,4 +31,5 @@ def plain(run_config: dict[str, Any], tmp_path: Path) -> FakeGrid:
     """Node 7: the same hospital without a hospital.toml."""
     folder = write_dataset(tmp_path / "st-elsewhere", [*NAMES, *(f"{name}-2" for name in NAMES)])
     config = run_config | {"centers": "grace,mercy", "cache-dir": str(tmp_path / "cache"), "test-fraction": 0.5}
+    config |= {"steps": 20, "batch-size": 8}  # by the least that a policy lets pass that says nothing of it
     return FakeGrid(app, config, {7: {"center": "grace", "data-dir": str(folder)}})

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from client.evaluation.inference import segment
+from client.governance.audit_log import AuditLog
 from client.sharing.lesion_aware import prototypicality, score_crop
 from scenarios.simulation.clientapp import app
 from shared.config.settings import Settings
@@ -192,6 +193,31 @@ def test_who_has_nobody_to_test_on_trains_only_where_its_policy_says_so(deployed
     file = tmp_path / "hospital.toml"
     file.write_text(file.read_text().replace("[policy]\n", "[policy]\ntrain-untested = true\n"))
     assert trained(deployed, 7, center="grace").figures.subjects == 1
+
+
+@pytest.mark.parametrize(("floor", "task"), [("least-steps = 9", {}), ("least-steps = 5", {"round": 1, "rounds": 2})])
+def test_a_training_below_the_policy_s_floors_is_refused_and_audited(
+    deployed: FakeGrid, tmp_path: Path, floor: str, task: dict[str, Any]
+) -> None:
+    file = tmp_path / "hospital.toml"
+    file.write_text(file.read_text().replace("least-steps = 1", floor))
+    with pytest.raises(Refused, match=f"lets no model train so: . steps where {floor}"):
+        trained(deployed, 7, center="grace", **task)
+    (entry,) = [e for e in AuditLog(tmp_path / "state" / "audit").entries() if e.kind == "refused"]
+    assert floor in entry.facts.reason
+
+
+def test_a_crop_that_is_too_wide_stays_and_the_model_is_trained(deployed: FakeGrid, tmp_path: Path) -> None:
+    file = tmp_path / "hospital.toml"
+    file.write_text(file.read_text() + "largest-crop-mm = 63\n")
+    reply = trained(deployed, 7, center="grace", order=ORDER)
+    assert reply.contribution is None and reply.figures.steps == 8
+
+
+def test_crops_of_a_subject_are_counted_over_all_runs(deployed: FakeGrid, tmp_path: Path) -> None:
+    file = tmp_path / "hospital.toml"
+    file.write_text(file.read_text() + "crops-per-subject = 2\n")
+    assert [len(given(trained(deployed, 7, center="grace", order=ORDER))) for _ in range(3)] == [3, 3, 0]
 
 
 def test_a_center_takes_its_steps_for_each_contrast_that_it_has(deployed: FakeGrid, tmp_path: Path) -> None:

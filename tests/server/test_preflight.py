@@ -50,6 +50,14 @@ def test_a_center_that_has_nobody_to_test_on_is_named_with_its_reason(settings: 
     )
 
 
+def test_a_center_whose_policy_lets_no_model_train_so_ends_the_run_before_it_begins(settings: Settings) -> None:
+    cards = {"ucsf": card("ucsf"), "milan": card(untrained="8 steps where least-steps = 20")}
+    course = plan_course(tuple(cards), settings.run)
+    with pytest.raises(CenterError, match="milan is to train, but its policy lets no model train so: 8 steps where"):
+        check_terms(settings, cards, course, simulated=False)
+    check_terms(settings, cards, plan_course(("ucsf",), settings.run), simulated=True)
+
+
 FEW = {"withholds": "has 1 subject to test on, and its policy reports means over 5 or more alone"}
 
 

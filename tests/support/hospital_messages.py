@@ -64,6 +64,9 @@ folder = "st-elsewhere"
 [policy]
 role = "both"
 report-subject-scores = true
+least-steps = 1
+least-batch = 1
+least-subjects = 1
 share-exemplars = true
 centers = ["mercy"]
 subjects = 20
