@@ -26,6 +26,7 @@ from shared.config.settings import Settings
 from shared.errors import DataError, MessageError, SettingsError, WardroundError
 from shared.log import say
 from shared.model.device import choose_device
+from shared.text import tallied
 from shared.wire.code_fingerprint import code_fingerprint
 from shared.wire.headers import CaseScore, EvaluateTask, RollCall, TestFigures, TrainTask
 from shared.wire.messages import EvaluateRequest, pack_train_reply, unpack_evaluate_request, unpack_train_request
@@ -100,7 +101,7 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
         first = hospitals[0]
         for place, hospital in zip(places, hospitals, strict=True):
             place.custody.check_training(hospital, settings, task.rounds)
-        custody.hear_dropped(task, first.withdrawn)
+        custody.hear_dropped(task, first)
         every = settings.training.checkpoint_seconds
         with keeping_visit(first.state, request, every, custody.tasks, first.untrained) as visit:
             forget_visit(first.state, task, first.center)
@@ -128,7 +129,7 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     with custody.asked("evaluate", task):
         receive_test(request, settings)
         hospital = open_hospital(place.site, place.prepared, settings, (task.run,))
-        custody.hear_dropped(task, hospital.withdrawn)
+        custody.hear_dropped(task, hospital)
         figures = custody.tasks.begin(task, Asked.of(request)).scores if custody.tasks is not None else None
         forget_visit(hospital.state, task, hospital.center)
         if figures is not None:
@@ -157,7 +158,7 @@ def _tested(request: EvaluateRequest, hospital: Hospital, custody: Custody, sett
         cases=report.cases,
         mean=None if report.cases else report.mean,
         seconds=time.perf_counter() - started,
-        set_aside=problems,
+        set_aside=tallied(problems.values()),
     )
 
 

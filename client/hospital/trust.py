@@ -77,6 +77,7 @@ class Custody:
                 "role": self.policy.role,
                 "policy": str(self.policy),
                 "allows_unsealed": self.policy.allow_unsealed,
+                "withdrawn": self.to_drop(hospital),
                 "untrained": _why_untrained(self.policy, hospital, settings, rounds),
                 "withholds": self.policy.why_withheld(card.test_subjects) if card.test_subjects else "",
                 "trains_untested": self.policy.trains_untested,
@@ -141,9 +142,24 @@ class Custody:
                     left.setdefault(subject, {})[facts.run, "".join(facts.checksums[place : place + 1])] = part
         return {subject: Left(len(sizes), sum(sizes.values())) for subject, sizes in left.items()}
 
-    def hear_dropped(self, task: TrainTask | EvaluateTask, withdrawn: frozenset[str]) -> None:
+    def to_drop(self, hospital: Hospital) -> tuple[str, ...]:
+        """Pseudonyms of those withdrawn whose exemplars left in this run, or one that it goes on from.
+
+        The coordinator need not know of any other. Raises `RecordError`.
+        """
+        if self.audit is None or not hospital.withdrawn:
+            return tuple(sorted(hospital.withdrawn))
+        left = {
+            subject
+            for entry in self.audit.entries()
+            if entry.kind == "sent" and entry.facts.message == EXEMPLARS and entry.facts.run in hospital.runs
+            for subject in entry.facts.subjects
+        }
+        return tuple(sorted(hospital.withdrawn & left))
+
+    def hear_dropped(self, task: TrainTask | EvaluateTask, hospital: Hospital) -> None:
         """Note, once a run, whose exemplars of those withdrawn the coordinator says that it hands on no more."""
-        dropped = sorted(withdrawn & set(task.dropped))
+        dropped = sorted(set(self.to_drop(hospital)) & set(task.dropped))
         if self.audit is None or not dropped:
             return
         known = {

@@ -99,7 +99,7 @@ def leaving(reply: TrainReply, custody: Custody, site: Site, hospital: Hospital,
     """The reply as it may leave today, once that is in the audit log. Raises `RecordError`: then nothing may."""
     given = still_allowed(custody, site, hospital, task, reply.contribution)
     note_sent(custody, task, given, reply)
-    figures = reply.figures.model_copy(update={"withdrawn": tuple(sorted(hospital.withdrawn))})
+    figures = reply.figures.model_copy(update={"withdrawn": custody.to_drop(hospital)})
     return replace(reply, contribution=given, figures=figures)
 
 

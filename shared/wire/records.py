@@ -19,7 +19,7 @@ from shared.model.weights import State, Weights
 from shared.replay.contribution import Contribution, dump_documents, load_contributions
 from shared.wire.headers import Header, Question
 
-PROTOCOL = 9
+PROTOCOL = 10
 """Version of this format."""
 
 H = TypeVar("H", bound=Header)

@@ -129,7 +129,8 @@ def test_a_test_subject_that_cannot_be_read_is_not_passed_over_in_silence(deploy
     tested[0].image.write_bytes(b"")
     reply = ask(grid, "evaluate", evaluate_request(grid.run_config, "grace", run), 7)
     assert unpack_header(reply, TestFigures).cases == whole.cases[1:]
-    assert whole.cases[0].subject.encode() in everything_in(reply)
+    assert unpack_header(reply, TestFigures).set_aside == {"cannot be read": 1}
+    assert whole.cases[0].subject.encode() not in everything_in(reply)
 
 
 # What the coordinator may not send

@@ -119,8 +119,8 @@ def test_a_contrast_without_a_test_image_is_said(settings: Settings, capsys: pyt
 
 
 def test_what_is_passed_over_is_a_line_a_reason() -> None:
-    told = [("aa", "FLAIR", "cannot be read"), ("bb", "FLAIR", "cannot be read"), ("cc", "", "has no label")]
-    passed = tuple(PassedOverCard(subject=s * 8, contrast=c, reason=r) for s, c, r in told)
+    told = [("FLAIR", "cannot be read", 2), ("", "has no label", 1)]
+    passed = tuple(PassedOverCard(contrast=c, reason=r, count=n) for c, r, n in told)
     assert passed_over_lines(passed_over({"milan": card(passed_over=passed)})) == [
         "milan passes over 1 subject: it has no label",
         "milan passes over 2 FLAIR images: each cannot be read",

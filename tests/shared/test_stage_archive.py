@@ -27,7 +27,7 @@ from tests.support.examples import examples
 NETWORK = NetworkSettings(features=2, activation="sigmoid", norm="instance")
 TASK = TrainTask(run="0" * 32, stage=3, center="amu", pool=("amu", "nih"), contribute=True, budget=1000)
 FIGURES = TrainFigures(
-    steps=8, subjects=2, final_loss=0.1 + 0.2, seconds=3.0, compute_seconds=2.0, set_aside={"00ff": "cannot be read"}
+    steps=8, subjects=2, final_loss=0.1 + 0.2, seconds=3.0, compute_seconds=2.0, set_aside={"cannot be read": 1}
 )
 WEIGHTS: Weights = {
     "half": torch.tensor([0.5, -1.5], dtype=torch.float16),

@@ -127,3 +127,15 @@ def test_what_left_of_a_subject_is_counted_once_over_all_runs(tmp_path: Path) ->
     custody.note("sent", Facts(message=EXEMPLARS, run="1" * 32, checksums=(one,), size=5, subjects=("a" * 16,)))
     custody.note("refused", Facts(message=EXEMPLARS, checksums=(one,), size=7, subjects=("c" * 16,)))
     assert custody.sent_before() == {"a" * 16: Left(2, 15), "b" * 16: Left(1, 10)}
+
+
+def test_of_those_withdrawn_the_coordinator_hears_whose_crop_it_had_in_this_run_or_its_parents(tmp_path: Path) -> None:
+    custody = custody_with(Policy(), tmp_path / "audit")
+    in_this, in_parent, in_another, in_none = (name * 16 for name in "abcd")
+    for run, subject in (("0" * 32, in_this), ("1" * 32, in_parent), ("2" * 32, in_another)):
+        custody.note("sent", Facts(message=EXEMPLARS, run=run, checksums=("e" * 64,), size=1, subjects=(subject,)))
+    hospital = replace(
+        HOSPITAL, runs=("0" * 32, "1" * 32), withdrawn=frozenset({in_this, in_parent, in_another, in_none})
+    )
+    assert custody.to_drop(hospital) == (in_this, in_parent)
+    assert custody.to_drop(replace(hospital, withdrawn=frozenset({in_another}))) == ()
