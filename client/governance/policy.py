@@ -22,14 +22,14 @@ The `[policy]` section of the hospital's own TOML file:
     never = ["sub-07"]                # whatever the column says
     allow-unsealed = false            # whether the coordinator may see crops
 
+Without the section a center tests models and reports mean scores; nothing else leaves. A
+trained model is made from patients too: it leaves only where the role says train.
+
 What a single step on a single patch changes in a model shows that patch to whoever has the model before and after;
 many steps, on many patches of many subjects, mix them. The three floors keep a coordinator from asking for the former.
 As they stand they let the default scenario pass (240 steps of 8 patches, half of them replayed; with federated
 averaging 24 steps a round; 6 subjects or more) and the paper's (150 steps or more of 16 patches, 6 subjects or more),
 with crops of 128 and 96 mm, to which rounding up to 8 voxels may add.
-
-Without the section a center tests models and reports mean scores; nothing else leaves. A
-trained model is made from patients too: it leaves only where the role says train.
 """
 
 from collections.abc import Collection, Mapping, Sequence
