@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from client.sharing.inbound import receive_test, receive_training
 from client.sharing.kept_replies import forget_visit, keeping_visit
 from client.sharing.outbound import leaving, reply_of
 from client.sharing.recipients import look_ahead
+from client.sharing.score_report import scores_leaving
 from client.training.stage import train_stage
 from shared.clock import Clock, utc_now
 from shared.config.settings import Settings
@@ -28,11 +29,12 @@ from shared.errors import DataError, MessageError, PolicyError, WardroundError
 from shared.files import work_privately
 from shared.log import say
 from shared.model.device import choose_device
-from shared.text import printable
+from shared.text import printable, tallied
 from shared.wire.code_fingerprint import code_fingerprint
 from shared.wire.headers import CaseScore, EvaluateTask, RollCall, TestFigures, TrainTask
-from shared.wire.messages import pack_train_reply, unpack_evaluate_request, unpack_train_request
+from shared.wire.messages import EvaluateRequest, pack_train_reply, unpack_evaluate_request, unpack_train_request
 from shared.wire.records import pack_header, pack_refusal, unpack_question
+from shared.wire.request_digest import Asked
 
 SimulatedSite = Callable[[str, Settings], Site]
 """Which hospital a simulated center is."""
@@ -86,7 +88,7 @@ def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
         place.custody.check_log(question.heads.get(center))
         hospital = open_hospital(place.site, place.prepared, work.settings, work.runs, look_over=True)
         place.custody.note("sent", Facts(message="roll call"))
-        cards.append(place.custody.shown(hospital.card))
+        cards.append(place.custody.shown(hospital, work.settings))
     return pack_header(RollCall(cards=tuple(cards), simulated=is_simulated(context), code=code_fingerprint()))
 
 
@@ -105,10 +107,12 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
         outlook = look_ahead(custody, task)
         hospitals = [_open(place, work) for place in places]
         for place, hospital in zip(places, hospitals, strict=True):
-            place.custody.check_tested(hospital.tested)
-        custody.hear_dropped(task, hospitals[0].withdrawn)
-        forget_visit(hospitals[0].state, task, hospitals[0].center)
-        with keeping_visit(hospitals[0].state, request, settings.training.checkpoint_seconds) as visit:
+            place.custody.check_training(hospital, settings, task.rounds)
+        first = hospitals[0]
+        custody.hear_dropped(task, first)
+        every = settings.training.checkpoint_seconds
+        with keeping_visit(first.state, request, every, custody.tasks) as visit:
+            forget_visit(first.state, task, first.center)
             reply = visit.finished()
             if reply is not None:
                 say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
@@ -124,55 +128,70 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
                     continue
                 reply = reached
                 visit.finish(reply, settings.network)
+            if custody.tasks is not None:
+                custody.tasks.finish(task)
         # What was decided in the hours of training holds for what leaves.
         work = _assigned(task.protocol, (task.run,), context, desk)
         place = _place(asked[0], work, desk)
-        reply = leaving(reply, place, _open(place, work), task)
+        reply = leaving(reply, place, _open(place, work), task, settings)
     return pack_train_reply(reply)
 
 
 def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
-    """Test the visiting model on this center's test subjects."""
+    """Test the visiting model on this center's test subjects, unless an earlier message like this one had it done."""
     started = time.perf_counter()
     request = unpack_evaluate_request(content)
-    work = _assigned(request.task.protocol, (request.task.run,), context, desk)
+    task = request.task
+    work = _assigned(task.protocol, (task.run,), context, desk)
     settings = work.settings
-    (center,) = _asked(request.task, context, work)
+    (center,) = _asked(task, context, work)
     place = _place(center, work, desk)
     custody = place.custody
-    with custody.asked("evaluate", request.task):
-        work.check_evaluate(request.task)
+    with custody.asked("evaluate", task):
+        work.check_evaluate(task)
         receive_test(custody, request, work)
         hospital = _open(place, work)
-        custody.hear_dropped(request.task, hospital.withdrawn)
-        forget_visit(hospital.state, request.task, hospital.center)
-        good, problems = hospital.open(hospital.test)
-        device = choose_device(settings.training.device)
-        scores = evaluate(request.weights, [volume for _, volume in good], settings, device)
-        # What was decided meanwhile holds for what leaves.
-        work = _assigned(request.task.protocol, (request.task.run,), context, desk)
-        place = _place(center, work, desk)
-        custody, hospital = place.custody, _open(place, work)
-        custody.check_role("evaluate")
-        scored = [
-            CaseScore(subject=known, contrast=case.contrast, **score.model_dump())
-            for (case, _), score in zip(good, scores, strict=True)
-            if (known := hospital.pseudonym(case.subject)) not in hospital.withdrawn
-        ]
-        if not scored:
-            raise PolicyError("every subject that was tested here has been withdrawn meanwhile: no score is left")
-        report = report_scores(custody.policy, scored)
-        kind = "test scores of each image" if report.cases else "mean test scores"
-        custody.note("sent", Facts(message=kind, run=request.task.run, stage=request.task.stage))
-    figures = TestFigures(
-        center=hospital.center,
-        cases=report.cases,
-        mean=None if report.cases else report.mean,
-        seconds=time.perf_counter() - started,
-        set_aside=problems,
-        withdrawn=tuple(sorted(hospital.withdrawn)),
-    )
+        custody.hear_dropped(task, hospital)
+        figures = custody.tasks.begin(task, Asked.of(request)).scores if custody.tasks is not None else None
+        forget_visit(hospital.state, task, hospital.center)
+        if figures is not None:
+            say(f"{center}: stage {task.stage + 1} was tested before: answered from disk")
+        else:
+            scored, aside = _scored(request, hospital, settings)
+            # What was decided meanwhile holds for what leaves.
+            work = _assigned(task.protocol, (task.run,), context, desk)
+            place = _place(center, work, desk)
+            custody, hospital = place.custody, _open(place, work)
+            custody.check_role("evaluate")
+            scored = [one for one in scored if one.subject not in hospital.withdrawn]
+            if not scored:
+                raise PolicyError("every subject that was tested here has been withdrawn meanwhile: no score is left")
+            report = report_scores(custody.policy, scored)
+            figures = TestFigures(
+                center=hospital.center,
+                cases=report.cases,
+                mean=None if report.cases else report.mean,
+                seconds=time.perf_counter() - started,
+                set_aside=tallied(aside.values()),
+            )
+            if custody.tasks is not None:
+                figures = custody.tasks.finish(task, figures).scores or figures
+        figures = scores_leaving(custody, hospital, task, figures)
     return pack_header(figures)
+
+
+def _scored(
+    request: EvaluateRequest, hospital: Hospital, settings: Settings
+) -> tuple[list[CaseScore], Mapping[str, str]]:
+    """The rounded scores of the hospital's test images, and the reason for each subject that could not be opened."""
+    good, problems = hospital.open(hospital.test)
+    device = choose_device(settings.training.device)
+    scores = evaluate(request.weights, [volume for _, volume in good], settings, device)
+    scored = [
+        CaseScore(subject=hospital.pseudonym(case.subject), contrast=case.contrast, **score.rounded().model_dump())
+        for (case, _), score in zip(good, scores, strict=True)
+    ]
+    return scored, problems
 
 
 def _assigned(protocol: str, runs: tuple[str, ...], context: Context, desk: Desk) -> Assignment:

@@ -30,6 +30,11 @@ def check_terms(
                 f"center {center} is to train, but its policy lets it test only: name it in evaluators instead of "
                 'centers, or its hospital sets role = "both"'
             )
+        if center in cards and (why := cards[center].untrained):
+            raise CenterError(
+                f"center {center} is to train, but its policy lets no model train so: {why}; raise steps, epochs or "
+                "batch-size, or leave it out of centers, or its hospital lowers them"
+            )
     for center in settings.run.evaluators:
         if center in cards and cards[center].role == "train":
             say(f"evaluator {center}: its policy lets it train only, so that it will refuse to test")
@@ -68,7 +73,8 @@ def check_terms(
 def check_tests(settings: Settings, cards: Mapping[str, CenterCard], course: tuple[Stage, ...]) -> None:
     """Say what each center passes over and which contrast it cannot test, and see that each that trains is tested.
 
-    Raises `CenterError` where one that is to train has no subject to test on, unless the run and its policy want that.
+    Raises `CenterError` where one that is to train has no subject to test on, unless the run and its policy want that,
+    and where nobody could tell a score after one of the stages.
     """
     trains = {center for stage in course for center in stage.centers}
     for line in passed_over_lines(passed_over(cards)):
@@ -77,6 +83,8 @@ def check_tests(settings: Settings, cards: Mapping[str, CenterCard], course: tup
         if card.test_subjects:
             if lacking := sorted(set(card.contrasts) - set(card.test_contrasts)):
                 say(f"{center}: no {' or '.join(lacking)} image is left to test on")
+            if card.withholds:
+                say(f"{center} {card.withholds}: {'it trains, and ' * (center in trains)}its cells of R stay open")
             continue
         untested = f"center {center} has no subject to test on ({card.untested or 'it gives no reason'})"
         if center not in trains:
@@ -93,3 +101,17 @@ def check_tests(settings: Settings, cards: Mapping[str, CenterCard], course: tup
             )
         else:
             say(f"{untested}: it trains, and its cells of R stay open")
+    _check_rows(settings, cards, course)
+
+
+def _check_rows(settings: Settings, cards: Mapping[str, CenterCard], course: tuple[Stage, ...]) -> None:
+    """Raise `CenterError` where all who are to test a stage's model are known to tell no score."""
+    silent = {center for center, card in cards.items() if not card.test_subjects or card.withholds}
+    for stage in course:
+        asked = [center for center in stage.tests if center not in settings.run.evaluators]
+        if asked and silent.issuperset(asked):
+            raise CenterError(
+                f"nobody tells a score after {stage.kind} {stage.index + 1}, which {', '.join(asked)} would test: "
+                "raise tested-others, or one of these hospitals tests on more subjects, lowers least-test-subjects, or "
+                "sets report-subject-scores = true"
+            )

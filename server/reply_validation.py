@@ -63,9 +63,7 @@ def tests_problem(figures: TestFigures, center: str, card: CenterCard) -> str:
     if figures.center != center:
         return f"scores of center {figures.center}"
     # Several contrasts of one subject: one may be scored and another set aside.
-    scored = {case.subject for case in figures.cases}
-    subjects = len(scored | figures.set_aside.keys()) if scored else figures.subjects
-    if subjects > card.test_subjects:
+    if (subjects := max(figures.subjects, sum(figures.set_aside.values()))) > card.test_subjects:
         return f"scores of {subjects} subjects, but it has {card.test_subjects} to test on"
     if foreign := sorted({case.contrast for case in figures.cases} - set(card.contrasts)):
         return f"scores of contrast {foreign[0]}, which it does not have"

@@ -1,6 +1,5 @@
 """What a person must know of a run beside its means, in lines: for the terminal, the report and the model card."""
 
-from collections import Counter
 from collections.abc import Iterable
 
 from shared.metrics.transfer import NOT_LEARNT, collapsed_stages, own_scores
@@ -65,9 +64,8 @@ def evaluator_lines(results: RunResults) -> list[str]:
 
 def passed_over_lines(found: Iterable[PassedOver]) -> list[str]:
     """What centers could not use, in a line a center, contrast and reason."""
-    counts = Counter((one.center, one.contrast, one.reason) for one in found)
     return [
-        f"{center} passes over {counted(number, f'{contrast} image' if contrast else 'subject')}: "
-        f"{'it' if number == 1 else 'each'} {reason}"
-        for (center, contrast, reason), number in sorted(counts.items())
+        f"{one.center} passes over {counted(one.count, f'{one.contrast} image' if one.contrast else 'subject')}: "
+        f"{'it' if one.count == 1 else 'each'} {one.reason}"
+        for one in sorted(found, key=lambda one: (one.center, one.contrast, one.reason))
     ]

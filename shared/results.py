@@ -1,7 +1,8 @@
 """`results.json`: what a finished run found. Its one schema, written by the coordinator and read by everything else.
 
 The schema has a version. Version 1 is the first: what Wardround wrote before had none, and is not read. Version 2
-has `passed_over`, `not_learnt` and `bwt_of_learnt`; version 3 has the evaluators, and `restarts` of a stage.
+has `passed_over`, `not_learnt` and `bwt_of_learnt`; version 3 has the evaluators, and `restarts` of a stage; version 4
+counts who was set aside or passed over instead of naming pseudonyms.
 From 1 on, a later version reads the files of the earlier ones: `of_this_version` turns them into its own form.
 Whoever adds, removes or renames a key raises `VERSION` and says there how the key of an earlier file is filled;
 the names of test scores are open, so that a new score needs no new version.
@@ -9,6 +10,7 @@ the names of test scores are open, so that a new score needs no new version.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,9 +23,10 @@ from shared.json_object import damaged, read_object
 from shared.metrics.scores import Share
 from shared.metrics.transfer import NOT_LEARNT, backward_transfer_of_learnt, own_scores
 from shared.paths import RESULTS, has_begun
+from shared.text import tallied
 from shared.wire.headers import CenterCard
 
-VERSION: Final = 3
+VERSION: Final = 4
 
 MEND = "delete it, and 'wardround resume' writes it again"
 
@@ -98,9 +101,9 @@ class StageResult(Part):
     """As handed on after the stage."""
     memory_bytes: Count
     state_bytes: Count
-    set_aside: dict[str, str]
-    """Pseudonyms of training subjects that could not be used, each with the reason."""
-    test_set_aside: dict[str, dict[str, str]]
+    set_aside: dict[str, Count]
+    """Training subjects that could not be used, by reason."""
+    test_set_aside: dict[str, dict[str, Count]]
     """The same for test subjects, by center."""
     rounds: tuple[RoundResult, ...]
     """Of federated averaging; else empty."""
@@ -154,14 +157,13 @@ class CenterScores(_Scored):
 
 
 class PassedOver(Part):
-    """An image, or a subject without one, that took no part from the beginning though its hospital would expect it."""
+    """How many images, or subjects without one, took no part from the beginning though their hospital expected it."""
 
     center: str
-    subject: str
-    """Pseudonym."""
     contrast: str
-    """Empty where it concerns no image in particular."""
+    """Of the images; empty for subjects of whom no image in particular is concerned."""
     reason: str
+    count: Count
 
 
 class MissingTest(Part):
@@ -225,7 +227,7 @@ class RunHistory(Part):
 class RunResults(Part):
     """All of `results.json`."""
 
-    version: Literal[3] = VERSION
+    version: Literal[4] = VERSION
     method: str
     order: tuple[str, ...] = Field(min_length=1)
     """The centers as they were visited."""
@@ -267,7 +269,7 @@ class RunResults(Part):
     passed_over: tuple[PassedOver, ...]
     """What the centers could not use, as they said at the roll call."""
     withdrawn: dict[str, int]
-    """How many subjects each center withdrew while the run lasted, or before."""
+    """How many subjects each center withdrew after their exemplars had left in this run, or one that it extends."""
 
     @model_validator(mode="after")
     def _shape(self) -> Self:
@@ -327,8 +329,10 @@ def of_this_version(document: dict[str, Any], path: Path) -> dict[str, Any]:
             f"reads version {VERSION}: {resume if has_begun(path.parent) else gone}"
         )
     version = document.get("version")
-    if version in (1, 2):
-        return document | (_since_version_2(document) if version == 1 else {}) | _since_version_3(document)
+    if version in (1, 2, 3):
+        document = document | (_since_version_2(document) if version == 1 else {})
+        document = document | (_since_version_3(document) if version < 3 else {})
+        return document | _since_version_4(document)
     if isinstance(version, int) and version != VERSION:
         raise ResultsError(
             f"{path} has version {version} (written by Wardround {_writer(document)}), and this one "
@@ -352,7 +356,22 @@ def _since_version_3(document: Mapping[str, Any]) -> dict[str, Any]:
     """What version 3 has beside version 2: no run had an evaluator, and no stage was begun again."""
     rows: list[list[float]] = [[] for _ in document["R"]]
     evaluators = {"evaluators": [], "R_evaluators": rows, "acc_evaluators": None}
-    return evaluators | {"version": VERSION, "stages": [{**stage, "restarts": 0} for stage in document["stages"]]}
+    return evaluators | {"stages": [{**stage, "restarts": 0} for stage in document["stages"]]}
+
+
+def _since_version_4(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What version 4 has beside version 3: counts, where pseudonyms were named."""
+    passed = Counter((one["center"], one["contrast"], one["reason"]) for one in document["passed_over"])
+    stages = [
+        {
+            **stage,
+            "set_aside": tallied(stage["set_aside"].values()),
+            "test_set_aside": {center: tallied(named.values()) for center, named in stage["test_set_aside"].items()},
+        }
+        for stage in document["stages"]
+    ]
+    over = [{"center": a, "contrast": b, "reason": c, "count": count} for (a, b, c), count in passed.items()]
+    return {"version": VERSION, "stages": stages, "passed_over": over}
 
 
 def centers_not_learnt(matrix: Sequence[Sequence[float | None]], order: Sequence[str]) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ center contributed (as they travel: sealed ones stay sealed), and the document `
 names them all by their checksums. It appears whole or not at all.
 """
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -22,11 +21,12 @@ from shared.config.groups import NetworkSettings
 from shared.errors import DamagedError, MessageError
 from shared.files import NEW, file_checksum, folder_whole, read_document, write_document
 from shared.model.network import save_model
-from shared.model.weights import State, Weights, digest_of, model_digest, state_bytes
+from shared.model.weights import State, Weights, state_bytes
 from shared.replay.contribution import Contribution, Document, assemble
 from shared.trust.signed_model import SignedModel
 from shared.wire.headers import Header, TrainFigures
 from shared.wire.messages import TrainReply, TrainRequest
+from shared.wire.request_digest import request_digest
 
 DOCUMENT, MODEL, EXEMPLARS = "visit.json", "model.safetensors", "exemplars.safetensors"
 STATE = "state-{}.safetensors"
@@ -144,20 +144,6 @@ class KeptVisit:
     def reply(self) -> TrainReply:
         """The center's reply, as it came or is to be sent."""
         return TrainReply(self.weights(), self.contribution(), self.visit.figures, self.state(), self.visit.signed)
-
-
-def request_digest(request: TrainRequest) -> str:
-    """SHA-256 over all that a train request asks for: task, model, state and memory.
-
-    Not over what it tells: which withdrawals were heard.
-    """
-    digest = hashlib.sha256(request.task.model_dump_json(exclude={"dropped"}).encode())
-    digest.update(model_digest(request.weights).encode())
-    digest.update(digest_of(request.state).encode())
-    for contribution in request.memory:
-        digest.update(contribution.document.model_dump_json().encode())
-        digest.update("".join(sorted(contribution.payloads)).encode())
-    return digest.hexdigest()
 
 
 def keep_visit(

@@ -1,6 +1,8 @@
 """Words for what is shown to people, who must be able to trust their terminal."""
 
 import shlex
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,11 @@ from typing import Any
 def counted(number: int, noun: str) -> str:
     """A number of things, such as `1 image` and `2 images`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def tallied(reasons: Iterable[str]) -> dict[str, int]:
+    """How often each of them is there, in the order of the alphabet."""
+    return dict(sorted(Counter(reasons).items()))
 
 
 def quoted(path: Path) -> str:

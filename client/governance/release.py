@@ -67,18 +67,23 @@ class AtMost:
     nbytes: int
 
 
-def describe(policy: Policy, released: Release, at_most: AtMost | None = None) -> str:
-    """What would leave, for the hospital to read before it agrees; with `at_most`, among what the model will choose."""
+def describe(policy: Policy, released: Release, at_most: AtMost | None = None, tested: int | None = None) -> str:
+    """What would leave, for the hospital to read before it agrees; with `at_most`, among what the model will choose.
+
+    `tested` is how many subjects the hospital tests on.
+    """
     lines = ["What would leave this hospital:"]
     if policy.role != "evaluate":
         lines.append("- the model, after training on this hospital's subjects")
         handed = " or ".join(name for name, spec in METHODS.items() if spec.state)
         lines.append(f"- in a run by {handed}, how much each parameter of the model matters to them")
-    lines.append(
-        "- each test image's scores, under its subject's pseudonym"
-        if policy.report_subject_scores
-        else "- the mean of the test scores"
-    )
+    withheld = policy.why_withheld(tested) if tested is not None else ""
+    if withheld and policy.role != "train":
+        lines.append(f"- no test score: the hospital {withheld}, so that its cells of R stay open")
+    elif policy.report_subject_scores:
+        lines.append("- each test image's scores, under its subject's pseudonym")
+    else:
+        lines.append("- the mean of the test scores")
     if released.exemplars:
         people = len({e.provenance.subject for e in released.exemplars})
         size = sum(e.payload.nbytes for e in released.exemplars)
@@ -125,6 +130,10 @@ def _why_not(
         return "no subject of this hospital"
     if barred := why_barred(policy, subjects[pseudonym]):
         return barred
+    if (edge := max(exemplar.provenance.shape) * exemplar.provenance.spacing) > policy.largest_crop_mm:
+        return f"{edge:g} mm wide, above largest-crop-mm = {policy.largest_crop_mm:g}"
+    if subjects[pseudonym].nbytes + exemplar.payload.nbytes > policy.megabytes_per_subject * 1e6:
+        return f"beyond the {policy.megabytes_per_subject:g} MB of one subject that may ever leave"
     now = {e.provenance.subject for e in kept} | {pseudonym}
     # Over all runs: a coordinator could ask again and again, each time for others.
     ever = {name for name, subject in subjects.items() if subject.sent} | now

@@ -2,6 +2,7 @@
 
 import hmac
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +20,7 @@ from client.governance.pseudonyms import image_word, pseudonym, pseudonym_key
 from client.governance.records import AUDIT
 from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
-from client.hospital.division import Division, inside, keep_division, kept_division
+from client.hospital.division import Division, inside, keep_division, kept_division, kept_runs
 from shared.config.settings import Settings
 from shared.errors import DataError
 from shared.files import private_folder
@@ -52,10 +53,16 @@ class Hospital:
     """Secret of the pseudonyms; it never leaves."""
     withdrawn: frozenset[str] = frozenset()
     """Pseudonyms of subjects that are no longer used. The division is as if they were."""
+    runs: tuple[str, ...] = ()
+    """The run's name, and those of the runs that it goes on from, as the roll call gave them."""
     passed_over: tuple[PassedOver, ...] = ()
     """What takes no part though it should, where the files were looked over."""
     tested: bool = True
     """Whether a subject is left to test on."""
+    training_subjects: int = 0
+    """That are left to train on, and this and the next are of their images."""
+    training_images: int = 0
+    training_contrasts: int = 0
 
     @property
     def card(self) -> CenterCard:
@@ -64,18 +71,18 @@ class Hospital:
         divided = [
             [(self.pseudonym(case.subject), case.contrast) for case in part] for part in (self.training, self.test)
         ]
+        over = Counter((one.contrast, one.public) for one in self.passed_over)
         return CenterCard(
             center=self.center,
             training_subjects=len({case.subject for case in training}),
             test_subjects=len({case.subject for case in test}),
             contrasts=tuple(sorted({case.contrast for case in training + test})),
             fingerprint=hmac.new(self.key, repr(divided).encode(), "sha256").hexdigest()[:16],
-            withdrawn=tuple(sorted(self.withdrawn)),
             test_contrasts=tuple(sorted({case.contrast for case in test})),
             untested="" if test else self._why_untested(),
             passed_over=tuple(
-                PassedOverCard(subject=self.pseudonym(one.subject), contrast=one.contrast, reason=one.public)
-                for one in self.passed_over
+                PassedOverCard(contrast=contrast, reason=reason, count=count)
+                for (contrast, reason), count in sorted(over.items())
             ),
         )
 
@@ -139,6 +146,7 @@ def open_hospital(
     hidden = partial(pseudonym, key)
     withdrawals = Withdrawals(site.state, hidden)
     division = kept_division(site.state, site.center, runs, site.data.folder)
+    lineage = kept_runs(site.state, site.center, runs)
     passed: tuple[PassedOver, ...] = ()
     if looked_over := division is None or look_over:
         inventory = take_inventory(site.data.folder, contrasts, site.data.layout, site.data.choice)
@@ -150,7 +158,7 @@ def open_hospital(
             passed = _with_changes(passed, division, usable, site)
             division = division.as_found(inventory.cases, site.data.folder)
         if runs:
-            keep_division(site.state, site.center, runs[0], division, site.data.folder)
+            keep_division(site.state, site.center, runs, division, site.data.folder)
     seen = withdrawals.images()
     withdrawn = (
         withdrawals.subjects()
@@ -167,6 +175,7 @@ def open_hospital(
         # To divide the others as before, all files were looked over, theirs too.
         cases = (*division.training, *division.test)
         forget_images(prepared, {case.image for case in cases if hidden(case.subject) in withdrawn})
+    left = [case for case in division.training if hidden(case.subject) not in withdrawn]
     return Hospital(
         center=site.center,
         training=division.training,
@@ -177,7 +186,11 @@ def open_hospital(
         state=site.state,
         key=key,
         withdrawn=withdrawn,
+        runs=lineage,
         passed_over=passed,
+        training_subjects=len({case.subject for case in left}),
+        training_images=len(left),
+        training_contrasts=len({case.contrast for case in left}),
         tested=any(hidden(case.subject) not in withdrawn for case in division.test),
     )
 

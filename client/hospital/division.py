@@ -34,11 +34,15 @@ class Division:
         )
 
 
-def keep_division(state: Path, center: str, run: str, division: Division, folder: Path) -> None:
-    """Keep a run's division; `folder` is that of the data. Raises `RecordError` where the disk refuses."""
-    path = _path(state, center, run)
+def keep_division(state: Path, center: str, runs: Sequence[str], division: Division, folder: Path) -> None:
+    """Keep the division of the first of `runs`, and of which runs it goes on from; `folder` is that of the data.
+
+    Raises `RecordError` where the disk refuses.
+    """
+    path = _path(state, center, runs[0])
     sides = {"training": division.training, "test": division.test}
-    body = {side: [_to_json(case, folder) for case in cases] for side, cases in sides.items()}
+    body: dict[str, Any] = {side: [_to_json(case, folder) for case in cases] for side, cases in sides.items()}
+    body["runs"] = list(kept_runs(state, center, runs))
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         write_document(path, body)
@@ -69,6 +73,14 @@ def kept_division(state: Path, center: str, runs: Sequence[str], folder: Path) -
                 f"{path}, who trains and who tests in a run, cannot be read ({error}): restore it, or start a new run"
             ) from None
     return None
+
+
+def kept_runs(state: Path, center: str, runs: Sequence[str]) -> tuple[str, ...]:
+    """The first of `runs` and those that it goes on from, as was said when its division was kept; else as it is now."""
+    try:
+        return tuple(map(str, read_document(_path(state, center, runs[0]))["runs"])) if runs else ()
+    except (OSError, DamagedError, KeyError):
+        return tuple(runs)
 
 
 def earlier_names(state: Path, center: str, images: Collection[str], folder: Path) -> set[str]:

@@ -4,7 +4,8 @@ A simulated hospital has throw-away keys where the run seals, pins every other c
 and keeps no audit log: nobody would read it.
 """
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,9 @@ from client.governance.hash_chain import Facts, Kind
 from client.governance.keys import load_keys, make_keys
 from client.governance.pinned_keys import Peers
 from client.governance.policy import Policy, Role
-from client.governance.records import AUDIT, Records
+from client.governance.records import Records
+from client.governance.tasks import Tasks
+from client.hospital.center import Hospital
 from client.hospital.config import Site
 from shared.clock import Clock
 from shared.config.settings import Settings
@@ -33,6 +36,17 @@ EXEMPLARS, DROPPED, VOIDED = "exemplars", "dropped by the coordinator", "stage b
 
 
 @dataclass(frozen=True)
+class Left:
+    """What of one subject has left, over all runs."""
+
+    crops: int
+    nbytes: int
+
+
+NOTHING_LEFT = Left(0, 0)
+
+
+@dataclass(frozen=True)
 class Custody:
     """One center's policy and trust, at one moment."""
 
@@ -43,6 +57,8 @@ class Custody:
     """None where the hospital has made none: it can neither seal nor open."""
     audit: AuditLog | None
     """None in simulation."""
+    tasks: Tasks | None
+    """None in simulation, where each task is done as often as it is asked for."""
     sealed: bool
     """Whether exemplars travel sealed in this run."""
     clock: Clock
@@ -58,13 +74,18 @@ class Custody:
             )
         return self.keys
 
-    def shown(self, card: CenterCard) -> CenterCard:
-        """The card with what the coordinator needs to know of policy and keys."""
+    def shown(self, hospital: Hospital, settings: Settings) -> CenterCard:
+        """The hospital's card with what the coordinator needs to know of policy and keys."""
+        card = hospital.card
+        rounds = settings.run.rounds if settings.run.spec.course == "rounds" else 1
         return card.model_copy(
             update={
                 "role": self.policy.role,
                 "policy": str(self.policy),
                 "allows_unsealed": self.policy.allow_unsealed,
+                "withdrawn": self.to_drop(hospital),
+                "untrained": _why_untrained(self.policy, hospital, settings, rounds),
+                "withholds": self.policy.why_withheld(card.test_subjects) if card.test_subjects else "",
                 "trains_untested": self.policy.trains_untested,
                 "allows_averaged": self.policy.allow_averaged_models,
                 "identity": str(self.keys.identity) if self.keys else "",
@@ -120,9 +141,17 @@ class Custody:
                 'must not ask, or the hospital sets role = "both"'
             )
 
-    def check_tested(self, tested: bool) -> None:
-        """Raise `PolicyError` where nobody is left to test on, and the policy lets no model train here untested."""
-        if not tested and not self.policy.trains_untested:
+    def check_training(self, hospital: Hospital, settings: Settings, rounds: int) -> None:
+        """Raise `PolicyError` where the policy lets no model train here so.
+
+        As where nobody is left to test on, or a training of so few steps, patches or subjects would show them.
+        """
+        if why := _why_untrained(self.policy, hospital, settings, rounds):
+            raise PolicyError(
+                f"this hospital's policy lets no model train so: {why}: the coordinator asks for more, or the hospital "
+                "lowers them"
+            )
+        if not hospital.tested and not self.policy.trains_untested:
             raise PolicyError(
                 "this hospital has no subject to test on, and its policy lets no model train here untested: it mends "
                 "or adds images, or sets train-untested = true"
@@ -150,16 +179,6 @@ class Custody:
             return None
         return SignedModel.sign(trained_claims(request, weights, state), self.own_keys())
 
-    def sent_before(self) -> frozenset[str]:
-        """Pseudonyms of all subjects whose exemplars ever left. Raises `RecordError`."""
-        entries = self.audit.entries() if self.audit is not None else ()
-        return frozenset(
-            subject
-            for entry in entries
-            if entry.kind == "sent" and entry.facts.message == EXEMPLARS
-            for subject in entry.facts.subjects
-        )
-
     def note_voided(self, task: TrainTask, changed: frozenset[str]) -> None:
         """Write down, aloud, that a stage begins anew, since subjects were withdrawn, or became unusable or usable."""
         whose = counted(len(changed), "subject") if changed else "nobody knows how many"
@@ -167,9 +186,38 @@ class Custody:
         subjects = tuple(sorted(changed))
         self.note("voided", Facts(message=VOIDED, run=task.run, stage=task.stage, subjects=subjects))
 
-    def hear_dropped(self, task: TrainTask | EvaluateTask, withdrawn: frozenset[str]) -> None:
+    def sent_before(self) -> Mapping[str, Left]:
+        """What ever left of each subject, by pseudonym; a reply that was sent again counts once. Raises `RecordError`.
+
+        A contribution's bytes are counted in equal parts: it has one exemplar of a subject, and all are as wide.
+        """
+        left: dict[str, dict[tuple[str | None, str], int]] = {}
+        for entry in self.audit.entries() if self.audit is not None else ():
+            facts = entry.facts
+            if entry.kind == "sent" and facts.message == EXEMPLARS:
+                part = math.ceil((facts.size or 0) / max(len(facts.subjects), 1))
+                for place, subject in enumerate(facts.subjects):
+                    left.setdefault(subject, {})[facts.run, "".join(facts.checksums[place : place + 1])] = part
+        return {subject: Left(len(sizes), sum(sizes.values())) for subject, sizes in left.items()}
+
+    def to_drop(self, hospital: Hospital) -> tuple[str, ...]:
+        """Pseudonyms of those withdrawn whose exemplars left in this run, or one that it goes on from.
+
+        The coordinator need not know of any other. Raises `RecordError`.
+        """
+        if self.audit is None or not hospital.withdrawn:
+            return tuple(sorted(hospital.withdrawn))
+        left = {
+            subject
+            for entry in self.audit.entries()
+            if entry.kind == "sent" and entry.facts.message == EXEMPLARS and entry.facts.run in hospital.runs
+            for subject in entry.facts.subjects
+        }
+        return tuple(sorted(hospital.withdrawn & left))
+
+    def hear_dropped(self, task: TrainTask | EvaluateTask, hospital: Hospital) -> None:
         """Note, once a run, whose exemplars of those withdrawn the coordinator says that it hands on no more."""
-        dropped = sorted(withdrawn & set(task.dropped))
+        dropped = sorted(set(self.to_drop(hospital)) & set(task.dropped))
         if self.audit is None or not dropped:
             return
         known = {
@@ -183,6 +231,22 @@ class Custody:
             say(f"{self.center}: the coordinator has dropped the exemplars of {len(new)} subjects that were withdrawn")
 
 
+def _why_untrained(policy: Policy, hospital: Hospital, settings: Settings, rounds: int) -> str:
+    """Of how few steps, patches or subjects a training would be for the policy; empty where it is of enough."""
+    training, memory = settings.training, settings.memory
+    volumes = math.ceil(hospital.training_images / training.batch_size)
+    steps = (training.steps * hospital.training_contrasts or training.epochs * volumes) // rounds
+    # Replayed patches are others' patients'.
+    shared = settings.run.spec.replays and memory.replay_mode == "balanced"
+    own = training.patches - (round(training.patches * memory.replay_share) if shared else 0)
+    found = (
+        ("steps", steps, "least-steps", policy.least_steps),
+        ("patches of its own a step", max(own, 1), "least-batch", policy.least_batch),
+        ("subjects", hospital.training_subjects, "least-subjects", policy.least_subjects),
+    )
+    return ", ".join(f"{has} {what} where {key} = {least}" for what, has, key, least in found if has < least)
+
+
 def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) -> Custody:
     """What the hospital decides by.
 
@@ -192,6 +256,7 @@ def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) 
         Records(site.state, site.center)
     sealed = settings.memory.seals(simulated)
     peers = site.peers
+    audit = None if simulated else AuditLog(site.state / "audit", clock)
     if not simulated:
         keys = load_keys(site.keys) if site.keys.exists() else None
     elif sealed:
@@ -203,7 +268,8 @@ def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) 
         policy=site.policy,
         peers=peers,
         keys=keys,
-        audit=None if simulated else AuditLog(site.state / AUDIT, clock),
+        audit=audit,
+        tasks=Tasks(site.state, audit) if audit is not None else None,
         sealed=sealed,
         clock=clock,
         simulated=simulated,

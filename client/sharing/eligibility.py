@@ -7,13 +7,13 @@ from client.governance.consent import read_consent
 from client.governance.policy import Subject, why_barred
 from client.hospital.center import Hospital
 from client.hospital.config import Site
-from client.hospital.trust import Custody
+from client.hospital.trust import NOTHING_LEFT, Custody, Left
 
 PARTICIPANTS = "participants.tsv"
 """In the data folder: where BIDS keeps what a consent column says."""
 
 
-def subjects_of(site: Site, hospital: Hospital, sent: frozenset[str]) -> Mapping[str, Subject]:
+def subjects_of(site: Site, hospital: Hospital, sent: Mapping[str, Left]) -> Mapping[str, Subject]:
     """The hospital's subjects by pseudonym, with what decides whether their exemplars may leave.
 
     Raises `DataError` where the policy names a consent column that is not there.
@@ -28,6 +28,8 @@ def subjects_of(site: Site, hospital: Hospital, sent: frozenset[str]) -> Mapping
             consent=consent.get(_bids(name)),
             withdrawn=known in hospital.withdrawn,
             sent=known in sent,
+            crops=sent.get(known, NOTHING_LEFT).crops,
+            nbytes=sent.get(known, NOTHING_LEFT).nbytes,
         )
         for name in names
     }

@@ -17,23 +17,31 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from client.governance.tasks import TaskRecord, Tasks
 from client.training.checkpoints import CheckpointFiles
 from shared.config.groups import NetworkSettings
-from shared.errors import DamagedError, ResultsError
+from shared.errors import DamagedError, PolicyError, ResultsError
 from shared.log import say
-from shared.stage_archive import keep_visit, open_visit, request_digest
+from shared.stage_archive import keep_visit, open_visit
 from shared.wire.headers import EvaluateTask, TrainTask
 from shared.wire.messages import TrainReply, TrainRequest
+from shared.wire.request_digest import Asked
 
 KEPT_DAYS = 60.0
 """After so long without a word from its coordinator, a visit is forgotten."""
 
 
 @contextmanager
-def keeping_visit(folder: Path, request: TrainRequest, every_seconds: float) -> Iterator["VisitFolder"]:
+def keeping_visit(
+    folder: Path,
+    request: TrainRequest,
+    every_seconds: float,
+    tasks: Tasks | None = None,
+) -> Iterator["VisitFolder"]:
     """What the hospital keeps of the visit that `request` asks for, below its state folder.
 
-    Waits while another process is at the same visit. Raises `ResultsError` where the folder
+    Waits while another process is at the same visit. Without
+    `tasks`, a visit is done as often as it is asked for. Raises `ResultsError` where the folder
     cannot be used.
     """
     task = request.task
@@ -53,7 +61,11 @@ def keeping_visit(folder: Path, request: TrainRequest, every_seconds: float) -> 
     try:
         # Made again: whoever held the lock may have ended by deleting it.
         visit.mkdir(parents=True, exist_ok=True)
-        yield VisitFolder(visit, request, request_digest(request), every_seconds)
+        asked = Asked.of(request)
+        begun = TaskRecord(task=asked.task, request=asked.request)
+        if tasks is not None:
+            begun = tasks.begin(task, asked)
+        yield VisitFolder(visit, request, begun, every_seconds)
     finally:
         lock.release()
 
@@ -87,27 +99,43 @@ class VisitFolder:
 
     folder: Path
     request: TrainRequest
-    digest: str
-    """Of the request."""
+    begun: TaskRecord
+    """As what the request is begun, or gone on with."""
     every_seconds: float
 
     @cached_property
     def checkpoints(self) -> CheckpointFiles:
         """Where its training is put down and taken up again."""
-        return CheckpointFiles(self.folder, self.digest, self.request.task.center, self.every_seconds)
+        # Those of an attempt that was voided are another's.
+        attempt = f"{self.begun.request}-{self.begun.voided}" if self.begun.voided else self.begun.request
+        return CheckpointFiles(self.folder, attempt, self.request.task.center, self.every_seconds)
 
     def finished(self) -> TrainReply | None:
-        """The reply of an earlier message that asked for the same, or nothing."""
+        """The reply of an earlier message that asked for the same, or nothing.
+
+        Raises `PolicyError` where the training was done, and its reply is there no more.
+        """
+        reply, task = self._kept(), self.request.task
+        if reply is None and self.begun.done:
+            raise PolicyError(
+                f"this hospital does each task once, and trained in stage {task.stage + 1} of this run before; its "
+                "reply is kept no more, since the coordinator had it: go on with what the coordinator has, or begin a "
+                "new run"
+            )
+        return reply
+
+    def _kept(self) -> TrainReply | None:
         if not (self.folder / "reply").is_dir():
             return None
         try:
             kept = open_visit(self.folder / "reply")
-            if kept.visit.request == self.digest:
+            if kept.visit.request == self.begun.request:
                 return kept.reply()
             reason = "it answers another request"
         except DamagedError as error:
             reason = str(error)
-        say(f"{self.request.task.center}: the reply that was kept is not used ({reason}): training again")
+        then = "" if self.begun.done else ": training again"
+        say(f"{self.request.task.center}: the reply that was kept is not used ({reason}){then}")
         shutil.rmtree(self.folder / "reply", ignore_errors=True)
         return None
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 from client.governance.hash_chain import Facts
 from client.governance.policy import Policy, Subject, why_barred
 from client.governance.release import Release
+from client.governance.tasks import MODEL
 from client.hospital.center import Hospital
 from client.hospital.trust import EXEMPLARS, Custody, Place
 from client.sharing.eligibility import may_be_chosen, subjects_of
@@ -81,7 +82,7 @@ def still_allowed(place: Place, hospital: Hospital, task: TrainTask, given: Cont
     """
     if given is None:
         return None
-    subjects = subjects_of(place.site, hospital, frozenset())
+    subjects = subjects_of(place.site, hospital, {})
     left = given.without({known for known in given.subjects if _barred(place.custody.policy, subjects.get(known))})
     if not left.subjects:
         return None
@@ -113,7 +114,7 @@ def _why_all_stay(custody: Custody, given: Contribution, task: TrainTask) -> str
         return f"{', '.join(others)} could open them, and the policy's centers do not name it"
     if size > policy.nbytes:
         return f"they are beyond {policy.megabytes:g} MB"
-    if len(custody.sent_before() | set(given.subjects)) > policy.subjects:
+    if len({*custody.sent_before(), *given.subjects}) > policy.subjects:
         return f"they are beyond the {policy.subjects} subjects that may ever leave"
     return ""
 
@@ -132,23 +133,23 @@ def _sealed_too_widely(custody: Custody, given: SealedContribution) -> str:
     return ""
 
 
-def leaving(reply: TrainReply, place: Place, hospital: Hospital, task: TrainTask) -> TrainReply:
+def leaving(reply: TrainReply, place: Place, hospital: Hospital, task: TrainTask, settings: Settings) -> TrainReply:
     """The reply as it may leave now, once that is in the audit log; `place` and `hospital` were read again just now.
 
     Raises `PolicyError` where the model may not leave, or `RecordError`: then nothing may.
     """
     place.custody.check_role("train")
-    place.custody.check_tested(hospital.tested)
+    place.custody.check_training(hospital, settings, task.rounds)
     given = still_allowed(place, hospital, task, reply.contribution)
     note_sent(place.custody, task, given, reply)
-    figures = reply.figures.model_copy(update={"withdrawn": tuple(sorted(hospital.withdrawn))})
+    figures = reply.figures.model_copy(update={"withdrawn": place.custody.to_drop(hospital)})
     return replace(reply, contribution=given, figures=figures)
 
 
 def note_sent(custody: Custody, task: TrainTask, given: Contribution | None, reply: TrainReply) -> None:
     """Write into the audit log what is about to leave. Raises `RecordError`: then nothing may."""
     parts = {f"{part} of its parameters": weights for part, weights in reply.state.items()}
-    for message, weights in ({"trained model": reply.weights} | parts).items():
+    for message, weights in ({MODEL: reply.weights} | parts).items():
         custody.note("sent", Facts(message=message, run=task.run, stage=task.stage, size=nbytes(weights)))
     if given is None:
         return

@@ -26,7 +26,7 @@ from shared.model.device import choose_device
 from shared.model.network import initial_weights, network_with
 from shared.paths import writable_folder
 from shared.replay.exemplar import Exemplar
-from shared.wire.headers import TrainTask
+from shared.wire.headers import CenterCard, TrainTask
 from shared.wire.messages import TrainRequest
 
 
@@ -66,8 +66,11 @@ def preview(site: Site, settings: Settings, clock: Clock) -> Preview:
         anyone = site.policy.model_copy(update={"subjects": sys.maxsize, "megabytes": sys.maxsize / 1e6})
         released = release_chosen(replace(custody, policy=anyone), chosen, subjects, Outlook(others, ()))
         at_most = _limits(released, min(most, settings.memory.memory_subjects), budget)
-    notes = [*_notes(custody, released), *_mistyped(site, {subject.name for subject in subjects.values()})]
-    return Preview(released, at_most, "\n".join([describe(site.policy, released, at_most), *notes]))
+    # Whoever tests only has all its subjects tested.
+    card = custody.shown(hospital, settings)
+    tested = card.test_subjects + (card.training_subjects if site.policy.role == "evaluate" else 0)
+    notes = [*_notes(custody, released, card), *_mistyped(site, {subject.name for subject in subjects.values()})]
+    return Preview(released, at_most, "\n".join([describe(site.policy, released, at_most, tested), *notes]))
 
 
 def _all_of(images: Images, places: int, random: np.random.Generator) -> Images:
@@ -108,8 +111,10 @@ def views(exemplars: Sequence[Exemplar]) -> list[tuple[View, str, bool]]:
     return shown
 
 
-def _notes(custody: Custody, released: Release) -> list[str]:
+def _notes(custody: Custody, released: Release, card: CenterCard) -> list[str]:
     notes = []
+    if card.untrained and custody.policy.role != "evaluate":
+        notes.append(f"NOTE no model trains here by these settings: {card.untrained}")
     if unpinned := [c for c in released.recipients if c not in custody.peers.fingerprints]:
         notes.append(f"NOTE no key is pinned of {', '.join(unpinned)}: where one is in a run, training is refused")
     if released.sealed and custody.keys is None:

@@ -24,6 +24,7 @@ from shared.model.network import LesionNet
 from shared.model.weights import State, Weights
 from shared.replay.memory import ReplayMemory
 from shared.seeds import derive_seed, generator
+from shared.text import tallied
 from shared.wire.headers import TrainFigures
 from shared.wire.messages import TrainRequest
 
@@ -102,7 +103,7 @@ def train_stage(
         seconds=prepared + found.earlier_seconds + trained.seconds + measured,
         compute_seconds=found.earlier_compute_seconds + trained.compute_seconds + measured,
         restarts=found.restarts,
-        set_aside={subject: reason for _, problems in opened for subject, reason in problems.items()},
+        set_aside=tallied(reason for _, problems in opened for reason in problems.values()),
     )
     return TrainedStage(trained.weights, state, figures, trained.network, method, tuple(opened[0][0]))
 

@@ -25,6 +25,7 @@ from scenarios.processes.resources import cores_here, watched
 from scenarios.run_config import toml_lines
 from shared.config.settings import Settings
 from shared.errors import LaunchError
+from shared.metrics.scores import mean_score
 from shared.model.device import choose_device
 from shared.model.network import initial_weights
 from shared.results import RunResults, read_results
@@ -207,7 +208,8 @@ def plain_course(bedsides: Sequence[Bedside], settings: Settings) -> Matrix:
         for tested in bedsides:
             hospital = tested.open()
             volumes = [volume for _, volume in hospital.open(hospital.test)[0]]
-            row.append(statistics.fmean(scores.dice for scores in evaluate(weights, volumes, settings, device)))
+            scores = evaluate(weights, volumes, settings, device)
+            row.append(mean_score("dice", (score.rounded().dice for score in scores)))
         matrix.append(row)
     return matrix
 

@@ -110,8 +110,16 @@ enrolled-as = {_text(self.center)}
 role = {_text(self.role)}
 # Whether the model may learn here though no patient is left to test it on (a run must want that, too).
 train-untested = false
-# Whether each test image's score leaves, by pseudonym; else only means over two subjects or more.
+# The least steps by which the model is trained; by one step somebody who has it before and after could make out images.
+least-steps = 20
+# The least patches of your own patients in a step.
+least-batch = 4
+# The least patients that are trained on.
+least-subjects = 5
+# Whether each test image's score leaves, by pseudonym; else only means over all tested patients.
 report-subject-scores = false
+# Of how many tested patients a mean may leave at the least; of fewer, no score does.
+least-test-subjects = 5
 # Whether crops of patients' images may leave for the replay memory, sealed for the hospitals below.
 share-exemplars = false
 # Which hospitals may open them, each by its name under [peers], such as ["bwh", "milan"].
@@ -120,6 +128,12 @@ centers = []
 subjects = 0
 # How much at a time, in units of 10^6 bytes before sealing.
 megabytes = 0
+# How wide a crop may be, in mm.
+largest-crop-mm = 140
+# How many crops of one patient may ever leave, over all studies.
+crops-per-subject = 10
+# How much of one patient, in units of 10^6 bytes, over all studies.
+megabytes-per-subject = 20
 # For how many days they can be opened.
 expiry-days = 0
 # The column of participants.tsv in which a patient must say yes; "" where consent is asked otherwise.

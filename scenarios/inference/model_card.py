@@ -85,7 +85,7 @@ def _tested(results: RunResults, center: str) -> tuple[object, str]:
 
 
 def _set_aside(results: RunResults) -> str:
-    number = sum(len(stage.set_aside) for stage in results.stages)
+    number = sum(sum(stage.set_aside.values()) for stage in results.stages)
     passed = " ".join(f"{line}." for line in passed_over_lines(results.passed_over))
     aside = f"Set aside in training because they could not be used: {number}." if number else "None was set aside."
     return f"{aside} {passed}".strip()

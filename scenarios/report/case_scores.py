@@ -11,6 +11,7 @@ from shared.methods import spec_of
 from shared.paths import LAUNCH
 from shared.result_notes import collapsed_lines, not_learnt_lines, passed_over_lines
 from shared.results import RunResults, read_results
+from shared.text import counted
 
 SCORES = {
     "dice": "Dice",
@@ -109,18 +110,19 @@ def _notes(results: RunResults) -> Iterator[str]:
         yield f"{cell.center} was not tested after stage {cell.stage + 1}: it {cell.reason}"
     yield from passed_over_lines(results.passed_over)
     for stage in results.stages:
-        for subject, reason in stage.set_aside.items():
-            yield f"a subject ({subject}) was set aside at {stage.center}: it {reason}"
-    tested = {
-        (center, subject, reason)
-        for stage in results.stages
-        for center, subjects in stage.test_set_aside.items()
-        for subject, reason in subjects.items()
-    }
-    for center, subject, reason in sorted(tested):
-        yield f"a test subject ({subject}) was set aside at {center}: it {reason}"
+        for reason, number in stage.set_aside.items():
+            each = "it" if number == 1 else "each"
+            yield f"{counted(number, 'subject')} set aside at {stage.center}: {each} {reason}"
+    tested: dict[tuple[str, str], int] = {}
+    for stage in results.stages:
+        for center, reasons in stage.test_set_aside.items():
+            for reason, number in reasons.items():
+                tested[center, reason] = max(number, tested.get((center, reason), 0))
+    for (center, reason), number in sorted(tested.items()):
+        each = "it" if number == 1 else "each"
+        yield f"{counted(number, 'test subject')} set aside at {center}: {each} {reason}"
     for center, number in results.withdrawn.items():
-        yield f"{center} withdrew subjects while the run lasted, or before: {number}"
+        yield f"{center} withdrew subjects after their exemplars had left: {number}"
     for stopped in results.history.interruptions:
         yield f"interrupted at {stopped.at} and resumed"
     yield from results.notes

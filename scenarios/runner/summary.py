@@ -30,7 +30,7 @@ def describe(results: RunResults, folder: Path) -> str:
     lines += [f"NOTE {line}" for line in _set_aside(results)]
     lines += [f"NOTE {note}" for note in results.notes if note not in collapsed]
     for center, subjects in results.withdrawn.items():
-        lines.append(f"NOTE {center} withdrew subjects while the run lasted, or before: {subjects}")
+        lines.append(f"NOTE {center} withdrew subjects after their exemplars had left: {subjects}")
     training = results.training_seconds
     computing = sum(stage.compute_seconds for stage in results.stages)
     lines.append(f"time {training:.0f} s training, {computing / training:.0%} of it in forward, backward and step")
@@ -62,15 +62,17 @@ def _line(name: str, cells: Sequence[str], beside: Sequence[str]) -> str:
 
 def _set_aside(results: RunResults) -> list[str]:
     """How many subjects each center could not use though they were divided; results.json has the reasons."""
-    found: dict[str, set[str]] = {}
+    # Of a center's stages, rounds and tests the one with most: in each the same subjects may be set aside again.
+    training: dict[str, int] = {}
+    testing: dict[str, int] = {}
     for stage in results.stages:
-        found.setdefault(stage.center, set()).update(stage.set_aside)
-        for center, subjects in stage.test_set_aside.items():
-            found.setdefault(center, set()).update(subjects)
+        training[stage.center] = max(training.get(stage.center, 0), sum(stage.set_aside.values()))
+        for center, reasons in stage.test_set_aside.items():
+            testing[center] = max(testing.get(center, 0), sum(reasons.values()))
     return [
-        f"{center} set aside {counted(len(subjects), 'subject')} while the run lasted: {RESULTS} says why"
-        for center, subjects in found.items()
-        if subjects
+        f"{center} set aside {counted(number, 'subject')} while the run lasted: {RESULTS} says why"
+        for center in dict.fromkeys((*training, *testing))
+        if (number := training.get(center, 0) + testing.get(center, 0))
     ]
 
 

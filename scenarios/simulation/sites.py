@@ -21,11 +21,15 @@ def simulated_site(center: str, settings: Settings) -> Site:
     everything = Policy(
         role="evaluate" if center in settings.run.evaluators else "both",
         train_untested=True,
+        least_steps=1,
+        least_batch=1,
+        least_subjects=1,
         report_subject_scores=True,
         share_exemplars=True,
         centers=settings.run.centers,
         subjects=10**6,
         megabytes=1e6,
+        largest_crop_mm=1e6,
         expiry_days=3650,
         allow_unsealed=True,
     )

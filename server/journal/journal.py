@@ -26,7 +26,7 @@ from shared.protocol.plan import RunPlan, plan_of_run
 from shared.replay.contribution import Contribution
 from shared.stage_archive import KeptVisit, Moved, Transit, keep_visit
 from shared.trust.signed_model import SignedModel
-from shared.wire.headers import CenterCard, TestFigures, TrainFigures
+from shared.wire.headers import CenterCard, PassedOverCard, TestFigures, TrainFigures
 from shared.wire.messages import TrainReply, TrainRequest
 
 
@@ -235,9 +235,8 @@ class Journal:
                     f"center {center} shows other keys than when the run was begun, so it cannot open what was sealed "
                     "for it: restore its key folder, or start a new run"
                 )
-            elif new := [one for one in card.passed_over if one not in kept.passed_over]:
-                longer = kept.model_copy(update={"passed_over": (*kept.passed_over, *new)})
-                self._keep_card(center, longer)
+            elif set(card.passed_over) - set(kept.passed_over):
+                self._keep_card(center, kept.model_copy(update={"passed_over": _most(kept, card)}))
 
     def _keep_card(self, center: str, card: CenterCard) -> None:
         self.facts = self.facts.model_copy(update={"cards": self.facts.cards | {center: card}})
@@ -359,6 +358,15 @@ class Journal:
             write_document(path, body)
         except OSError as error:
             raise unwritable(self._folder, error) from None
+
+
+def _most(kept: CenterCard, card: CenterCard) -> tuple[PassedOverCard, ...]:
+    """What a center passes over, as it said then or says now, whichever is more."""
+    found: dict[tuple[str, str], PassedOverCard] = {}
+    for one in (*kept.passed_over, *card.passed_over):
+        known = found.setdefault((one.contrast, one.reason), one)
+        found[one.contrast, one.reason] = max(known, one, key=lambda each: each.count)
+    return tuple(found.values())
 
 
 def _now() -> str:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from shared.config.groups import NetworkSettings
 from shared.errors import DamagedError
-from shared.stage_archive import KeptVisit, keep_visit, open_visit, request_digest
+from shared.stage_archive import KeptVisit, keep_visit, open_visit
 from shared.wire.headers import TrainTask
 from shared.wire.messages import TrainReply, TrainRequest
+from shared.wire.request_digest import request_digest
 
 
 def read_parts(journal: Path, round_: int, set_aside: Callable[[list[Path], str], None]) -> dict[Path, KeptVisit]:

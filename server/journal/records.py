@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import fmean
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.course import Stage
+from shared.metrics.scores import mean_score
 from shared.stage_archive import Moved, Transit
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures
 
@@ -100,4 +100,6 @@ class StageRecord:
 
 def mean_dice(figures: TestFigures) -> float:
     """A cell of R: the mean test Dice at one center."""
-    return fmean(case.dice for case in figures.cases) if figures.mean is None else figures.mean.means["dice"]
+    if figures.mean is not None:
+        return figures.mean.means["dice"]
+    return mean_score("dice", (case.dice for case in figures.cases))

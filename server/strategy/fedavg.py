@@ -6,6 +6,7 @@ before the next answer is looked at, and so is the average before the next round
 """
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
@@ -132,5 +133,5 @@ def figures_together(parts: dict[str, TrainFigures], loss: float) -> TrainFigure
         final_loss=loss,
         seconds=sum(part.seconds for part in figures),
         compute_seconds=sum(part.compute_seconds for part in figures),
-        set_aside={subject: reason for part in figures for subject, reason in part.set_aside.items()},
+        set_aside=dict(sum((Counter(part.set_aside) for part in figures), Counter())),
     )

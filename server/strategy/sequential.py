@@ -182,6 +182,9 @@ class Visits(Strategy):
             if not (card := self._roster.cards[center]).test_subjects:
                 self._miss(center, f"has no subject to test on ({card.untested})")
                 continue
+            if card.withholds:
+                self._miss(center, card.withholds)
+                continue
             task = self._plan.evaluate_task(stage.index, center, self._dropped(center))
             request = EvaluateRequest(task, weights, self._journal.signed(stage.index))
             content = pack_evaluate_request(request, arrays)

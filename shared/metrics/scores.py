@@ -1,13 +1,19 @@
-"""Test scores: what is said of each test image, and what a center reports where its subjects' own must not leave."""
+"""Test scores: what is said of each test image, and what a center reports where its subjects' own must not leave.
 
-from collections.abc import Sequence
+Scores are rounded when they are made, and so is each mean of them: shares to a thousandth, ml and mm to a tenth.
+Finer digits say nothing of a model, since a voxel more or less moves them, and much of a patient: a Dice with all its
+digits gives away how many voxels are lesion, and a volume to the thousandth of a ml counts them. They are rounded in
+simulation too, and cells of R come from `mean_score` alone, so that R is the same number whether a hospital reports
+each image's scores, reports means, or is simulated.
+"""
+
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Annotated, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-LEAST_SUBJECTS = 2
-"""A mean over one subject is that subject's score."""
+SHARE_DECIMALS, AMOUNT_DECIMALS = 3, 1
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Amount = Annotated[float, Field(ge=0, le=1e12)]
@@ -51,6 +57,20 @@ class Scores(BaseModel):
     hd95_mm: Amount
     """95th percentile of the Hausdorff distance, the greater of both directions."""
 
+    def rounded(self) -> "Scores":
+        """The scores as they are told of an image."""
+        return Scores(**{name: rounded(name, getattr(self, name)) for name in Scores.model_fields})
+
+
+def rounded(name: str, value: float) -> float:
+    """A score, or a mean of it, as it is told; its name says what it is."""
+    return round(value, AMOUNT_DECIMALS if name.endswith(("_ml", "_mm")) else SHARE_DECIMALS)
+
+
+def mean_score(name: str, values: Iterable[float]) -> float:
+    """The mean of a score over images, in whatever order."""
+    return rounded(name, fmean(values))
+
 
 class Scored(Protocol):
     """One test image's scores: a pydantic model whose float fields are the scores."""
@@ -74,7 +94,7 @@ class MeanScores(BaseModel):
     """A score that too few subjects have is left out."""
 
 
-def mean_scores(cases: Sequence[Scored], least: int = LEAST_SUBJECTS) -> MeanScores:
+def mean_scores(cases: Sequence[Scored], least: int = 2) -> MeanScores:
     """The mean of each score over the images that have it, where they are of `least` subjects or more."""
     values: dict[str, list[tuple[str, float]]] = {}
     for case in cases:
@@ -85,7 +105,7 @@ def mean_scores(cases: Sequence[Scored], least: int = LEAST_SUBJECTS) -> MeanSco
         subjects=len({case.subject for case in cases}),
         images=len(cases),
         means={
-            name: fmean(value for _, value in scored)
+            name: mean_score(name, (value for _, value in scored))
             for name, scored in values.items()
             if len({subject for subject, _ in scored}) >= least
         },

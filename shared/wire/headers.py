@@ -22,6 +22,9 @@ ProtocolDigest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]
 
 Pseudonyms = tuple[Pseudonym, ...]
 
+Counts = dict[str, Annotated[int, Field(ge=1)]]
+"""How many subjects each reason holds for; whose it is stands in their hospital's log alone."""
+
 
 class LogHead(Header):
     """Where a hospital's audit log ended at a moment: the number and hash of its last entry."""
@@ -41,12 +44,12 @@ class Question(Header):
 
 
 class PassedOverCard(Header):
-    """An image, or a subject without one, that takes no part though its hospital would expect it to."""
+    """How many images, or subjects without one, take no part for one reason though their hospital would expect it."""
 
-    subject: Pseudonym
     contrast: str
-    """Empty where it concerns no image in particular."""
+    """Of the images; empty for subjects of whom no image in particular is concerned."""
     reason: str
+    count: int = Field(ge=1)
 
 
 class CenterCard(Header):
@@ -68,11 +71,15 @@ class CenterCard(Header):
     identity: str = ""
     """Its name and public keys (shared/trust/identity.py); empty where it has made none."""
     withdrawn: Pseudonyms = ()
-    """Of subjects that may no longer be handed on."""
+    """Of subjects whose exemplars left in this run, or one that it goes on from, and may no longer be handed on."""
     test_contrasts: tuple[str, ...] = ()
     """Of the images to test on."""
     untested: str = ""
     """Why it has no subject to test on, following its name in a sentence; empty where it has."""
+    untrained: str = ""
+    """Of how few steps, patches or subjects a training would be for its policy; empty where it is of enough."""
+    withholds: str = ""
+    """Why no score of it leaves, following its name in a sentence; empty where they do."""
     trains_untested: bool = False
     """Whether its policy lets it train though it has none."""
     passed_over: tuple[PassedOverCard, ...] = ()
@@ -141,10 +148,10 @@ class TrainFigures(Header):
     """Of them in forward, backward and the optimiser's step."""
     restarts: int = Field(default=0, ge=0)
     """How often the stage collapsed and was begun again with another draw of its decoder, or network."""
-    set_aside: dict[str, str] = Field(default_factory=dict)
-    """Pseudonyms of subjects that could not be used, each with the reason."""
+    set_aside: Counts = Field(default_factory=dict)
+    """Subjects that could not be used, by reason."""
     withdrawn: Pseudonyms = ()
-    """Of subjects that may no longer be handed on."""
+    """Of subjects whose exemplars left in this run, or one that it goes on from, and may no longer be handed on."""
 
 
 class CaseScore(Scores):
@@ -174,10 +181,10 @@ class TestFigures(Header):
     mean: MeanScores | None = None
     """In place of `cases`."""
     seconds: float = Field(ge=0, allow_inf_nan=False)
-    set_aside: dict[str, str] = Field(default_factory=dict)
-    """Pseudonyms of test subjects that could not be used, each with the reason."""
+    set_aside: Counts = Field(default_factory=dict)
+    """Test subjects that could not be used, by reason."""
     withdrawn: Pseudonyms = ()
-    """Of subjects that may no longer be handed on."""
+    """Of subjects whose exemplars left in this run, or one that it goes on from, and may no longer be handed on."""
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from client.evaluation.inference import segment
+from client.governance.audit_log import AuditLog
 from client.sharing.lesion_aware import prototypicality, score_crop
 from scenarios.simulation.clientapp import app
 from shared.config.settings import Settings
@@ -151,13 +152,11 @@ def break_images(folder: Path, names: tuple[str, ...]) -> None:
         (folder / "st-elsewhere" / name / "anat" / f"{name}_FLAIR.nii.gz").write_bytes(b"")
 
 
-def test_a_broken_subject_is_passed_over_from_the_roll_call_on_and_told_by_pseudonym(
-    deployed: Deployed, tmp_path: Path
-) -> None:
+def test_a_broken_subject_is_passed_over_from_the_roll_call_on_and_counted(deployed: Deployed, tmp_path: Path) -> None:
     break_images(tmp_path, broken := NAMES[:2])
     answer = ask(deployed, "query.roll_call", deployed.question(), 7)
     (card,) = unpack_header(answer, RollCall).cards
-    assert [(one.contrast, one.reason) for one in card.passed_over] == [("FLAIR", "cannot be read")] * 2
+    assert [(one.contrast, one.reason, one.count) for one in card.passed_over] == [("FLAIR", "cannot be read", 2)]
     content = ask(deployed, "train", deployed.training(), 7)
     figures = unpack_train_reply(content).figures
     assert (card.training_subjects, card.test_subjects, figures.subjects, figures.set_aside) == (2, 1, 2, {})
@@ -165,16 +164,14 @@ def test_a_broken_subject_is_passed_over_from_the_roll_call_on_and_told_by_pseud
         assert not [name for name in broken if name.removeprefix("sub-").encode() in told] and b"anat" not in told
 
 
-def test_a_subject_that_breaks_later_is_set_aside_and_told_by_pseudonym_only(
-    deployed: Deployed, tmp_path: Path
-) -> None:
+def test_a_subject_that_breaks_later_is_set_aside_and_counted(deployed: Deployed, tmp_path: Path) -> None:
     ask(deployed, "query.roll_call", deployed.question(), 7)
     break_images(tmp_path, broken := NAMES[:2])
     content = ask(deployed, "train", deployed.training(), 7)
     figures = unpack_train_reply(content).figures
     # Three subjects train, and of the broken ones at least one.
-    assert len(figures.set_aside) in (1, 2) and figures.subjects + len(figures.set_aside) == 3
-    assert all(len(pseudonym) == 16 and int(pseudonym, 16) >= 0 for pseudonym in figures.set_aside)
+    (number,) = figures.set_aside.values()
+    assert set(figures.set_aside) == {"cannot be read"} and number in (1, 2) and figures.subjects + number == 3
     told = everything_in(content)
     assert not [name for name in broken if name.removeprefix("sub-").encode() in told] and b"anat" not in told
 
@@ -189,6 +186,28 @@ def test_who_has_nobody_to_test_on_trains_only_where_its_policy_says_so(deployed
     file = tmp_path / "hospital.toml"
     file.write_text(file.read_text().replace("[policy]\n", "[policy]\ntrain-untested = true\n"))
     assert trained_by(deployed).figures.subjects == 1
+
+
+def test_a_training_below_the_policy_s_floors_is_refused_and_audited(deployed: Deployed, tmp_path: Path) -> None:
+    file = tmp_path / "hospital.toml"
+    file.write_text(file.read_text().replace("least-steps = 1", "least-steps = 9"))
+    with pytest.raises(Refused, match="lets no model train so: 8 steps where least-steps = 9"):
+        trained_by(deployed)
+    (entry,) = [e for e in AuditLog(tmp_path / "state" / "audit").entries() if e.kind == "refused"]
+    assert "least-steps = 9" in entry.facts.reason
+
+
+def test_a_crop_that_is_too_wide_stays_and_the_model_is_trained(deployed: Deployed, tmp_path: Path) -> None:
+    file = tmp_path / "hospital.toml"
+    file.write_text(file.read_text() + "largest-crop-mm = 63\n")
+    reply = trained_by(deployed)
+    assert reply.contribution is None and reply.figures.steps == 8
+
+
+def test_crops_of_a_subject_are_counted_over_all_runs(deployed: Deployed, tmp_path: Path) -> None:
+    file = tmp_path / "hospital.toml"
+    file.write_text(file.read_text() + "crops-per-subject = 2\n")
+    assert [len(given(trained_by(deployed, title))) for title in ("one", "two", "three")] == [3, 3, 0]
 
 
 def test_a_center_takes_its_steps_for_each_contrast_that_it_has(deployed: Deployed, tmp_path: Path) -> None:
@@ -217,10 +236,23 @@ def test_every_test_subject_is_scored(grid: FakeGrid, node: int, center: str) ->
     assert (figures.center, len(figures.cases)) == (center, SIZES[center][1])
     for case in figures.cases:
         scores = case.model_dump()
+        assert case == case.model_copy(update=case.rounded().model_dump()), "in simulation too"
         assert all(0 <= scores[name] <= 1 for name in SHARES) and all(0 <= scores[name] < 1e4 for name in SCORES)
         assert len(case.subject) == 16 and case.contrast == ("T2w" if center == "milan" else "FLAIR")
     again = unpack_header(ask(grid, "evaluate", content, node), TestFigures)
     assert again.cases == figures.cases
+
+
+def test_of_few_test_subjects_no_score_leaves_a_hospital_that_reports_means(deployed: Deployed, tmp_path: Path) -> None:
+    file = tmp_path / "hospital.toml"
+    file.write_text(file.read_text().replace("report-subject-scores = true\n", ""))
+    (card,) = unpack_header(ask(deployed, "query.roll_call", deployed.question(), 7), RollCall).cards
+    why = "has 2 subjects to test on, and its policy reports means over 5 or more alone (least-test-subjects)"
+    assert card.withholds == why
+    answer = ask(deployed, "evaluate", deployed.test(), 7)
+    with pytest.raises(Refused, match=r"this hospital has 2 subjects to test on, .*: no score leaves"):
+        unpack_header(answer, TestFigures)
+    assert b"dice" not in everything_in(answer)
 
 
 def test_a_subject_s_pseudonym_is_the_same_in_every_stage(deployed: Deployed) -> None:

@@ -123,14 +123,15 @@ def test_a_refusal_does_not_tell_where_the_data_lies(deployed: Deployed, tmp_pat
 
 def test_a_test_subject_that_cannot_be_read_is_not_passed_over_in_silence(deployed: Deployed, tmp_path: Path) -> None:
     grid = deployed.changed(test_fraction=0.5)
-    content = grid.test()
-    whole = unpack_header(ask(grid, "evaluate", content, 7), TestFigures)
+    whole = unpack_header(ask(grid, "evaluate", grid.test(), 7), TestFigures)
+    ask(grid, "query.roll_call", grid.question("another run"), 7)
     seed = int(grid.run_config["seed"])
     _, tested = split("grace", find_cases(tmp_path / "st-elsewhere", ("FLAIR",)), 0.5, seed)
     tested[0].image.write_bytes(b"")
-    reply = ask(grid, "evaluate", content, 7)
+    reply = ask(grid, "evaluate", grid.test("another run"), 7)
     assert unpack_header(reply, TestFigures).cases == whole.cases[1:]
-    assert whole.cases[0].subject.encode() in everything_in(reply)
+    assert unpack_header(reply, TestFigures).set_aside == {"cannot be read": 1}
+    assert whole.cases[0].subject.encode() not in everything_in(reply)
 
 
 # What the coordinator may not send

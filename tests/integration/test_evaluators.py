@@ -230,7 +230,22 @@ def test_means_over_too_few_subjects_stay_at_the_evaluator(study: Study) -> None
     study.write_site("elsewhere", role="evaluate", share_exemplars=False, report_subject_scores=False)
     results = study.run(study.wire(centers="grace,mercy", evaluators="elsewhere"))
     assert results.R_evaluators == ((None,), (None,))
-    assert "a mean over 1 test subject is that subject's score" in results.missing[0].reason
+    assert "has 1 subject to test on, and its policy reports means over 5 or more alone" in results.missing[0].reason
+
+
+def test_a_center_with_few_test_subjects_trains_and_tells_no_mean(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study.write_site("mercy", report_subject_scores=False)
+    study.write_site("elsewhere", role="evaluate", share_exemplars=False, report_subject_scores=False)
+    results = study.run(study.wire(centers="grace,mercy", evaluators="elsewhere"))
+    assert [[cell is None for cell in row] for row in results.R] == [[False, True]] * 2
+    assert all(row[0] is not None for row in results.R_evaluators), "five subjects are enough"
+    said = "has 2 subjects to test on, and its policy reports means over 5 or more alone (least-test-subjects)"
+    assert {(cell.center, cell.reason) for cell in results.missing} == {("mercy", said)}
+    told = capsys.readouterr().out
+    assert told.index(f"mercy {said}: it trains, and its cells of R stay open") < told.index("training at grace")
+    assert not study.audited("mercy", "sent", "mean test scores")
 
 
 def test_what_is_wrong_with_an_evaluator_s_node_is_said_and_ends_nothing(

@@ -73,7 +73,7 @@ class Deployment:
         (self.folder / center / "hospital.toml").write_text(
             f'center = "{center}"\nstate-dir = "state"\n[data]\nfolder = "{self._hospitals / center}"\n[peers]\n{pins}'
             f'[policy]\nrole = "both"\nreport-subject-scores = true\nshare-exemplars = true\ncenters = {others}\n'
-            "subjects = 100\nmegabytes = 100\nexpiry-days = 2\n"
+            "subjects = 100\nmegabytes = 100\nexpiry-days = 2\nleast-subjects = 1\nleast-batch = 1\n"
         )
 
     def start_node(self, center: str) -> None:

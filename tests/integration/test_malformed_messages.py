@@ -108,6 +108,7 @@ FIGURES: dict[str, dict[str, Any]] = {
     "endless time": {"seconds": float("inf")},
     "more than was agreed": {"path": "/etc/passwd"},
     "reasons of another kind": {"set_aside": ["sub-01"]},
+    "a reason that names a subject": {"set_aside": {"sub-01": "cannot be read"}},
 }
 
 Change = Callable[[RecordDict], None]

@@ -128,7 +128,7 @@ def test_a_center_that_the_policy_does_not_name_gets_what_the_others_gave(
 
 def test_hospitals_that_share_nothing_train_and_test_and_sign_their_models(study: Study) -> None:
     for center in CENTERS:
-        study.write_site(center, share_exemplars=False, report_subject_scores=False)
+        study.write_site(center, share_exemplars=False, report_subject_scores=False, least_test_subjects=2)
     wire = study.wire()
     results = study.run(wire)
     assert not any(request.memory for request in asked(wire))

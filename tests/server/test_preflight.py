@@ -50,6 +50,34 @@ def test_a_center_that_has_nobody_to_test_on_is_named_with_its_reason(settings: 
     )
 
 
+def test_a_center_whose_policy_lets_no_model_train_so_ends_the_run_before_it_begins(settings: Settings) -> None:
+    cards = {"ucsf": card("ucsf"), "milan": card(untrained="8 steps where least-steps = 20")}
+    course = plan_course(tuple(cards), settings.run)
+    with pytest.raises(CenterError, match="milan is to train, but its policy lets no model train so: 8 steps where"):
+        check_terms(settings, cards, course, simulated=False)
+    check_terms(settings, cards, plan_course(("ucsf",), settings.run), simulated=True)
+
+
+FEW = {"withholds": "has 1 subject to test on, and its policy reports means over 5 or more alone"}
+
+
+def test_a_center_that_tells_no_score_trains_and_is_named(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check(settings, card(**FEW))
+    assert f"milan {FEW['withholds']}: it trains, and its cells of R stay open" in capsys.readouterr().out
+
+
+def test_a_run_in_which_nobody_tells_a_score_after_a_stage_is_not_begun(settings: Settings) -> None:
+    cards = {center: card(center, **FEW) for center in ("milan", "ucsf")}
+    with pytest.raises(CenterError, match="nobody tells a score after stage 1, which milan, ucsf would test"):
+        check_tests(settings, cards, plan_course(tuple(cards), settings.run))
+    alone = settings.model_copy(update={"run": settings.run.model_copy(update={"tested_others": 0})})
+    cards["ucsf"] = card("ucsf")
+    with pytest.raises(CenterError, match="nobody tells a score after stage 1, which milan would test"):
+        check_tests(alone, cards, plan_course(tuple(cards), alone.run))
+
+
 def test_it_trains_where_the_run_and_its_policy_say_so(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(CenterError, match=r"its policy lets no model train there untested: .* train-untested = true"):
         check(settings, card(**UNTESTED), untested_centers="train")
@@ -93,8 +121,8 @@ def test_a_contrast_without_a_test_image_is_said(settings: Settings, capsys: pyt
 
 
 def test_what_is_passed_over_is_a_line_a_reason() -> None:
-    told = [("aa", "FLAIR", "cannot be read"), ("bb", "FLAIR", "cannot be read"), ("cc", "", "has no label")]
-    passed = tuple(PassedOverCard(subject=s * 8, contrast=c, reason=r) for s, c, r in told)
+    told = [("FLAIR", "cannot be read", 2), ("", "has no label", 1)]
+    passed = tuple(PassedOverCard(contrast=c, reason=r, count=n) for c, r, n in told)
     assert passed_over_lines(passed_over({"milan": card(passed_over=passed)})) == [
         "milan passes over 1 subject: it has no label",
         "milan passes over 2 FLAIR images: each cannot be read",

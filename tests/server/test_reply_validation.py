@@ -145,6 +145,11 @@ def test_means_are_inspected_as_single_scores_are() -> None:
     figures = TestFigures(center="milan", mean=mean, seconds=1.0)
     assert reply_validation.tests_problem(figures, "milan", CARD) == ""
     assert mean_dice(figures) == 0.5
+    single = [case_score(str(i), dice=dice) for i, dice in enumerate((0.123, 0.456, 0.111))]
+    told, kept = (
+        TestFigures(center="milan", seconds=1.0, **how) for how in ({"cases": single}, {"mean": mean_scores(single)})
+    )
+    assert mean_dice(told) == mean_dice(kept) == 0.23
     assert "scores of center milan" in reply_validation.tests_problem(figures, "karo", CARD)
     few = CARD.model_copy(update={"test_subjects": 1})
     assert reply_validation.tests_problem(figures, "milan", few) == "scores of 2 subjects, but it has 1 to test on"

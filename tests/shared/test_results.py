@@ -27,13 +27,13 @@ KEYS = {
     "ImageScores": "stage center subject contrast",
     "CenterScores": "stage center subjects images",
     "MissingTest": "stage center reason",
-    "PassedOver": "center subject contrast reason",
+    "PassedOver": "center contrast reason count",
     "RunHistory": "run extends attempts interruptions",
     "RunAttempt": "started flower_run begins versions ended reason",
     "Interruption": "at stopped reason resumed",
     "ExtendedRun": "folder run centers",
 }
-"""Of version 3. Scores stand beside the keys of `ImageScores` and `CenterScores`, by any name."""
+"""Of version 4. Scores stand beside the keys of `ImageScores` and `CenterScores`, by any name."""
 
 R = [[0.6, 0.2], [None, 1 / 3]]
 
@@ -51,7 +51,7 @@ def test_the_keys_are_those_of_this_version() -> None:
     """Where this fails: raise `VERSION`, let `of_this_version` read the earlier files, and pin the new keys here."""
     schema = RunResults.model_json_schema()
     parts = {"RunResults": schema, **schema["$defs"]}
-    assert VERSION == 3
+    assert VERSION == 4
     pinned = {name: set(keys.split()) for name, keys in KEYS.items()}
     assert {name: set(part["properties"]) for name, part in parts.items()} == pinned
     scored = {"ImageScores", "CenterScores"}
@@ -79,7 +79,7 @@ def test_what_is_written_is_read_to_the_last_bit(tmp_path: Path) -> None:
         "acc": 0.1 + 0.2,
         "test_scores": (image,),
         "settings": {"seed": 0, "learning-rate": 4e-3, "resume": False, "data-dir": ""},
-        "stages": (make_stage(0, set_aside={"ab": "cannot be read"}), make_stage(1, "there")),
+        "stages": (make_stage(0, set_aside={"cannot be read": 1}), make_stage(1, "there")),
     }
     results = make_results(("here", "there"), R, **changes)
     (tmp_path / "results.json").write_bytes(results.to_json())
@@ -123,8 +123,30 @@ def test_a_damaged_file_is_one_line_that_says_where(tmp_path: Path, changes: dic
     assert not is_outdated(tmp_path)
 
 
+def of_version(version: int) -> dict[str, Any]:
+    """The whole file, but for the pseudonyms that stood there until version 4 counted."""
+    document = whole() | {"version": version}
+    for stage in document["stages"]:
+        stage["set_aside"] = {f"{place:016x}": reason for place, reason in enumerate(stage["set_aside"])}
+    return document
+
+
+def test_a_file_of_version_3_is_read_as_one_that_counts(tmp_path: Path) -> None:
+    document = of_version(3)
+    document["passed_over"] = [
+        {"center": "here", "subject": s * 16, "contrast": "FLAIR", "reason": "cannot be read"} for s in "ab"
+    ]
+    document["stages"][0]["test_set_aside"] = {"here": {"a" * 16: "has no label", "b" * 16: "has no label"}}
+    found = read_results(write(tmp_path, document))
+    assert [one.model_dump() for one in found.passed_over] == [
+        {"center": "here", "contrast": "FLAIR", "reason": "cannot be read", "count": 2}
+    ]
+    assert found.stages[0].set_aside == whole()["stages"][0]["set_aside"]
+    assert found.stages[0].test_set_aside == {"here": {"has no label": 2}}
+
+
 def test_a_file_of_version_1_is_read_as_one_in_which_nobody_was_asked_what_is_passed_over(tmp_path: Path) -> None:
-    document = whole() | {"version": 1, "R": [[0.05, 0.2], [0.6, 1 / 3]], "bwt": 0.55}
+    document = of_version(1) | {"R": [[0.05, 0.2], [0.6, 1 / 3]], "bwt": 0.55}
     for key in ("passed_over", "not_learnt", "bwt_of_learnt"):
         del document[key]
     found = read_results(write(tmp_path, document))
@@ -133,7 +155,7 @@ def test_a_file_of_version_1_is_read_as_one_in_which_nobody_was_asked_what_is_pa
 
 
 def test_a_file_of_version_2_is_read_as_one_in_which_no_stage_began_again(tmp_path: Path) -> None:
-    document = whole() | {"version": 2}
+    document = of_version(2)
     for stage in document["stages"]:
         del stage["restarts"]
     found = read_results(write(tmp_path, document))
@@ -143,7 +165,7 @@ def test_a_file_of_version_2_is_read_as_one_in_which_no_stage_began_again(tmp_pa
 
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_file_from_before_there_were_evaluators_is_read_as_one_without(tmp_path: Path, version: int) -> None:
-    document = whole() | {"version": version}
+    document = of_version(version)
     for key in ("evaluators", "R_evaluators", "acc_evaluators"):
         del document[key]
     found = read_results(write(tmp_path, document))
@@ -171,7 +193,7 @@ def test_a_file_without_a_version_says_how_it_is_written_again(tmp_path: Path) -
         read_results(write(tmp_path, earlier()))
     assert str(caught.value) == (
         f"{tmp_path / 'results.json'} was written by an earlier Wardround (0.1.0) without a version, and this one "
-        f"reads version 3: 'wardround resume {tmp_path}' writes it again from the run's journal"
+        f"reads version 4: 'wardround resume {tmp_path}' writes it again from the run's journal"
     )
     assert is_outdated(tmp_path)
 
@@ -186,7 +208,7 @@ def test_a_file_of_a_later_version_says_which_and_who_wrote_it(tmp_path: Path) -
     with pytest.raises(ResultsError) as caught:
         read_results(write(tmp_path, later))
     assert str(caught.value) == (
-        f"{tmp_path / 'results.json'} has version 7 (written by Wardround 3.1), and this one reads version 3: "
+        f"{tmp_path / 'results.json'} has version 7 (written by Wardround 3.1), and this one reads version 4: "
         "use the Wardround that wrote it"
     )
     assert not is_outdated(tmp_path), "a run that resumes does not write over it"

@@ -18,15 +18,16 @@ from shared.files import read_document, write_document
 from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
-from shared.stage_archive import Transit, VisitDocument, keep_visit, open_visit, request_digest
+from shared.stage_archive import Transit, VisitDocument, keep_visit, open_visit
 from shared.wire.headers import TrainFigures, TrainTask
 from shared.wire.messages import TrainReply, TrainRequest
+from shared.wire.request_digest import request_digest
 from tests.support.examples import examples
 
 NETWORK = NetworkSettings(features=2, activation="sigmoid", norm="instance")
 TASK = TrainTask(run="0" * 32, stage=3, center="amu", pool=("amu", "nih"), contribute=True, budget=1000)
 FIGURES = TrainFigures(
-    steps=8, subjects=2, final_loss=0.1 + 0.2, seconds=3.0, compute_seconds=2.0, set_aside={"00ff": "cannot be read"}
+    steps=8, subjects=2, final_loss=0.1 + 0.2, seconds=3.0, compute_seconds=2.0, set_aside={"cannot be read": 1}
 )
 WEIGHTS: Weights = {
     "half": torch.tensor([0.5, -1.5], dtype=torch.float16),

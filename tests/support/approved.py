@@ -91,7 +91,13 @@ class Deployed(FakeGrid):
         plan = self.plan(title)
         return pack_question(Question(protocol=plan.protocol, runs=plan.runs))
 
-    def training(self, title: str = "a run", memory: tuple[Contribution, ...] = (), **task: Any) -> RecordDict:
+    def training(
+        self,
+        title: str = "a run",
+        memory: tuple[Contribution, ...] = (),
+        weights: Weights | None = None,
+        **task: Any,
+    ) -> RecordDict:
         """The train message of the hospital's stage, with the first model or one that the center before it signed.
 
         Keywords change what the task says, and not what was approved.
@@ -99,7 +105,7 @@ class Deployed(FakeGrid):
         plan = self.plan(title)
         stage = plan.order.index(self.site.center)
         header = plan.train_task(stage, self.site.center).model_copy(update=task)
-        weights = first_weights(plan)
+        weights = first_weights(plan) if weights is None else weights
         origin = signed_by(self.others[plan.order[stage - 1]], plan, stage - 1, weights) if stage else None
         return pack_train_request(TrainRequest(header, weights, memory, {}, origin))
 

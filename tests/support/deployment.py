@@ -116,6 +116,8 @@ class Deployment:
         words: list[str | Path] = ["--center", center, "--data", data, "--coordinator", address or self.address]
         words += ["--root-certificate", hospital.folder / "ca.crt", "--state-dir", hospital.state]
         self.command("hospital", "init", *words, *options, "--output", hospital.toml)
+        # What trains here is small.
+        policy_of(hospital, least_steps=1, least_batch=1, least_subjects=1)
         self.hospitals[center] = hospital
         return hospital
 

@@ -51,9 +51,10 @@ def train_request(config: Mapping[str, Any], memory: tuple[Contribution, ...] = 
     return pack_train_request(TrainRequest(header, weights_of(config), memory))
 
 
-def evaluate_request(config: Mapping[str, Any], center: str) -> RecordDict:
-    task = EvaluateTask(run=uuid4().hex, stage=0, center=center)
-    return pack_evaluate_request(EvaluateRequest(task, weights_of(config)))
+def evaluate_request(config: Mapping[str, Any], center: str, run: str | None = None, seed: int = 0) -> RecordDict:
+    """A test message for stage 1, of a new run or of `run`, with a fresh network."""
+    task = EvaluateTask(run=run or uuid4().hex, stage=0, center=center)
+    return pack_evaluate_request(EvaluateRequest(task, weights_of(config, seed)))
 
 
 HOSPITAL = """
@@ -64,6 +65,9 @@ folder = "st-elsewhere"
 [policy]
 role = "both"
 report-subject-scores = true
+least-steps = 1
+least-batch = 1
+least-subjects = 1
 share-exemplars = true
 centers = ["mercy"]
 subjects = 20

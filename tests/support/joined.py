@@ -54,6 +54,9 @@ POLICY: Mapping[str, Any] = {
     "subjects": 10,
     "megabytes": 10,
     "expiry-days": 30,
+    "least-steps": 1,
+    "least-batch": 1,
+    "least-subjects": 1,
 }
 
 

@@ -39,7 +39,7 @@ def figures_of() -> TrainFigures:
         final_loss=0.25,
         seconds=3.0,
         compute_seconds=2.0,
-        set_aside={"0123456789abcdef": "cannot be read"},
+        set_aside={"cannot be read": 1},
     )
 
 

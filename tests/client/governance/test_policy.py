@@ -104,10 +104,12 @@ def test_a_mistyped_never_is_noticed() -> None:
 
 
 def test_scores_of_subjects_stay_and_the_mean_leaves() -> None:
-    report = report_scores(Policy(), cases("a", "b", "c"))
+    report = report_scores(Policy(), cases("a", "b", "c", "d", "e"))
     assert report.cases == ()
-    assert report.mean.means["dice"] == pytest.approx(0.25)
-    assert report.mean.subjects == 3
+    assert report.mean.means["dice"] == pytest.approx(0.5)
+    assert report.mean.subjects == 5
+    three = Policy.of({"least-test-subjects": 3}, "x")
+    assert report_scores(three, cases("a", "b", "c")).mean.means["dice"] == pytest.approx(0.25)
 
 
 def test_where_the_policy_says_so_scores_of_subjects_leave() -> None:
@@ -117,7 +119,15 @@ def test_where_the_policy_says_so_scores_of_subjects_leave() -> None:
     assert report_scores(policy, scored).mean.means["dice"] == 0.0
 
 
-@pytest.mark.parametrize("subjects", [(), ("a",), ("a", "a")])
-def test_a_mean_over_one_subject_does_not_leave(subjects: tuple[str, ...]) -> None:
-    with pytest.raises(PolicyError, match="report-subject-scores = true"):
+@pytest.mark.parametrize("subjects", [(), ("a",), ("a", "a"), ("a", "b", "c", "d"), ("a", "b", "c", "d", "d")])
+def test_a_mean_over_few_subjects_does_not_leave(subjects: tuple[str, ...]) -> None:
+    with pytest.raises(PolicyError, match=r"reports means over 5 or more alone .* report-subject-scores = true"):
         report_scores(Policy(), cases(*subjects))
+
+
+@pytest.mark.parametrize("subjects", [(), ("a",), ("a", "a")])
+def test_a_mean_over_one_subject_leaves_by_no_policy(subjects: tuple[str, ...]) -> None:
+    with pytest.raises(SettingsError):
+        Policy.of({"least-test-subjects": 1}, "x")
+    with pytest.raises(PolicyError, match="report-subject-scores = true"):
+        report_scores(Policy.of({"least-test-subjects": 2}, "x"), cases(*subjects))

@@ -174,3 +174,24 @@ def test_a_hospital_reads_that_crops_are_not_sealed_and_scores_leave() -> None:
 
 def test_a_hospital_that_shares_nothing_reads_so() -> None:
     assert "- no exemplars" in describe(Policy(), release(Policy(), EXEMPLARS, SUBJECTS, REQUEST))
+
+
+def test_a_crop_that_is_too_wide_stays() -> None:
+    released = release(changed(largest_crop_mm=7.9), EXEMPLARS, SUBJECTS, REQUEST)
+    assert released.exemplars == () and released.withheld[A] == "8 mm wide, above largest-crop-mm = 7.9"
+    assert release(changed(largest_crop_mm=8), EXEMPLARS, SUBJECTS, REQUEST).exemplars == EXEMPLARS
+
+
+def test_of_one_subject_so_many_crops_leave_over_all_runs() -> None:
+    before = SUBJECTS | {A: Subject("sub-01", sent=True, crops=3, nbytes=30), B: Subject("sub-02", sent=True, crops=2)}
+    released = release(changed(crops_per_subject=3), EXEMPLARS, before, REQUEST)
+    assert leaving(released) == [B, C]
+    assert released.withheld == {A: "beyond the 3 crops of one subject that may ever leave"}
+
+
+def test_of_one_subject_so_many_bytes_leave_over_all_runs() -> None:
+    before = SUBJECTS | {A: Subject("sub-01", sent=True, crops=1, nbytes=100)}
+    most = (100 + SIZE) / 1e6
+    assert leaving(release(changed(megabytes_per_subject=most), EXEMPLARS, before, REQUEST)) == [A, B, C]
+    released = release(changed(megabytes_per_subject=most - 1e-6), EXEMPLARS, before, REQUEST)
+    assert leaving(released) == [B, C] and "MB of one subject that may ever leave" in released.withheld[A]

@@ -106,7 +106,7 @@ def test_who_withdrew_is_used_no_more_and_nobody_else_moves(deployed: Callable[.
     assert {case.subject for case, _ in good} == {case.subject for case in before.training} - {gone}
     assert not problems
     assert (after.card.training_subjects, after.card.test_subjects) == (2, 1)
-    assert (after.card.withdrawn, after.card.fingerprint) == ((known,), before.card.fingerprint)
+    assert (after.withdrawn, after.card.fingerprint) == ({known}, before.card.fingerprint)
 
 
 # Which centers are here

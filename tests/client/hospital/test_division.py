@@ -172,3 +172,10 @@ def test_files_are_read_once(reopened: Open, data: Path) -> None:
         image(data, subject).write_bytes(bytes(len(content)))
         os.utime(image(data, subject), ns=(when, when))
     assert sides(reopened(ELSE)) == sides(first) and not reopened(RUN).passed_over
+
+
+def test_the_runs_that_a_run_goes_on_from_are_known_to_its_later_messages(reopened: Open) -> None:
+    assert reopened(LATER, RUN).runs == (LATER, RUN)
+    assert reopened(LATER, look_over=False).runs == (LATER, RUN)
+    assert reopened(LATER, ELSE).runs == (LATER, RUN), "as was said first"
+    assert reopened(ELSE, look_over=False).runs == (ELSE,)

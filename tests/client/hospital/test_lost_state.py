@@ -23,12 +23,18 @@ def called(study: Study) -> RollCall:
     return unpack_header(ask(study.wire(), "query.roll_call", study.question(), NODES["grace"]), RollCall)
 
 
+def used(study: Study) -> int:
+    """How many subjects grace trains and tests on."""
+    (card,) = called(study).cards
+    return card.training_subjects + card.test_subjects
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_a_hospital_that_lost_a_record_answers_nothing(
     study: Study, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     study.withdraw("grace", SUBJECTS[0])
-    assert len(called(study).cards[0].withdrawn) == 1
+    assert used(study) == 4
     (study.root / "grace" / "state" / name).rename(study.root / "aside")
     for _ in range(2):
         with pytest.raises(Refused, match=r"a record of the hospital .* cannot be relied on"):
@@ -56,7 +62,6 @@ def test_who_withdrew_by_the_audit_log_alone_is_withdrawn(study: Study) -> None:
     called(study)
     older = (state / "withdrawals.json").read_bytes()
     study.withdraw("grace", SUBJECTS[0])
-    gone = study.withdrawn("grace")
     (state / "withdrawals.json").write_bytes(older)
     assert study.withdrawn("grace") == set()
-    assert set(called(study).cards[0].withdrawn) == gone
+    assert used(study) == 4

@@ -116,7 +116,7 @@ def test_of_all_spacings_that_were_asked_for_two_are_kept(study: Study) -> None:
     kept = prepared(study)
     called(study, spacing=7.0)
     assert prepared(study) == kept, "the roll calls of one run delete nothing"
-    reply = unpack_train_reply(ask(study.wire(), "train", train_message(study), NODES["grace"]))
+    reply = unpack_train_reply(ask(study.wire(), "train", study.training(), NODES["grace"]))
     assert reply.figures.subjects == 3 and len(set(prepared(study)) - set(kept)) >= 3, (
         "what is needed again is made again"
     )

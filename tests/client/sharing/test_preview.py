@@ -65,3 +65,16 @@ def test_either_contrast_of_a_subject_may_be_chosen(study: Study) -> None:
     given = [(one.provenance.subject, one.provenance.contrast) for one in found.released.exemplars]
     assert len(given) == len(set(given)) == 2 * len(subjects(found))
     assert found.at_most is not None and found.at_most.exemplars == 2
+
+
+@pytest.mark.parametrize(("role", "tested"), [("both", 2), ("evaluate", 5), ("train", 2)])
+def test_a_hospital_is_told_that_its_test_subjects_are_too_few_for_a_mean(study: Study, role: str, tested: int) -> None:
+    study.write_site("grace", role=role, report_subject_scores=False, least_test_subjects=6)
+    said = (
+        f"- no test score: the hospital has {tested} subjects to test on, and its policy reports means over 6 or more"
+    )
+    assert (said in shown(study).text) == (role != "train")
+    study.write_site("grace", role=role, report_subject_scores=False, least_test_subjects=2)
+    assert "- the mean of the test scores" in shown(study).text
+    study.write_site("grace", role=role, least_test_subjects=6)
+    assert "- each test image's scores" in shown(study).text

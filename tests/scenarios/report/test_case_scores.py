@@ -44,15 +44,15 @@ def test_what_went_otherwise_is_said(tmp_path: Path) -> None:
     study = study_in(
         tmp_path,
         missing=[{"stage": 1, "center": "here", "reason": "did not answer"}],
-        stages=[make_stage(0, "here", set_aside={"ab12": "has a wrong shape"}), make_stage(1, "there")],
+        stages=[make_stage(0, "here", set_aside={"has a wrong shape": 1}), make_stage(1, "there")],
         withdrawn={"there": 1},
         history=make_history(interruptions=[INTERRUPTION]),
         notes=["per-subject scores not reported by there"],
     )
     assert read_details(study, tmp_path).notes == (
         "replay descending seed 0: here was not tested after stage 2: it did not answer",
-        "replay descending seed 0: a subject (ab12) was set aside at here: it has a wrong shape",
-        "replay descending seed 0: there withdrew subjects while the run lasted, or before: 1",
+        "replay descending seed 0: 1 subject set aside at here: it has a wrong shape",
+        "replay descending seed 0: there withdrew subjects after their exemplars had left: 1",
         "replay descending seed 0: interrupted at stage 1/2: training at here and resumed",
         "replay descending seed 0: per-subject scores not reported by there",
     )

@@ -125,4 +125,4 @@ def test_results_that_are_not_there_or_damaged_are_named(tmp_path: Path) -> None
 def test_what_hospitals_kept_or_withdrew_is_noted(tmp_path: Path) -> None:
     text = describe(results(notes=["per-subject scores not reported by bwh"], withdrawn={"bwh": 2}), tmp_path)
     assert "NOTE per-subject scores not reported by bwh" in text
-    assert "NOTE bwh withdrew subjects while the run lasted, or before: 2" in text
+    assert "NOTE bwh withdrew subjects after their exemplars had left: 2" in text

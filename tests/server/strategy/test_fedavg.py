@@ -100,10 +100,12 @@ def test_a_round_is_kept_with_what_each_center_did(rounds: Setup) -> None:
 
 
 def test_what_a_round_cost_is_the_sum_over_its_centers() -> None:
-    one = TrainFigures(steps=3, subjects=2, final_loss=9, seconds=1.5, compute_seconds=1.0, set_aside={"a": "torn"})
-    other = TrainFigures(steps=4, subjects=1, final_loss=9, seconds=2.5, compute_seconds=2.0, set_aside={"b": "gone"})
+    one = TrainFigures(steps=3, subjects=2, final_loss=9, seconds=1.5, compute_seconds=1.0, set_aside={"torn": 1})
+    other = TrainFigures(
+        steps=4, subjects=1, final_loss=9, seconds=2.5, compute_seconds=2.0, set_aside={"torn": 1, "gone": 1}
+    )
     assert figures_together({"amu": one, "nih": other}, 0.25) == TrainFigures(
-        steps=7, subjects=3, final_loss=0.25, seconds=4.0, compute_seconds=3.0, set_aside={"a": "torn", "b": "gone"}
+        steps=7, subjects=3, final_loss=0.25, seconds=4.0, compute_seconds=3.0, set_aside={"torn": 2, "gone": 1}
     )
 
 

@@ -95,7 +95,7 @@ FIGURES = TrainFigures(
     final_loss=0.25,
     seconds=2.0,
     compute_seconds=1.5,
-    set_aside={"0123456789abcdef": "cannot be read"},
+    set_aside={"cannot be read": 1},
 )
 CASE = case_score("s1", soft_dice=0.4, precision=1.0, recall=0.0, hd95_mm=12.5)
 MEANS = dict.fromkeys(SCORES, 0.5)
