@@ -1,5 +1,6 @@
 """Hospitals that the red team writes to, and how its messages reach them: nothing else is known to an attack."""
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from client.hospital.config import Site
 from scenarios.simulation.clientapp import app
 from scenarios.simulation.sites import find_site
 from shared.config.settings import Settings
+from tests.conftest import ROOT
 from tests.support.datasets import grid, patient, write_dataset, write_image
 from tests.support.fakes import FakeGrid
 from tests.support.hospital_messages import ask as send
@@ -24,6 +26,17 @@ RunConfig = Mapping[str, Any]
 
 TWO = ("grace", "mercy")
 """The hospitals of an attack on crops: the first gives them, the second may open them."""
+
+
+def default_config() -> dict[str, Any]:
+    """The run-config of a run that changes nothing."""
+    config: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["flwr"]["app"]["config"]
+    return config
+
+
+def smoke_config() -> dict[str, Any]:
+    """That of the smoke scenario."""
+    return default_config() | tomllib.loads((ROOT / "scenarios" / "smoke.toml").read_text())
 
 
 class Ask(Protocol):
