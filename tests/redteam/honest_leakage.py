@@ -212,7 +212,7 @@ class Experiment:
 
     def small_patch(self) -> Iterator[Row]:
         """What inversion can do at all: the gradient of one patch of 16^3, three times as many iterations."""
-        settings, where = _with(self.settings, steps=1, batch_size=1, patch_size=16), "1 step, 1 patch of 16^3"
+        settings, where = with_training(self.settings, steps=1, batch_size=1, patch_size=16), "1 step, 1 patch of 16^3"
         stage = honest_stage(self.own, settings)
         yield from controls(where, stage.images, cropped(self.known), cropped(self.foreign), 1)
         search = replace(self.search("gradient"), iterations=3 * self.iterations[0])
@@ -221,7 +221,7 @@ class Experiment:
         yield compared(what, guesses, stage.images)
 
     def one_patch(self) -> Iterator[Row]:
-        settings, where = _with(self.settings, steps=1, batch_size=1), "1 step, 1 patch"
+        settings, where = with_training(self.settings, steps=1, batch_size=1), "1 step, 1 patch"
         stage = honest_stage(self.own, settings)
         yield from controls(where, stage.images, self.known, self.foreign, 1)
         tries: list[tuple[str, dict[str, Tensor], Match, Tensor | None]] = [
@@ -236,7 +236,7 @@ class Experiment:
 
     def stage(self, steps: int) -> Iterator[Row]:
         """Of so many steps of the default recipe, by both ways."""
-        settings = _with(self.settings, steps=steps)
+        settings = with_training(self.settings, steps=steps)
         stage = honest_stage(self.own, settings)
         where = f"{steps} step{'s' * (steps > 1)} of {settings.training.patches} patches"
         candidates = settings.training.patches if steps == 1 else MOST
@@ -261,7 +261,7 @@ class Experiment:
         yield compared(f"{where}: linear read-out", read_out(stage.change[BOTTOM], decoder), truth)
 
 
-def _with(settings: Settings, **training: Any) -> Settings:
+def with_training(settings: Settings, **training: Any) -> Settings:
     return settings.model_copy(update={"training": settings.training.model_copy(update=training)})
 
 
