@@ -67,7 +67,7 @@ class Tasks:
             ) from None
 
     def begin(self, task: TrainTask | EvaluateTask, asked: Asked) -> TaskRecord:
-        """The task's record, made where there is none, and made anew where exemplars were dropped from it before its end.
+        """The task's record, made where there is none, and made anew where exemplars were dropped before its end.
 
         (What a withdrawal of this hospital's own subjects voids, client/training/stage.py sees.) Raises `PolicyError`
         where another request was made for the task, and `RecordError` where its file is damaged, cannot be written, or
