@@ -240,7 +240,7 @@ def _why_untrained(policy: Policy, hospital: Hospital, settings: Settings, round
     shared = settings.run.spec.replays and memory.replay_mode == "balanced"
     own = training.patches - (round(training.patches * memory.replay_share) if shared else 0)
     found = (
-        ("steps", steps, "least-steps", policy.least_steps),
+        ("steps", max(steps, 1), "least-steps", policy.least_steps),
         ("patches of its own a step", max(own, 1), "least-batch", policy.least_batch),
         ("subjects", hospital.training_subjects, "least-subjects", policy.least_subjects),
     )

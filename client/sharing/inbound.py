@@ -36,6 +36,8 @@ def receive_training(custody: Custody, request: TrainRequest, work: Assignment) 
     if work.plan is not None:
         stage = work.plan.stage(request.task.stage)
         _refuse("a replay memory, which this run does not have," if request.memory and not stage.replay else "")
+        visits = [work.plan.order.index(c.center) for c in request.memory if c.center in work.plan.order]
+        _refuse("a replay memory in another order than that of the visits" if visits != sorted(visits) else "")
         custody.check_averaged(bool(stage.index and stage.apart))
         check_training_model(request, work.plan, custody.pin)
     _note_received(custody, request)

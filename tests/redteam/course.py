@@ -18,7 +18,6 @@ from flwr.proto.recorddict_pb2 import RecordDict as Proto
 
 from client.app import hospital_app
 from client.governance.pinned_keys import Peers
-from scenarios.simulation.sites import find_site
 from shared.clock import utc_now
 from shared.config.settings import Settings
 from shared.model.weights import Weights
@@ -163,7 +162,7 @@ class HonestCourse:
 
     def _ask(self, sent: Sent, at: At, place: Path) -> RecordDict:
         node = {"hospital": str(place / at.center / "hospital.toml")}
-        client = hospital_app(find=find_site)
+        client = hospital_app()
         return ask(FakeGrid(client, sent.run_config, {NODES[at.center]: node}), at.kind, sent.content, NODES[at.center])
 
     def _facts(self, at: At, content: RecordDict) -> Any:

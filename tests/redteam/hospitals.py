@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from flwr.app import Context, RecordDict
+from flwr.app import RecordDict
 from flwr.clientapp import ClientApp
 
 from client.app import hospital_app
 from client.governance.policy import Policy
 from client.hospital.config import Site
 from scenarios.simulation.clientapp import app
-from scenarios.simulation.sites import find_site
+from scenarios.simulation.sites import simulated_site
 from shared.config.settings import Settings
 from tests.conftest import ROOT
 from tests.support.datasets import grid, patient, write_dataset, write_image
@@ -76,7 +76,7 @@ def simulated(folder: Path, run_config: RunConfig, client: ClientApp = app) -> N
 def deployed(study: Study) -> Nodes:
     """The nodes of hospitals that joined, each of which reads its own hospital.toml."""
     nodes = {center: {"hospital": str(study.toml(center))} for center in study.keys}
-    return Nodes(hospital_app(find=find_site), study.config, nodes)
+    return Nodes(hospital_app(), study.config, nodes)
 
 
 def write_hospitals(folder: Path, centers: Sequence[str] = TWO, subjects: int = 5) -> Path:
@@ -106,7 +106,9 @@ def write_unlike_lesions(folder: Path) -> list[float]:
 def reporting_means() -> ClientApp:
     """A ClientApp whose simulated hospitals report means alone, as a hospital does that says nothing of scores."""
 
-    def find(center: str, context: Context, settings: Settings) -> Site:
-        return replace(find_site(center, context, settings), policy=Policy(role="both"))
+    means = Policy(role="both", least_steps=1, least_batch=1, least_subjects=1)
 
-    return hospital_app(find=find)
+    def find(center: str, settings: Settings) -> Site:
+        return replace(simulated_site(center, settings), policy=means)
+
+    return hospital_app(simulated=find)

@@ -8,69 +8,39 @@ from tests.redteam.hospitals import smoke_config
 from tests.redteam.variants import COURSE, FIRST, SECOND, TEST, lies
 from tests.support.joined import Study
 
-REFUSED = {
-    "train: another run's name": "was replayed or mixed up",
-    "train: an earlier stage": "was not visited in this run or came before",
-    "train: another center": "center grace was asked for at the node of mercy",
-    "train: another order": "was not visited in this run or came before",
-    "train: keys of the coordinator's": "the key of elsewhere was swapped",
-    "train: importance beside the model": "which is not used here",
-    "train: the memory twice": "was not visited in this run or came before",
-    "train: a changed crop": "was changed on its way",
-    "train: crops of another run": "was replayed or mixed up",
-    "train: crops of another stage": "was replayed or mixed up",
-    "train: again under another run's name": "was replayed or mixed up",
-    "test: another center": "center elsewhere was asked for at the node of mercy",
-}
-"""Lies that a hospital refuses, each with words of the reason."""
-
-STILL_OBEYED = frozenset(
-    {
-        "train: one step",
-        "train: more steps",
-        "train: epochs in place of steps",
-        "train: another seed",
-        "train: a finer spacing",
-        "train: more features",
-        "train: another norm",
-        "train: single patches",
-        "train: more patches of a volume",
-        "train: a larger patch",
-        "train: larger crops",
-        "train: crops of fewer subjects",
-        "train: crops chosen by the model",
+REFUSED: dict[str, tuple[str, ...]] = {
+    "of shape (16, 1, 3, 3, 3) instead of": ("train: more features",),
+    "is none of the 1 that protocol": (
         "train: another division",
-        "train: another learning rate",
-        "train: another rate of Muon",
-        "train: more weight decay",
-        "train: another optimiser",
-        "train: another schedule",
-        "train: another loss",
-        "train: Dice over the batch",
-        "train: lesions in every patch",
-        "train: no seals",
+        "train: another run's name",
+        "test: another run's name",
+        "test: another division",
+        "test: a larger test set",
+        "train: again under another run's name",
+    ),
+    "which the approved protocol": (
         "train: another stage",
+        "train: an earlier stage",
         "train: a part of its training",
         "train: a later round",
+        "train: several centers at once",
+        "train: another order",
+        "train: an order with a stranger",
         "train: nobody after it",
         "train: no contribution",
         "train: a larger budget",
         "train: a smaller budget",
+        "train: keys of the coordinator's",
         "train: keys left out",
+        "train: again as another stage",
+    ),
+    "center grace was asked for at the node of mercy": ("train: another center",),
+    "was changed since it was signed": (
         "train: a crafted model",
         "train: the model of an earlier stage",
         "train: a model of another run",
         "train: an averaged model",
         "train: a model with one bit flipped",
-        "train: no memory",
-        "train: a crop left out",
-        "train: no replay",
-        "train: replay as the paper",
-        "train: another method",
-        "train: the memory in another order",
-        "test: another division",
-        "test: a larger test set",
-        "test: a finer spacing",
         "test: a model that finds nothing",
         "test: a crafted model",
         "test: the model of an earlier stage",
@@ -81,16 +51,27 @@ STILL_OBEYED = frozenset(
         "later test: the model of an earlier stage",
         "train: again with a crafted model",
         "train: again with an earlier model",
-        "train: again as another stage",
-        "train: again without the memory",
         "test: again with a crafted model",
         "test: again with the model of an earlier stage",
         "test: again with a model of another run",
         "test: again with an averaged model",
         "test: again with a model with one bit flipped",
-    }
-)
-"""Lies that a hospital does as it is told. None should be left."""
+    ),
+    "which is not used here": ("train: importance beside the model",),
+    "was not visited in this run or came before": ("train: the memory twice",),
+    "was changed on its way": ("train: a changed crop",),
+    "was replayed or mixed up": (
+        "train: crops of another run",
+        "train: crops of another stage",
+    ),
+    "is signed as that of grace": ("test: another stage",),
+    "center elsewhere was asked for at the node of mercy": ("test: another center",),
+    "in another order than that of the visits": ("train: the memory in another order",),
+}
+"""Lies that a hospital refuses, by words of the reason."""
+
+WITHHELD = frozenset({"train: no memory", "train: a crop left out"})
+"""What a hospital cannot tell from a withdrawal, or from a date that has passed: less comes, and nothing else."""
 
 
 @pytest.fixture(scope="module")
@@ -119,15 +100,19 @@ def test_every_lie_says_something_else_than_the_honest_message(course: HonestCou
         assert not same or sent.run_config != moment.run_config, lie.name
 
 
-@pytest.mark.parametrize("name", REFUSED)
+REASONS = {name: words for words, names in REFUSED.items() for name in names}
+
+
+@pytest.mark.parametrize("name", [names[0] for names in REFUSED.values()])
 def test_a_lie_is_refused_with_its_reason(course: HonestCourse, name: str) -> None:
     lie = lies(course)[name]
     verdict = course.told(lie.at, lie.tell, lie.after_honest)
-    assert verdict.outcome == "refused" and REFUSED[name] in verdict.reason, verdict
+    assert verdict.outcome == "refused" and REASONS[name] in verdict.reason, verdict
 
 
 @pytest.mark.slow
-def test_no_lie_is_obeyed_but_those_that_are_known(course: HonestCourse) -> None:
+def test_every_lie_is_refused_or_ignored_but_what_only_withholds(course: HonestCourse) -> None:
     told = {lie.name: course.told(lie.at, lie.tell, lie.after_honest) for lie in lies(course).values()}
-    assert {name for name, verdict in told.items() if verdict.outcome == "obeyed"} == STILL_OBEYED
-    assert {name for name, verdict in told.items() if verdict.outcome == "refused"} == set(REFUSED)
+    assert {name for name, verdict in told.items() if verdict.outcome == "obeyed"} == WITHHELD
+    assert {name for name, verdict in told.items() if verdict.outcome == "refused"} == REASONS.keys()
+    assert all(words in told[name].reason for name, words in REASONS.items())
