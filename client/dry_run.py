@@ -90,7 +90,8 @@ def _approved(site: Site, config: RunConfig, clock: Clock) -> tuple[Site, RunPla
     )
     pins = Peers.of({center: str(identity) for center, identity in peers.items()}, site.peers.source)
     Approvals(site.state, site.center, clock).approve(protocol)
-    return replace(site, peers=pins), plan_of(protocol, 0, settings.to_run_config()), keys
+    policy = site.policy.model_copy(update={"least_steps": 1})  # whoever rehearses shortens the training
+    return replace(site, peers=pins, policy=policy), plan_of(protocol, 0, settings.to_run_config()), keys
 
 
 def _questions(site: Site, plan: RunPlan, keys: Keys) -> Mapping[str, tuple[Handler, RecordDict]]:

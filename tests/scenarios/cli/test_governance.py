@@ -96,6 +96,7 @@ def test_a_dry_run_writes_what_would_be_sent_and_leaves_no_trace(call: Call, stu
     scenario = tmp_path / "scenario.toml"
     scenario.write_text("\n".join(f"{key} = {json.dumps(value)}" for key, value in study.config.items()))
     output = tmp_path / "out"
+    study.write_site("grace", least_steps=20)
     code, out, error = call("join", study.toml("grace"), "--dry-run", output, "--scenario", scenario)
     assert (code, error) == (0, "")
     assert "2-train: " in out and ", 3 exemplars" in out
