@@ -80,6 +80,7 @@ def enroll(
     from scenarios.deployment.proposal import keep_card
 
     ours = Coordinator(folder.absolute())
+    enrollment.check_name(name)
     shown = short(read_public(public_key))
     if card is not None:
         kept = keep_card(ours, name, card)

@@ -100,6 +100,7 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run a scenario over simulated hospitals, follow it, and print the matrix at its end."""
+    connection = {} if coordinator is None else _connection(coordinator, superlink)
     deployed = coordinator is not None or superlink is not None
     if deployed != (protocol is not None):
         raise SettingsError(
@@ -113,8 +114,7 @@ def run(
             raise SettingsError("a protocol takes the place of a scenario: give one of them")
         settings = _approved_settings(protocol, number, change or [], output)
     launched = HowLaunched(run_config={}, supernodes=supernodes, cpus=cpus, gpus=gpus, cores=cores, superlink=superlink)
-    if coordinator is not None:
-        launched = launched.model_copy(update=_connection(coordinator, superlink))
+    launched = launched.model_copy(update=connection)
     _prepare(settings, launched)
     folder = results_folder(settings.run)
     launched = launched.model_copy(update={"run_config": settings.to_run_config() | {"output-dir": str(folder)}})

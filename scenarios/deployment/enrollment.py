@@ -37,10 +37,7 @@ def enroll(coordinator: Coordinator, name: str, public_key: Path) -> int:
     Raises `SettingsError` where name or key are unusable or taken, `LaunchError` where the SuperLink does
     not answer.
     """
-    if not re.fullmatch(CENTER_PATTERN.strip("^$"), name):
-        raise SettingsError(
-            f"{name!r} is no center name: use 1 to 64 letters, digits, - and _, a letter or digit first"
-        )
+    check_name(name)
     key = read_public(public_key)
     with _control(coordinator) as control:
         for one in _enrolled(control):
@@ -52,6 +49,14 @@ def enroll(coordinator: Coordinator, name: str, public_key: Path) -> int:
                     f"wardround coordinator remove {quoted(coordinator.folder)} {name}"
                 )
         return control.register(key, name)
+
+
+def check_name(name: str) -> None:
+    """Raise `SettingsError` where a name is no center's."""
+    if not re.fullmatch(CENTER_PATTERN.strip("^$"), name):
+        raise SettingsError(
+            f"{name!r} is no center name: use 1 to 64 letters, digits, - and _, a letter or digit first"
+        )
 
 
 def remove(coordinator: Coordinator, name: str) -> None:

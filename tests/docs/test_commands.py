@@ -126,10 +126,10 @@ def data(folder: Path, run_config: Names) -> None:
 
 
 def hospital(folder: Path, run_config: Names) -> None:
-    """Enough patients for two to be tested, and what a coordinator sends."""
+    """Enough patients for a mean over five of them, and what a coordinator sends."""
     from scenarios.deployment.certificates import Files, make_trial
 
-    write_dataset(folder / "data" / "milan", [f"sub-{number:02d}" for number in range(1, 9)])
+    write_dataset(folder / "data" / "milan", [f"sub-{number:02d}" for number in range(1, 19)])
     make_trial(Files(folder / "ca.crt", folder / "server.crt", folder / "server.key"), folder / "authority.key", [])
 
 

@@ -19,8 +19,8 @@ def study(tmp_path: Path, run_config: dict[str, Any]) -> Study:
     """Three hospitals that share no exemplar and made no keys."""
     study = Study.made(tmp_path, run_config)
     for center in CENTERS:
-        (study.root / center / "state" / "keys").rename(study.root / center / "away")
-        study.write_site(center, share_exemplars=False, report_subject_scores=False, least_test_subjects=2)
+        means = {"report_subject_scores": False, "least_test_subjects": 2, "allow_averaged_models": True}
+        study.write_site(center, share_exemplars=False, **means)
     return study
 
 
@@ -62,7 +62,7 @@ def test_a_run_that_a_hospital_broke_off_goes_on_to_the_same_end(study: Study, m
 
 @pytest.mark.parametrize("method", ["ewc", "fedavg"])
 def test_a_hospital_that_may_only_be_tested_is_named_before_anything_starts(study: Study, method: str) -> None:
-    study.write_site("elsewhere", role="evaluate", share_exemplars=False)
+    study.write_site("elsewhere", role="evaluate", share_exemplars=False, allow_averaged_models=True)
     wire = study.wire(method=method, rounds=2)
     with pytest.raises(CenterError, match="center elsewhere is to train, but its policy lets it test only"):
         study.run(wire)

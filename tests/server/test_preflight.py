@@ -54,8 +54,8 @@ def test_a_center_whose_policy_lets_no_model_train_so_ends_the_run_before_it_beg
     cards = {"ucsf": card("ucsf"), "milan": card(untrained="8 steps where least-steps = 20")}
     course = plan_course(tuple(cards), settings.run)
     with pytest.raises(CenterError, match="milan is to train, but its policy lets no model train so: 8 steps where"):
-        check_terms(settings, cards, course, simulated=False)
-    check_terms(settings, cards, plan_course(("ucsf",), settings.run), simulated=True)
+        check_terms(settings, cards, course, simulated=False, identities={})
+    check_terms(settings, cards, plan_course(("ucsf",), settings.run), simulated=True, identities={})
 
 
 FEW = {"withholds": "has 1 subject to test on, and its policy reports means over 5 or more alone"}

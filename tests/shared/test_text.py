@@ -81,13 +81,13 @@ def test_no_word_of_a_header_moves_a_terminal(text: str) -> None:
         fingerprint=text,
         policy=text,
         untested=text,
-        passed_over=(PassedOverCard.model_construct(subject="0" * 16, contrast=text, reason=text),),
+        passed_over=(PassedOverCard.model_construct(contrast=text, reason=text, count=1),),
     )
     call = RollCall.model_construct(cards=(card,), simulated=False, code=text)
     (heard,) = unpack_header(pack_header(call), RollCall).cards
     words = [heard.center, *heard.contrasts, heard.policy, heard.untested, heard.passed_over[0].reason]
     assert all(word.isprintable() for word in words) and heard.policy == printable(text)
-    figures = TestFigures.model_construct(center=text, mean=None, cases=(), set_aside={text: text}, seconds=1.0)
+    figures = TestFigures.model_construct(center=text, mean=None, cases=(), set_aside={text: 1}, seconds=1.0)
     with pytest.raises(MessageError) as caught:  # neither cases nor their mean
         unpack_header(pack_header(figures), TestFigures)
     assert str(caught.value).isprintable()
@@ -104,7 +104,7 @@ def test_a_policy_forges_no_line_of_the_coordinator(configured: Configured, caps
     )
     call = pack_header(RollCall(cards=(card,), simulated=False, code=""))
     (heard,) = unpack_header(call, RollCall).cards
-    check_terms(configured(), {"grace": heard}, (), simulated=False)
+    check_terms(configured(), {"grace": heard}, (), simulated=False, identities={})
     (line,) = capsys.readouterr().out.rstrip("\n").split("\n")
     assert line.isprintable() and line.startswith("[wardround] grace: all\\n")
 

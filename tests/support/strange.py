@@ -41,7 +41,7 @@ NO_DATA = "/nowhere"
 
 def _without_data(center: str, settings: Settings) -> Site:
     everything = simulated_site("amu", settings)
-    return replace(everything, center=center, state=Path("/nowhere"), data=NOWHERE)
+    return replace(everything, center=center, data=NOWHERE)
 
 
 TINY = {"features": 2, "steps": 1, "batch-size": 1, "device": "cpu", "centers": "grace"}

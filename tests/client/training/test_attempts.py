@@ -200,13 +200,19 @@ def visit(grid: FakeGrid, change: Callable[[Weights], Weights] = dict, **setting
     return unpack_train_reply(ask(grid, "train", pack_train_request(request), 100))
 
 
-def test_a_hospital_says_how_often_it_began_again(grid: FakeGrid) -> None:
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The decoder of a stage is the one that came, as if the draw had given it."""
+    monkeypatch.setattr("client.training.stage.weights_of_stage", lambda came, *_: came)
+
+
+def test_a_hospital_says_how_often_it_began_again(grid: FakeGrid, undrawn: None) -> None:
     reply = visit(grid, dead, restarts=3)
     assert reply.figures.restarts == 1 and reply.figures.steps == 8
     assert reply.weights["head.bias"] > -50
 
 
-def test_by_default_a_collapsed_stage_is_handed_on(grid: FakeGrid) -> None:
+def test_by_default_a_collapsed_stage_is_handed_on(grid: FakeGrid, undrawn: None) -> None:
     assert grid.run_config["restarts"] == 0
     reply = visit(grid, dead)
     assert reply.figures.restarts == 0 and reply.weights["head.bias"] < -50

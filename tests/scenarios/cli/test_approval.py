@@ -127,22 +127,13 @@ def test_a_finished_run_is_extended_by_a_protocol_of_its_own(study: Study, coord
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (
-            ("coordinator", "propose", "{coordinator}", "-c", "centers=grace,st-elsewhere"),
-            "no card of st-elsewhere is in",
-        ),
-        (
-            ("coordinator", "propose", "{coordinator}", "-c", "centers=grace,mercy", "-c", "method=pooled"),
-            "trains on all",
-        ),
-        (("coordinator", "propose", "{coordinator}", "--extends", "run"), "--extends takes --center NAME"),
-        (("coordinator", "propose", "{coordinator}", "--output", "{root}/grace.json"), "is there already"),
-        (("run", "--coordinator", "{coordinator}"), "act on what they approved alone"),
-        (("run", "--protocol", "{root}/grace.json"), "act on what they approved alone"),
-        (
-            ("run", "--protocol", "{root}/grace.json", "--coordinator", "{coordinator}"),
-            "is no protocol of this version",
-        ),
+        ("coordinator propose {coordinator} -c centers=grace,st-elsewhere", "no card of st-elsewhere is in"),
+        ("coordinator propose {coordinator} -c centers=grace,mercy -c method=pooled", "trains on all"),
+        ("coordinator propose {coordinator} --extends run", "--extends takes --center NAME"),
+        ("coordinator propose {coordinator} --output {root}/grace.json", "is there already"),
+        ("run --coordinator {coordinator}", "act on what they approved alone"),
+        ("run --protocol {root}/grace.json", "act on what they approved alone"),
+        ("run --protocol {root}/grace.json --coordinator {coordinator}", "is no protocol of this version"),
     ],
 )
 def test_what_cannot_be_proposed_or_run_is_said(study: Study, coordinator: Coordinator, words: str, said: str) -> None:
