@@ -103,7 +103,8 @@ def _lines_of_run(plan: RunPlan, site: Site) -> Iterable[str]:
     tests = [stage for stage in plan.course if center in stage.tests]
     if trains:
         yield f"trained here: {_training(trains, len(plan.course), settings)}"
-        yield "what leaves then: the model, signed by this hospital"
+        parts = "".join(f" and the {part} of each of its parameters" for part in run.spec.state)
+        yield f"what leaves then: the model{parts}, signed by this hospital"
     else:
         yield "trained here: nothing"
     yield from _crops(plan, trains, site)

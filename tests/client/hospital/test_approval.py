@@ -66,6 +66,8 @@ def test_what_the_policy_keeps_is_said(read: Read, study: Study) -> None:
     assert "own crops that may leave: none (the policy names none of those that follow)" in "\n".join(read().lines)
     assert "crops of patients' images: none come, none leave" in "\n".join(read(method="finetune").lines)
     assert "NOT sealed, so that the coordinator sees them" in "\n".join(read(sealing="off").lines)
+    left = "what leaves then: the model and the importance of each of its parameters, signed"
+    assert left in "\n".join(read(method="ewc").lines)
 
 
 def test_one_that_only_tests_reads_that(read: Read, study: Study) -> None:
