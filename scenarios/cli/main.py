@@ -100,7 +100,8 @@ def run(
     verbose: Verbose = False,
 ) -> None:
     """Run a scenario over simulated hospitals, follow it, and print the matrix at its end."""
-    connection = {} if coordinator is None else _connection(coordinator, superlink)
+    if coordinator is not None and superlink is not None:
+        raise SettingsError("give --superlink or --coordinator, not both: each names the SuperLink to run on")
     deployed = coordinator is not None or superlink is not None
     if deployed != (protocol is not None):
         raise SettingsError(
@@ -114,7 +115,8 @@ def run(
             raise SettingsError("a protocol takes the place of a scenario: give one of them")
         settings = _approved_settings(protocol, number, change or [], output)
     launched = HowLaunched(run_config={}, supernodes=supernodes, cpus=cpus, gpus=gpus, cores=cores, superlink=superlink)
-    launched = launched.model_copy(update=connection)
+    if coordinator is not None:
+        launched = launched.model_copy(update=_connection(coordinator))
     _prepare(settings, launched)
     folder = results_folder(settings.run)
     launched = launched.model_copy(update={"run_config": settings.to_run_config() | {"output-dir": str(folder)}})
@@ -214,10 +216,8 @@ def _go_on(going: "Continuation", verbose: bool) -> None:
     _follow(going.folder, going.settings, going.launched, verbose)
 
 
-def _connection(folder: Path, superlink: str | None) -> dict[str, str]:
+def _connection(folder: Path) -> dict[str, str]:
     """How to reach a coordinator's SuperLink. Raises `SettingsError` or `ResultsError`."""
-    if superlink is not None:
-        raise SettingsError("give --superlink or --coordinator, not both: each names the SuperLink to run on")
     ours = Coordinator(folder.absolute())
     _ = ours.address  # says where the folder is no coordinator's
     return {"superlink": CONNECTION, "coordinator": str(ours.folder)}
