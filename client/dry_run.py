@@ -4,13 +4,12 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC
 from pathlib import Path
 
 from flwr.app import Context, RecordDict
 
 from client.governance.approvals import Approvals
-from client.governance.keys import load_keys, make_keys
+from client.governance.keys import load_or_make_keys
 from client.governance.pinned_keys import Peers
 from client.governance.pseudonyms import FOLDER
 from client.governance.records import AUDIT, MARKER
@@ -18,17 +17,16 @@ from client.governance.withdrawals import LIST
 from client.handlers import Desk, Handler, evaluate_here, roll_call, train_here
 from client.hospital.config import Site
 from shared.clock import Clock
-from shared.config.settings import CIRCUMSTANCES, RunConfig, Settings
+from shared.config.settings import RunConfig, Settings
 from shared.errors import ResultsError, WardroundError
 from shared.files import write_whole
 from shared.flower_private import recorddict_to_proto
 from shared.paths import writable_folder
-from shared.protocol.document import StudyProtocol, spell
+from shared.protocol.document import StudyProtocol
 from shared.protocol.lineage import first_weights, trained_claims
 from shared.protocol.plan import RunPlan, plan_of
 from shared.trust.identity import Keys
 from shared.trust.signed_model import SignedModel
-from shared.wire.code_fingerprint import code_fingerprint
 from shared.wire.headers import Question
 from shared.wire.messages import EvaluateRequest, TrainRequest, pack_evaluate_request, pack_train_request
 from shared.wire.records import pack_question
@@ -69,7 +67,7 @@ def _approved(site: Site, config: RunConfig, clock: Clock) -> tuple[Site, RunPla
 
     A peer of whom only the fingerprint is pinned gets keys that are thrown away.
     """
-    keys = load_keys(site.keys) if site.keys.exists() else make_keys(site.keys, site.center)
+    keys = load_or_make_keys(site.keys, site.center)
     if site.policy.role == "evaluate":
         keys = Keys.generate(PRETENDED)
         peers, order, evaluators = {PRETENDED: keys.identity}, [PRETENDED], site.center
@@ -80,15 +78,9 @@ def _approved(site: Site, config: RunConfig, clock: Clock) -> tuple[Site, RunPla
     settings = Settings.from_run_config(
         {**config, "centers": ",".join(order), "evaluators": evaluators, "order": "given", "rounds": 1}
     )
-    protocol = StudyProtocol(
-        created=f"{clock().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
-        title="dry run",
-        code=code_fingerprint(),
-        settings=spell({k: v for k, v in settings.to_run_config().items() if k not in CIRCUMSTANCES}),
-        runs=({},),
-        identities={center: str(identity) for center, identity in peers.items()} | {keys.center: str(keys.identity)},
-    )
-    pins = Peers.of({center: str(identity) for center, identity in peers.items()}, site.peers.source)
+    identities = {center: str(identity) for center, identity in peers.items()}
+    protocol = StudyProtocol.of_run(settings, identities | {keys.center: str(keys.identity)}, clock(), "dry run")
+    pins = Peers.of(identities, site.peers.source)
     Approvals(site.state, site.center, clock).approve(protocol)
     policy = site.policy.model_copy(update={"least_steps": 1})  # whoever rehearses shortens the training
     return replace(site, peers=pins, policy=policy), plan_of(protocol, 0, settings.to_run_config()), keys
@@ -96,7 +88,7 @@ def _approved(site: Site, config: RunConfig, clock: Clock) -> tuple[Site, RunPla
 
 def _questions(site: Site, plan: RunPlan, keys: Keys) -> Mapping[str, tuple[Handler, RecordDict]]:
     """The messages of a run of one stage, with the model that it begins with."""
-    weights = first_weights(plan)
+    weights = first_weights(plan.settings)
     task = plan.train_task(0, plan.order[0])
     request = TrainRequest(task, weights, ())
     questions: dict[str, tuple[Handler, RecordDict]] = {

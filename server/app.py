@@ -74,8 +74,7 @@ def _begin(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roste
         run = uuid.uuid4().hex
         roster = call_roll(grid, settings.run, Question(runs=(run,)))
         check_pool(settings.run, roster.simulated)
-        identities = {center: card.identity for center, card in roster.cards.items()}
-        plan = RunPlan(run, settings, order_of_visits(roster.training_subjects, settings.run), identities)
+        plan = RunPlan(run, settings, order_of_visits(roster.training_subjects, settings.run), roster.identities)
     else:
         plan = plan_of(protocol, number_of(protocol, settings), settings.to_run_config())
         roster = call_roll(grid, settings.run, Question(protocol=plan.protocol, runs=plan.runs))
@@ -103,7 +102,9 @@ def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Rost
     wanted = [center for center in (*journal.order, *settings.run.evaluators) if center in needed | testing]
     facts = journal.facts
     if (protocol := journal.protocol) is not None:
-        question = Question(protocol=protocol.digest, runs=journal.plan(settings).runs, heads=journal.heads)
+        question = Question(
+            protocol=protocol.digest, runs=journal.plan(settings, protocol.identities).runs, heads=journal.heads
+        )
     else:
         runs = (facts.run, facts.parent.run) if facts.parent else (facts.run,)
         question = Question(runs=runs, heads=journal.heads)

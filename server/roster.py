@@ -40,6 +40,11 @@ class Roster:
         """How many each center has to train on."""
         return {center: card.training_subjects for center, card in self.cards.items()}
 
+    @property
+    def identities(self) -> dict[str, str]:
+        """Name and public keys of each center, as it showed them."""
+        return {center: card.identity for center, card in self.cards.items()}
+
     def find(self, grid: Grid, run: RunSettings, center: str, seconds: float | None = None) -> int | None:
         """Where a center that was lost, or did not come to the roll call, is now; nothing while it is away.
 

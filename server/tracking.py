@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Protocol
 
-from shared.config.settings import CIRCUMSTANCES, RunConfig, Settings
+from shared.config.settings import RunConfig, Settings
 from shared.errors import SettingsError
 from shared.log import say
 from shared.results import RunResults
@@ -168,7 +168,7 @@ def check_tracking(settings: Settings) -> None:
 def tracked(settings: Settings, results: Path) -> Iterator[Tracking]:
     """The tracking that the settings ask for, in a run's results folder, as long as the block lasts."""
     kind = settings.run.tracking
-    science = {key: value for key, value in settings.to_run_config().items() if key not in CIRCUMSTANCES}
+    science = settings.science
     tracking = OFF if kind == "off" else Tracking(lambda: SINKS[kind](results / FOLDER / kind, science))
     try:
         yield tracking

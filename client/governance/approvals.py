@@ -3,16 +3,13 @@
 Only what stands in one of them is computed at a deployed hospital. Approval and its end are in the audit log.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts
-from client.governance.records import Records
-from shared.clock import Clock
+from client.governance.records import AUDIT, Records
+from shared.clock import Clock, stamp
 from shared.errors import DamagedError, PolicyError, RecordError, SettingsError
 from shared.files import private_folder, read_document, write_document
 from shared.protocol.document import StudyProtocol, parse_protocol
@@ -42,12 +39,12 @@ class Approvals:
     def __init__(self, state: Path, center: str, clock: Clock) -> None:
         self._state, self._center = state, center
         self._folder = state / FOLDER
-        self._log = AuditLog(state / "audit", clock)
+        self._log = AuditLog(state / AUDIT, clock)
         self._clock = clock
 
     def approve(self, protocol: StudyProtocol) -> None:
         """Keep a protocol; from now on this hospital acts by it. Raises `RecordError`."""
-        self._keep(protocol, self._now, "", APPROVED)
+        self._keep(Approval(protocol, stamp(self._clock())))
 
     def revoke(self, begins: str) -> StudyProtocol:
         """Act no longer by the protocol whose digest begins so. Raises `SettingsError`, `RecordError`."""
@@ -57,7 +54,7 @@ class Approvals:
                 f"{counted(len(found), 'approved protocol')} begin with {begins!r}: give more of the digest, as "
                 "`wardround hospital protocols` shows it"
             )
-        self._keep(found[0].protocol, found[0].approved, self._now, REVOKED)
+        self._keep(replace(found[0], revoked=stamp(self._clock())))
         return found[0].protocol
 
     def all(self) -> list[Approval]:
@@ -79,18 +76,14 @@ class Approvals:
             raise PolicyError(f"this hospital has revoked protocol {short} on {approval.revoked[:10]}")
         return approval.protocol
 
-    @property
-    def _now(self) -> str:
-        return f"{self._clock().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-
-    def _keep(self, protocol: StudyProtocol, approved: str, revoked: str, message: str) -> None:
+    def _keep(self, approval: Approval) -> None:
         Records(self._state, self._center)  # begun before the first entry of the log, or whole
-        path = self._folder / f"{protocol.digest}.json"
+        digest, revoked = approval.protocol.digest, approval.revoked
+        path = self._folder / f"{digest}.json"
         private_folder(self._folder, "folder of approved protocols")
-        body: Mapping[str, Any] = {"protocol": protocol.document, "approved": approved, "revoked": revoked}
-        facts = Facts(message=message, checksums=(protocol.digest,))
+        body = {"protocol": approval.protocol.document, "approved": approval.approved, "revoked": revoked}
         if not revoked:
-            self._log.append("approved", facts)
+            self._log.append("approved", Facts(message=APPROVED, checksums=(digest,)))
         try:
             write_document(path, body)
         except OSError as error:
@@ -99,7 +92,7 @@ class Approvals:
                 "disk, or let this user write the folder"
             ) from None
         if revoked:  # noted once it holds: what fails leaves the stricter of the two
-            self._log.append("revoked", facts)
+            self._log.append("revoked", Facts(message=REVOKED, checksums=(digest,)))
 
     def _read(self, path: Path) -> Approval:
         try:

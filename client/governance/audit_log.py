@@ -19,13 +19,13 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from client.governance.hash_chain import Entry, Facts, Head, Kind, Verdict, examine, parse
-from shared.clock import utc_now
+from shared.clock import stamp, utc_now
 from shared.errors import RecordError
 from shared.files import PRIVATE_FILE, locked, private_folder, sync, write_whole
 from shared.trust.canonical_json import canonical
@@ -118,7 +118,7 @@ class AuditLog:
         return Entry.after(head, entry.time, entry.kind, entry.facts)
 
     def _add(self, head: Head, kind: Kind, facts: Facts) -> tuple[Entry, Head]:
-        entry = Entry.after(head, f"{self._clock().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", kind, facts)
+        entry = Entry.after(head, stamp(self._clock()), kind, facts)
         new = not self._log.exists()
         handle = os.open(self._log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, PRIVATE_FILE)
         with os.fdopen(handle, "wb") as file:

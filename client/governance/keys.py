@@ -65,6 +65,11 @@ def make_keys(folder: Path, center: str) -> Keys:
     return keys
 
 
+def load_or_make_keys(folder: Path, center: str) -> Keys:
+    """The keys in `folder`, made where there are none yet. Raises as `load_keys` and `make_keys`."""
+    return load_keys(folder) if folder.exists() else make_keys(folder, center)
+
+
 def load_keys(folder: Path) -> Keys:
     """The keys in `folder`. Raises `TrustError` where they are missing, damaged or open to others."""
     if not folder.is_dir():

@@ -7,12 +7,13 @@ under a new pseudonym, would otherwise be shared again in silence.
 """
 
 from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
+from shared.clock import stamp
 from shared.errors import RecordError
 from shared.files import locked, private_folder, write_whole
 from shared.trust.canonical_json import Pseudonym, Statement, canonical
@@ -71,7 +72,7 @@ class Withdrawals:
             if any(one.subject == subject for one in current.withdrawn):
                 return False
             try:
-                new = Withdrawn(subject=subject, since=f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}")
+                new = Withdrawn(subject=subject, since=stamp(now))
             except ValidationError:
                 raise RecordError(
                     "a subject can be withdrawn only by its pseudonym, 16 to 64 hexadecimal digits: derive it first"

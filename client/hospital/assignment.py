@@ -14,7 +14,7 @@ from flwr.app import Context
 from client.governance.approvals import Approvals
 from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts
-from client.governance.records import Records
+from client.governance.records import AUDIT, Records
 from client.hospital.config import Site
 from shared.clock import Clock
 from shared.config.settings import Settings
@@ -86,4 +86,4 @@ def assigned(site: Site, protocol: str, runs: tuple[str, ...], context: Context,
 
 def _note_refused(site: Site, clock: Clock, error: WardroundError) -> None:
     with suppress(RecordError):  # the refusal stands, whether it can be noted or not
-        AuditLog(site.state / "audit", clock).append("refused", Facts(message="request", reason=error.public))
+        AuditLog(site.state / AUDIT, clock).append("refused", Facts(message="request", reason=error.public))

@@ -15,7 +15,7 @@ from client.governance.hash_chain import Facts, Kind
 from client.governance.keys import load_keys, make_keys
 from client.governance.pinned_keys import Peers
 from client.governance.policy import Policy, Role
-from client.governance.records import Records
+from client.governance.records import AUDIT, Records
 from client.governance.tasks import Tasks
 from client.hospital.center import Hospital
 from client.hospital.config import Site
@@ -256,7 +256,7 @@ def open_custody(site: Site, settings: Settings, simulated: bool, clock: Clock) 
         Records(site.state, site.center)
     sealed = settings.memory.seals(simulated)
     peers = site.peers
-    audit = None if simulated else AuditLog(site.state / "audit", clock)
+    audit = None if simulated else AuditLog(site.state / AUDIT, clock)
     if not simulated:
         keys = load_keys(site.keys) if site.keys.exists() else None
     elif sealed:

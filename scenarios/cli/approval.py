@@ -1,20 +1,15 @@
 """The commands `wardround hospital` about protocols: card, approve, protocols, revoke."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from scenarios.cli.common import say
+from scenarios.cli.common import HospitalFile, read_site, say
 from scenarios.run_config import default_run_config
 from shared.clock import utc_now
 from shared.errors import ResultsError, SettingsError
 from shared.text import quoted
-
-if TYPE_CHECKING:
-    from client.hospital.config import Site
-
-File = Annotated[Path, typer.Argument(metavar="HOSPITAL_TOML", help="The hospital's own file.", show_default=False)]
 
 
 def add_approval_commands(hospital: typer.Typer) -> None:
@@ -24,21 +19,21 @@ def add_approval_commands(hospital: typer.Typer) -> None:
 
 
 def card(
-    site_file: File,
+    site_file: HospitalFile,
     output: Annotated[Path | None, typer.Option(help="The file to write.  (default: CENTER.card.json)")] = None,
 ) -> None:
     """Write what the coordinator needs before it can propose a protocol: name, public key, number of patients.
 
     Makes the keys where there are none yet. The file names no patient.
     """
-    from client.governance.keys import load_keys, make_keys
+    from client.governance.keys import load_or_make_keys
     from client.governance.records import Records
     from client.hospital.enrolment_card import card_of
     from shared.files import write_whole
 
-    site = _site(site_file)
+    site = read_site(site_file)
     Records(site.state, site.center)
-    keys = load_keys(site.keys) if site.keys.exists() else make_keys(site.keys, site.center)
+    keys = load_or_make_keys(site.keys, site.center)
     written = card_of(site, keys.identity)
     path = output or Path(f"{site.center}.card.json")
     try:
@@ -51,7 +46,7 @@ def card(
 
 
 def approve(
-    site_file: File,
+    site_file: HospitalFile,
     protocol: Annotated[Path, typer.Argument(help="The protocol that the coordinator proposes.", show_default=False)],
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: it was read before.")] = False,
 ) -> None:
@@ -63,7 +58,7 @@ def approve(
     from client.hospital.approval import read_for
     from shared.protocol.document import read_protocol
 
-    reading = read_for(_site(site_file), read_protocol(protocol), default_run_config())
+    reading = read_for(read_site(site_file), read_protocol(protocol), default_run_config())
     for line in reading.lines:
         say(line)
     if not yes and not typer.confirm("\nApprove this protocol?"):
@@ -73,11 +68,11 @@ def approve(
     say(f"\napproved: {short}; its end: wardround hospital revoke {quoted(site_file)} {short}")
 
 
-def protocols(site_file: File) -> None:
+def protocols(site_file: HospitalFile) -> None:
     """List the protocols that this hospital approved, and those that it revoked."""
     from client.governance.approvals import Approvals
 
-    site = _site(site_file)
+    site = read_site(site_file)
     known = Approvals(site.state, site.center, utc_now).all()
     if not known:
         say(f"no protocol was approved: wardround hospital approve {quoted(site_file)} PROTOCOL")
@@ -87,7 +82,7 @@ def protocols(site_file: File) -> None:
 
 
 def revoke(
-    site_file: File,
+    site_file: HospitalFile,
     digest: Annotated[str, typer.Argument(help="How the protocol's digest begins.", show_default=False)],
 ) -> None:
     """End a protocol: from now on no message under it is answered here.
@@ -96,12 +91,6 @@ def revoke(
     """
     from client.governance.approvals import Approvals
 
-    site = _site(site_file)
+    site = read_site(site_file)
     ended = Approvals(site.state, site.center, utc_now).revoke(digest)
     say(f"{ended.digest[:16]} is revoked: no message under it is answered any more")
-
-
-def _site(path: Path) -> "Site":
-    from client.hospital.config import Site  # its readers of images take seconds, which --help need not wait for
-
-    return Site.read(path)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,10 +13,16 @@ from shared.errors import ResultsError, SettingsError
 from shared.files import write_whole
 from shared.text import printable_lines
 
+if TYPE_CHECKING:
+    from client.hospital.config import Site
+
 STOPPED = 130
 """Exit code after Ctrl-C, as shells have it."""
 
 ALL_CONTRASTS = ",".join(CONTRASTS)
+HospitalFile = Annotated[
+    Path, typer.Argument(metavar="HOSPITAL_TOML", help="The hospital's own file, made by init.", show_default=False)
+]
 Contrasts = Annotated[str, typer.Option(help="The contrasts to use.")]
 
 
@@ -27,6 +33,13 @@ def read_contrasts(text: str) -> tuple[str, ...]:
         wrong = ", ".join(unknown) if wanted else "nothing"
         raise SettingsError(f"contrasts = {wrong}: choose from {', '.join(CONTRASTS)}")
     return wanted
+
+
+def read_site(path: Path) -> "Site":
+    """A `hospital.toml`. Raises `SettingsError` or `TrustError`."""
+    from client.hospital.config import Site  # its readers of images take seconds, which --help need not wait for
+
+    return Site.read(path)
 
 
 def say(line: str) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scenarios.cli.common import say
+from scenarios.cli.common import HospitalFile, read_site, say
 from scenarios.run_config import load_settings
 from shared.clock import utc_now
 from shared.errors import PolicyError, RecordError
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 CROPS = "would-leave.png"
 
 Subject = Annotated[str, typer.Argument(help="As the data folder names it, such as sub-07.", show_default=False)]
-File = Annotated[Path, typer.Argument(metavar="HOSPITAL_TOML", help="The hospital's own file.", show_default=False)]
 
 
 def add_trust_commands(hospital: typer.Typer) -> None:
@@ -27,7 +26,7 @@ def add_trust_commands(hospital: typer.Typer) -> None:
         hospital.command()(command)
 
 
-def keys(site_file: File) -> None:
+def keys(site_file: HospitalFile) -> None:
     """Show this hospital's public key and fingerprint, and make the keys where there are none yet.
 
     Read the fingerprint out to the other hospitals over the telephone; give them the whole line in any way.
@@ -35,7 +34,7 @@ def keys(site_file: File) -> None:
     from client.governance.keys import load_keys, make_keys
     from client.governance.records import Records
 
-    site = _site(site_file)
+    site = read_site(site_file)
     Records(site.state, site.center)
     made = not site.keys.exists()
     found = make_keys(site.keys, site.center) if made else load_keys(site.keys)
@@ -44,7 +43,7 @@ def keys(site_file: File) -> None:
     say(f"\nfingerprint, to be read out:\n{found.identity.fingerprint}")
 
 
-def audit(site_file: File) -> None:
+def audit(site_file: HospitalFile) -> None:
     """Show what was sent, received, refused and withdrawn, and verify that the log is whole.
 
     Exit code 1 where the log was changed or cut.
@@ -52,7 +51,7 @@ def audit(site_file: File) -> None:
     from client.governance.audit_log import AuditLog
     from client.governance.records import AUDIT, Records
 
-    site = _site(site_file)
+    site = read_site(site_file)
     Records(site.state, site.center)
     log = AuditLog(site.state / AUDIT)
     verdict = log.verify()
@@ -67,7 +66,7 @@ def audit(site_file: File) -> None:
 
 
 def withdraw(
-    site_file: File, subject: Annotated[str, typer.Argument(help="As the data folder names it: sub-07.")]
+    site_file: HospitalFile, subject: Annotated[str, typer.Argument(help="As the data folder names it: sub-07.")]
 ) -> None:
     """Never use a subject again, and have its exemplars dropped from the shared memory.
 
@@ -75,7 +74,7 @@ def withdraw(
     """
     from client.hospital.withdraw import withdraw as withdraw_subject
 
-    new = withdraw_subject(_site(site_file), subject, utc_now)
+    new = withdraw_subject(read_site(site_file), subject, utc_now)
     say(f"{subject} is withdrawn" if new else f"{subject} was withdrawn already")
     say(
         "the coordinator hears of it with the next message that this hospital answers; `wardround hospital audit` "
@@ -115,12 +114,6 @@ def show_what_would_leave(site: "Site", output: Path | None) -> None:
 
         draw_views(views(found.released.exemplars), output / CROPS)
         say(f"see {output / CROPS} for {'the very crops' if found.at_most is None else 'all crops that may be chosen'}")
-
-
-def _site(path: Path) -> "Site":
-    from client.hospital.config import Site  # its readers of images take seconds, which --help need not wait for
-
-    return Site.read(path)
 
 
 def _line(entry: "Entry") -> str:

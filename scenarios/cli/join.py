@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from client.data.inventory import LabelChoice
 from client.data.layouts import Layout, detect, find_cases
 from client.governance.records import Records
-from scenarios.cli.common import ALL_CONTRASTS, STOPPED, read_contrasts, say
+from scenarios.cli.common import ALL_CONTRASTS, STOPPED, HospitalFile, read_contrasts, say
 from scenarios.cli.governance import rehearse_here
 from scenarios.deployment.certificates import check_authority
 from scenarios.deployment.hospital_file import Answers, Membership, Role
@@ -23,10 +23,6 @@ from shared.errors import LaunchError, ResultsError, SettingsError
 from shared.paths import writable_folder
 from shared.text import quoted
 from shared.wire.code_fingerprint import code_fingerprint
-
-HospitalFile = Annotated[
-    Path, typer.Argument(metavar="HOSPITAL_TOML", help="The hospital's file, made by init.", show_default=False)
-]
 
 
 def init(

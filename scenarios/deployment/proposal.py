@@ -2,18 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC
 from pathlib import Path
 
 from scenarios.deployment.coordinator import Coordinator
 from scenarios.runner.resume import extended_settings
-from shared.clock import Clock
-from shared.config.settings import CIRCUMSTANCES, Settings
+from shared.clock import Clock, stamp
+from shared.config.settings import Settings
 from shared.course import check_pool, order_of_visits
 from shared.errors import SettingsError
 from shared.files import private_folder, write_whole
 from shared.protocol.card import HospitalCard, read_card
-from shared.protocol.document import Ancestor, StudyProtocol, Value, spell
+from shared.protocol.document import Ancestor, StudyProtocol, spell
 from shared.text import quoted
 from shared.wire.code_fingerprint import code_fingerprint
 
@@ -60,12 +59,12 @@ def propose(coordinator: Coordinator, wanted: Wanted, clock: Clock) -> StudyProt
             check_pool(settings.run, simulated=False)
             subjects = {center: card.count(settings.data.contrasts) for center, card in cards.items()}
             order = order_of_visits(subjects, settings.run)
-            runs.append(_science(settings.with_changes({"centers": ",".join(order), "order": "given"})))
+            runs.append(settings.with_changes({"centers": ",".join(order), "order": "given"}).science)
     common = {key: value for key, value in runs[0].items() if all(run[key] == value for run in runs)}
     return _checked(
         StudyProtocol(
             title=wanted.title,
-            created=_now(clock),
+            created=stamp(clock()),
             code=code_fingerprint(),
             settings=spell(common),
             runs=tuple(spell({key: value for key, value in run.items() if key not in common}) for run in runs),
@@ -84,14 +83,12 @@ def propose_extension(coordinator: Coordinator, folder: Path, center: str, title
     _check_roles(cards, settings)
     ancestor = Ancestor(protocol=parent.digest, run=journal.facts.run, stages=journal.trained)
     return _checked(
-        StudyProtocol(
-            title=title or parent.title,
-            created=_now(clock),
-            code=code_fingerprint(),
-            settings=spell(_science(settings)),
-            runs=({},),
-            identities={**parent.identities, center: cards[center].identity},
-            lineage=(*parent.lineage, ancestor),
+        StudyProtocol.of_run(
+            settings,
+            {**parent.identities, center: cards[center].identity},
+            clock(),
+            title or parent.title,
+            (*parent.lineage, ancestor),
         ),
         settings,
     )
@@ -100,10 +97,6 @@ def propose_extension(coordinator: Coordinator, folder: Path, center: str, title
 def _checked(protocol: StudyProtocol, settings: Settings) -> StudyProtocol:
     protocol.check(settings.to_run_config())
     return protocol
-
-
-def _science(settings: Settings) -> Mapping[str, Value]:
-    return {key: value for key, value in settings.to_run_config().items() if key not in CIRCUMSTANCES}
 
 
 def _cards(coordinator: Coordinator, centers: Sequence[str]) -> dict[str, HospitalCard]:
@@ -121,7 +114,3 @@ def _check_roles(cards: Mapping[str, HospitalCard], settings: Settings) -> None:
         raise SettingsError(
             f"{', '.join(unwilling)} lets a model only be tested: name it in evaluators instead of centers"
         )
-
-
-def _now(clock: Clock) -> str:
-    return f"{clock().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -116,14 +116,13 @@ class Journal:
         text = self.facts.protocol
         return parse_protocol(text.encode(), f"the protocol in the journal of {self.results}") if text else None
 
-    def plan(self, settings: Settings) -> RunPlan:
-        """What follows from the protocol, or in simulation from the settings and what the centers say of themselves.
+    def plan(self, settings: Settings, identities: Mapping[str, str]) -> RunPlan:
+        """What follows from the protocol, or in simulation from the settings and the centers' identities.
 
         Raises `SettingsError` or `MessageError` where the protocol does not fit the run.
         """
         if self.protocol is not None:
             return plan_of_run(self.protocol, self.facts.run, settings.to_run_config())
-        identities = {center: card.identity for center, card in self.facts.cards.items()}
         return RunPlan(self.facts.run, settings, self.order, identities)
 
     @property

@@ -26,11 +26,10 @@ from shared.course import Stage
 from shared.errors import CenterError, MessageError
 from shared.log import say
 from shared.metrics.transfer import collapsed_stages
-from shared.model.network import initial_weights
 from shared.model.weights import Weights
+from shared.protocol.lineage import first_weights
 from shared.protocol.plan import RunPlan
 from shared.replay.contribution import Contribution
-from shared.seeds import derive_seed
 from shared.text import counted
 from shared.wire.headers import TestFigures
 from shared.wire.messages import (
@@ -74,8 +73,7 @@ class Visits(Strategy):
         with the name of a center that failed to train. A failed test is a missing cell of R.
         """
         if initial_arrays is None:
-            seed = derive_seed(self._settings.run.seed, "network")
-            initial_arrays = ArrayRecord(initial_weights(self._settings.network, seed))
+            initial_arrays = ArrayRecord(first_weights(self._settings))
         self._fresh = dict(initial_arrays.to_torch_state_dict())
         self._hear_withdrawals()
         self._memory = self._journal.memory()
@@ -265,11 +263,8 @@ class Visits(Strategy):
 
     @property
     def _plan(self) -> RunPlan:
-        if self._journal.protocol is not None:
-            return self._journal.plan(self._settings)
-        # By what the centers say of themselves now: one may have come since the run began.
-        identities = {center: card.identity for center, card in self._roster.cards.items()}
-        return RunPlan(self._journal.facts.run, self._settings, self._journal.order, identities)
+        # In simulation by what the centers say of themselves now: one may have come since the run began.
+        return self._journal.plan(self._settings, self._roster.identities)
 
     def _say_reached(self, stage: Stage) -> None:
         """Say what a finished stage reached."""

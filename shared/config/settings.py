@@ -153,14 +153,15 @@ class Settings(Group):
         """These settings with some keys of the run-config changed. Raises `SettingsError`."""
         return self.from_run_config({**self.to_run_config(), **changes})
 
+    @property
+    def science(self) -> dict[str, str | int | float | bool]:
+        """What decides the results: the flat run-config without `CIRCUMSTANCES`."""
+        return {key: value for key, value in self.to_run_config().items() if key not in CIRCUMSTANCES}
+
     def changes_of_science(self, other: Self) -> list[str]:
         """The keys in which the results of these settings and of `other` may differ, each with both values."""
-        mine, theirs = self.to_run_config(), other.to_run_config()
-        return [
-            f"{key} = {mine[key]!r} here, {theirs[key]!r} there"
-            for key in mine
-            if mine[key] != theirs[key] and key not in CIRCUMSTANCES
-        ]
+        mine, theirs = self.science, other.science
+        return [f"{key} = {mine[key]!r} here, {theirs[key]!r} there" for key in mine if mine[key] != theirs[key]]
 
     def to_run_config(self) -> dict[str, str | int | float | bool]:
         """The flat run-config that gives these settings."""

@@ -8,16 +8,19 @@ of its canonical JSON (shared/trust/canonical_json.py), so the same protocol may
 import hashlib
 import json
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from shared.clock import stamp
 from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.errors import SettingsError, TrustError
 from shared.methods import METHODS
 from shared.trust.canonical_json import CenterName, RunId, Sha256, Statement, canonical
 from shared.trust.identity import Identity
+from shared.wire.code_fingerprint import code_fingerprint
 
 Spelled = Annotated[dict[str, str], Field(max_length=200)]
 """Keys of the run-config with their values as JSON spells them: what is signed or hashed holds no float."""
@@ -56,6 +59,26 @@ class StudyProtocol(Statement):
     """The public identity (shared/trust/identity.py) of each center that trains."""
     lineage: Annotated[tuple[Ancestor, ...], Field(max_length=200)] = ()
     """The protocols that the only run goes on from, the oldest first."""
+
+    @classmethod
+    def of_run(
+        cls,
+        settings: Settings,
+        identities: Mapping[str, str],
+        created: datetime,
+        title: str = "",
+        lineage: tuple[Ancestor, ...] = (),
+    ) -> Self:
+        """The protocol of one run with these settings, for the code that runs here."""
+        return cls(
+            title=title,
+            created=stamp(created),
+            code=code_fingerprint(),
+            settings=spell(settings.science),
+            runs=({},),
+            identities=dict(identities),
+            lineage=lineage,
+        )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

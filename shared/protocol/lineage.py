@@ -2,6 +2,7 @@
 
 import torch
 
+from shared.config.settings import Settings
 from shared.errors import MessageError, TrustError
 from shared.model.network import initial_weights
 from shared.model.weights import State, Weights, digest_of, model_digest
@@ -12,9 +13,9 @@ from shared.trust.signed_model import ModelClaims, SignedModel
 from shared.wire.messages import EvaluateRequest, TrainRequest
 
 
-def first_weights(plan: RunPlan) -> Weights:
+def first_weights(settings: Settings) -> Weights:
     """The network that a run begins with, drawn by its seed."""
-    return initial_weights(plan.settings.network, derive_seed(plan.settings.run.seed, "network"))
+    return initial_weights(settings.network, derive_seed(settings.run.seed, "network"))
 
 
 def trained_claims(request: TrainRequest, weights: Weights, state: State) -> ModelClaims:
@@ -51,7 +52,7 @@ def check_tested_model(request: EvaluateRequest, plan: RunPlan, pin: Pin) -> Non
 
 
 def _check_first(request: TrainRequest, plan: RunPlan) -> None:
-    drawn = first_weights(plan)
+    drawn = first_weights(plan.settings)
     same = request.weights.keys() == drawn.keys() and all(
         torch.equal(request.weights[name], value) for name, value in drawn.items()
     )

@@ -6,6 +6,7 @@ The coordinator asks by this plan, and a hospital that approved the protocol der
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from shared.config.settings import Settings
 from shared.course import Stage, plan_course
@@ -57,28 +58,24 @@ class RunPlan:
     def train_task(self, index: int, center: str, dropped: tuple[str, ...] = ()) -> TrainTask:
         """What `center` is asked for at a stage."""
         stage = self.stage(index)
-        if stage.apart:
-            return TrainTask(
-                protocol=self.protocol,
-                run=self.run,
-                stage=index,
-                center=center,
-                round=index,
-                rounds=stage.rounds,
-                contribute=False,
-                dropped=dropped,
-            )
+        asked: dict[str, Any] = (
+            {"round": index, "rounds": stage.rounds}
+            if stage.apart
+            else {
+                "pool": stage.pool,
+                "budget": center_budget(self.settings.memory.memory_megabytes, len(self.order)),
+                "order": self.order,
+                "identities": tuple(filter(None, map(self.identities.get, self.order[index + 1 :]))),
+            }
+        )
         return TrainTask(
             protocol=self.protocol,
             run=self.run,
             stage=index,
             center=center,
-            pool=stage.pool,
             contribute=stage.replay,
-            budget=center_budget(self.settings.memory.memory_megabytes, len(self.order)),
-            order=self.order,
-            identities=tuple(filter(None, (self.identities.get(later) for later in self.order[index + 1 :]))),
             dropped=dropped,
+            **asked,
         )
 
     def evaluate_task(self, index: int, center: str, dropped: tuple[str, ...] = ()) -> EvaluateTask:

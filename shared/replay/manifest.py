@@ -16,12 +16,11 @@ from datetime import UTC, datetime
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from cryptography.exceptions import InvalidSignature
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from shared.errors import SealError, TrustError
-from shared.trust.canonical_json import CenterName, Pseudonym, RunId, Sha256, Stage, Statement, canonical
+from shared.trust.canonical_json import CenterName, Pseudonym, RunId, Sha256, Stage, Statement
 from shared.trust.identity import Identity, Keys
 
 DOMAIN = b"wardround-manifest-v1\0"
@@ -123,7 +122,7 @@ class Manifest(Statement):
     @classmethod
     def sign(cls, claims: Claims, keys: Keys) -> Self:
         """The claims, signed."""
-        return cls(claims=claims, signature=keys.signing.sign(DOMAIN + canonical(claims)).hex())
+        return cls(claims=claims, signature=keys.sign(DOMAIN, claims))
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,10 +188,8 @@ def verify(sealed: SealedContribution, visit: Visit, now: datetime) -> None:
     Whose key signed is for the caller to compare. Raises `SealError`.
     """
     claims, origin = sealed.manifest.claims, f"the contribution of {sealed.visit.center}"
-    try:
-        claims.identity.signing_key.verify(bytes.fromhex(sealed.manifest.signature), DOMAIN + canonical(claims))
-    except InvalidSignature:
-        raise SealError(f"{origin} was changed on its way (its signature does not hold): send it again") from None
+    if not claims.identity.signed(DOMAIN, claims, sealed.manifest.signature):
+        raise SealError(f"{origin} was changed on its way (its signature does not hold): send it again")
     for what, said, wanted in (
         ("center", claims.visit.center, visit.center),
         ("run", claims.visit.run, visit.run),

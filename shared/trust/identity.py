@@ -13,11 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Self
 
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from shared.errors import TrustError
-from shared.trust.canonical_json import CENTER_PATTERN
+from shared.trust.canonical_json import CENTER_PATTERN, Statement, canonical
 
 LABEL = "wardround-key-v1"
 """Begins an identity's text, and separates its hash from any other."""
@@ -88,6 +89,14 @@ class Identity:
         """The public key that checks this center's signatures."""
         return Ed25519PublicKey.from_public_bytes(self.signing)
 
+    def signed(self, domain: bytes, statement: Statement, signature: str) -> bool:
+        """Whether a signature (hexadecimal) of `Keys.sign` is this center's."""
+        try:
+            self.signing_key.verify(bytes.fromhex(signature), domain + canonical(statement))
+        except InvalidSignature:
+            return False
+        return True
+
 
 Pin = Callable[[Identity], None]
 """Raises `TrustError` where an identity is not the one that this hospital has pinned."""
@@ -119,6 +128,10 @@ class Keys:
     def generate(cls, center: str) -> Self:
         """New keys, which nothing keeps: a simulation throws them away."""
         return cls.of(center, X25519PrivateKey.generate(), Ed25519PrivateKey.generate())
+
+    def sign(self, domain: bytes, statement: Statement) -> str:
+        """The signature of a statement, in hexadecimal; `domain` says of which kind, so that it is none on another."""
+        return self.signing.sign(domain + canonical(statement)).hex()
 
     @property
     def center(self) -> str:

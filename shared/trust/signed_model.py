@@ -7,11 +7,10 @@ one that the hospital before it signed. How a model becomes the digest that stan
 
 from typing import Annotated, Literal, Self
 
-from cryptography.exceptions import InvalidSignature
 from pydantic import Field
 
 from shared.errors import TrustError
-from shared.trust.canonical_json import CenterName, RunId, Sha256, Stage, Statement, canonical
+from shared.trust.canonical_json import CenterName, RunId, Sha256, Stage, Statement
 from shared.trust.identity import Identity, Keys
 
 DOMAIN = b"wardround-model-v1\0"
@@ -44,14 +43,11 @@ class SignedModel(Statement):
     @classmethod
     def sign(cls, claims: ModelClaims, keys: Keys) -> Self:
         """The claims, signed."""
-        return cls(claims=claims, signature=keys.signing.sign(DOMAIN + canonical(claims)).hex())
+        return cls(claims=claims, signature=keys.sign(DOMAIN, claims))
 
     def check(self, identity: Identity) -> None:
         """Raise `TrustError` where it was not signed by `identity`."""
-        try:
-            identity.signing_key.verify(bytes.fromhex(self.signature), DOMAIN + canonical(self.claims))
-        except InvalidSignature:
-            problem = (
-                f"the model that {self.claims.center} is said to have trained does not bear its signature: refused"
-            )
-            raise TrustError(problem, problem) from None
+        if not identity.signed(DOMAIN, self.claims, self.signature):
+            who = self.claims.center
+            problem = f"the model that {who} is said to have trained does not bear its signature: refused"
+            raise TrustError(problem, problem)

@@ -1,10 +1,10 @@
 """What a request asks for, in one number: by it a repeated request is told from another one."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shared.model.weights import Weights
+from shared.model.weights import State, digest_of, model_digest
 from shared.replay.contribution import Contribution, PlainContribution
 from shared.wire.messages import EvaluateRequest, TrainRequest
 
@@ -47,12 +47,9 @@ def request_digest(request: TrainRequest) -> str:
 
 
 def _task_digest(request: TrainRequest | EvaluateRequest) -> "hashlib._Hash":
-    state: Mapping[str, Weights] = request.state if isinstance(request, TrainRequest) else {}
+    state: State = request.state if isinstance(request, TrainRequest) else {}
     digest = hashlib.sha256(request.task.model_dump_json(exclude={"dropped"}).encode())
-    for kind, arrays in (("model", request.weights), *sorted(state.items())):
-        for name, value in sorted(arrays.items()):
-            digest.update(f"{kind} {name} {value.dtype} {tuple(value.shape)}".encode())
-            digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(f"{model_digest(request.weights)} {digest_of(state)}".encode())
     return digest
 
 

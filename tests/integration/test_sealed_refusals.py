@@ -66,7 +66,7 @@ def sealed(
 def ask(study: Study, wire: Wire, memory: tuple[Contribution, ...], swapped: Keys | None = None) -> RecordDict:
     """The train message of the second stage, at mercy, and its answer."""
     plan = plan_of_study(study, wire.run_config, swapped)
-    weights = first_weights(plan)
+    weights = first_weights(plan.settings)
     origin = signed_by(study.keys["grace"], plan, 0, weights)
     content = pack_train_request(TrainRequest(plan.train_task(1, "mercy"), weights, memory, {}, origin))
     (key,) = wire.push_messages([Message(content, NODES["mercy"], "train")])

@@ -8,22 +8,22 @@ from typing import Any
 from flwr.app import RecordDict
 
 from client.governance.approvals import Approvals
-from client.governance.keys import load_keys, make_keys
+from client.governance.keys import load_or_make_keys
 from client.hospital.config import Site
 from shared.clock import utc_now
-from shared.config.settings import CIRCUMSTANCES, Settings
+from shared.config.settings import Settings
 from shared.model.weights import State, Weights
-from shared.protocol.document import Ancestor, StudyProtocol, spell
+from shared.protocol.document import Ancestor, StudyProtocol
 from shared.protocol.lineage import first_weights, trained_claims
 from shared.protocol.plan import RunPlan, plan_of
 from shared.replay.contribution import Contribution
 from shared.trust.identity import Keys
 from shared.trust.signed_model import SignedModel
-from shared.wire.code_fingerprint import code_fingerprint
 from shared.wire.headers import Question
 from shared.wire.messages import EvaluateRequest, TrainRequest, pack_evaluate_request, pack_train_request
 from shared.wire.records import pack_question
 from tests.support.fakes import FakeGrid
+from tests.support.sealed import NOW
 
 
 def protocol_of(
@@ -31,15 +31,8 @@ def protocol_of(
 ) -> StudyProtocol:
     """A protocol of one run with these settings, over centers that have these keys."""
     settings = Settings.from_run_config({**config, "order": "given", "protocol": ""})
-    return StudyProtocol(
-        created="2030-05-01T12:00:00Z",
-        title=title,
-        code=code_fingerprint(),
-        settings=spell({key: value for key, value in settings.to_run_config().items() if key not in CIRCUMSTANCES}),
-        runs=({},),
-        identities={center: str(keys[center].identity) for center in settings.run.centers},
-        lineage=lineage,
-    )
+    identities = {center: str(keys[center].identity) for center in settings.run.centers}
+    return StudyProtocol.of_run(settings, identities, NOW, title, lineage)
 
 
 def approve(state: Path, center: str, protocol: StudyProtocol) -> None:
@@ -76,7 +69,7 @@ class Deployed(FakeGrid):
     def keys(self) -> Keys:
         """The hospital's own."""
         folder = self.site.keys
-        return load_keys(folder) if folder.exists() else make_keys(folder, self.site.center)
+        return load_or_make_keys(folder, self.site.center)
 
     def plan(self, title: str = "a run") -> RunPlan:
         """What follows from an approved protocol with the grid's settings; one for each title."""
@@ -105,7 +98,7 @@ class Deployed(FakeGrid):
         plan = self.plan(title)
         stage = plan.order.index(self.site.center)
         header = plan.train_task(stage, self.site.center).model_copy(update=task)
-        weights = first_weights(plan) if weights is None else weights
+        weights = first_weights(plan.settings) if weights is None else weights
         origin = signed_by(self.others[plan.order[stage - 1]], plan, stage - 1, weights) if stage else None
         return pack_train_request(TrainRequest(header, weights, memory, {}, origin))
 
@@ -114,5 +107,5 @@ class Deployed(FakeGrid):
         plan = self.plan(title)
         stage = plan.order.index(self.site.center)
         header = plan.evaluate_task(stage, self.site.center).model_copy(update=task)
-        weights = first_weights(plan) if weights is None else weights
+        weights = first_weights(plan.settings) if weights is None else weights
         return pack_evaluate_request(EvaluateRequest(header, weights, signed_by(self.keys, plan, stage, weights)))

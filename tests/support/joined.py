@@ -156,12 +156,12 @@ class Study:
     def training(self, title: str = "asked", **config: Any) -> RecordDict:
         """The first train message of such a run, for grace."""
         plan = self.plan(title, **config)
-        return pack_train_request(TrainRequest(plan.train_task(0, "grace"), first_weights(plan), ()))
+        return pack_train_request(TrainRequest(plan.train_task(0, "grace"), first_weights(plan.settings), ()))
 
     def test(self, title: str = "asked", **config: Any) -> RecordDict:
         """The message of such a run that has the first model tested at grace, as if it had trained it."""
         plan = self.plan(title, **config)
-        weights = first_weights(plan)
+        weights = first_weights(plan.settings)
         signed = signed_by(self.keys["grace"], plan, 0, weights)
         return pack_evaluate_request(EvaluateRequest(plan.evaluate_task(0, "grace"), weights, signed))
 

@@ -28,7 +28,7 @@ def plan(run_config: dict[str, Any]) -> RunPlan:
 
 @pytest.fixture
 def model(plan: RunPlan) -> Weights:
-    return first_weights(plan)
+    return first_weights(plan.settings)
 
 
 def flipped(weights: Weights) -> Weights:
@@ -49,7 +49,7 @@ def test_a_run_begins_with_the_model_that_its_seed_draws(plan: RunPlan, model: W
     other = replace(plan, settings=plan.settings.with_changes({"seed": 5}))
     for weights, signed in (
         (flipped(model), None),
-        (first_weights(other), None),
+        (first_weights(other.settings), None),
         (model, signed_by(KEYS["milan"], plan, 0, model)),
     ):
         with pytest.raises(MessageError, match="the first model is not the one that seed 0 draws"):
@@ -133,7 +133,7 @@ def test_a_run_that_goes_on_takes_earlier_models_from_the_run_before(plan: RunPl
 def test_an_average_is_nobody_s_to_sign(run_config: dict[str, Any]) -> None:
     rounds = plan_of(protocol_of(run_config | {"method": "fedavg"}, KEYS), 0, run_config)
     assert [rounds.origin(stage) for stage in range(len(rounds.course))] == [None, None]
-    first = TrainRequest(rounds.train_task(0, "ucsf"), flipped(first_weights(rounds)), ())
+    first = TrainRequest(rounds.train_task(0, "ucsf"), flipped(first_weights(rounds.settings)), ())
     with pytest.raises(MessageError, match="is not the one that seed"):
         check_training_model(first, rounds, PIN)
 
