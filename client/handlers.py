@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -86,7 +86,7 @@ def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     for center in _centers_here(context, work):
         place = _place(center, work, desk)
         place.custody.check_log(question.heads.get(center))
-        hospital = open_hospital(place.site, place.prepared, work.settings, work.runs, look_over=True)
+        hospital = _open(place, work, look_over=True)
         place.custody.note("sent", Facts(message="roll call"))
         cards.append(place.custody.shown(hospital, work.settings))
     return pack_header(RollCall(cards=tuple(cards), simulated=is_simulated(context), code=code_fingerprint()))
@@ -209,9 +209,9 @@ def _place(center: str, work: Assignment, desk: Desk) -> Place:
     return Place(site, open_custody(site, work.settings, simulated, desk.clock), prepared)
 
 
-def _open(place: Place, work: Assignment) -> Hospital:
+def _open(place: Place, work: Assignment, look_over: bool = False) -> Hospital:
     """The hospital's data, without the subjects that are withdrawn by now."""
-    return open_hospital(place.site, place.prepared, work.settings, work.runs)
+    return replace(open_hospital(place.site, place.prepared, work.settings, work.runs, look_over), root=work.root)
 
 
 def _withdrawn_meanwhile(before: Sequence[Hospital], now: Sequence[Hospital]) -> frozenset[str]:

@@ -1,7 +1,8 @@
 """Pseudonyms of subjects: keyed hashes that the hospital alone can undo.
 
-The key lies in the state folder, since what it makes must stay the same: by it a subject is known
-in the replay memory, in the audit log and in the list of those who withdrew.
+Within the hospital a subject has one pseudonym, in the audit log and in the list of those who withdrew. What leaves
+names it otherwise: by one of its own in each run, and those that go on from it, so that nobody can tell by names that
+two studies had the same patient. The key lies in the state folder, since what it makes must stay the same.
 """
 
 import contextlib
@@ -21,6 +22,15 @@ FOLDER = "pseudonyms"
 def pseudonym(key: bytes, subject: str) -> str:
     """The keyed hash (HMAC-SHA-256, its first 64 bits) of a subject's name."""
     return hmac.new(key, subject.encode(), "sha256").hexdigest()[:16]
+
+
+def outside_name(key: bytes, root: str, known: str) -> str:
+    """What leaves calls a subject whom its hospital knows as `known`, in the run `root` and those that go on from it.
+
+    It follows from the pseudonym, so that it is found for whoever withdrew, too. Without a run there is nothing to keep
+    apart, as in simulation: then both are the same.
+    """
+    return hmac.new(key, f"outside\0{root}\0{known}".encode(), "sha256").hexdigest()[:16] if root else known
 
 
 def pseudonym_key(state: Path, center: str) -> bytes:

@@ -42,7 +42,7 @@ class TaskRecord(BaseModel):
     """How often a withdrawal made it begin anew."""
     done: bool = False
     scores: TestFigures | None = None
-    """Of a test, as they left."""
+    """Of a test, by the pseudonyms that stay at the hospital."""
 
 
 class Tasks:

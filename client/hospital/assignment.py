@@ -38,6 +38,11 @@ class Assignment:
     site: Site | None = None
     """The hospital that is deployed here; None in simulation."""
 
+    @property
+    def root(self) -> str:
+        """The oldest of its runs, by which all of them name subjects in what leaves; empty in simulation."""
+        return self.runs[-1] if self.plan is not None else ""
+
     def check_train(self, task: TrainTask) -> None:
         """See that the protocol has this task. Raises `MessageError`."""
         if self.plan is None:

@@ -3,7 +3,7 @@
 import hmac
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from client.data.split import split
 from client.data.usable import PassedOver, Usable, find_usable
 from client.data.volume_cache import forget_images, forget_spacings, open_volume
 from client.governance.audit_log import AuditLog
-from client.governance.pseudonyms import image_word, pseudonym, pseudonym_key
+from client.governance.pseudonyms import image_word, outside_name, pseudonym, pseudonym_key
 from client.governance.records import AUDIT
 from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
@@ -55,6 +55,8 @@ class Hospital:
     """Pseudonyms of subjects that are no longer used. The division is as if they were."""
     runs: tuple[str, ...] = ()
     """The run's name, and those of the runs that it goes on from, as the roll call gave them."""
+    root: str = ""
+    """The run by which subjects are named in what leaves; empty in simulation, and where nothing leaves."""
     passed_over: tuple[PassedOver, ...] = ()
     """What takes no part though it should, where the files were looked over."""
     tested: bool = True
@@ -95,8 +97,18 @@ class Hospital:
         return f"it has {usable}" + (f"; {others} {'was' if others == 1 else 'were'} passed over" if others else "")
 
     def pseudonym(self, subject: str) -> str:
-        """A keyed hash of a subject's name, which this hospital alone can undo."""
+        """A keyed hash of a subject's name, which this hospital alone can undo; it does not leave."""
         return pseudonym(self.key, subject)
+
+    def outside(self, known: str) -> str:
+        """What leaves in this run calls a subject of this pseudonym."""
+        return outside_name(self.key, self.root, known)
+
+    def known(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The pseudonyms of those that are called so in what leaves; names of nobody here are passed over."""
+        subjects = {self.pseudonym(case.subject) for case in (*self.training, *self.test)} | self.withdrawn
+        here = {self.outside(subject): subject for subject in subjects}
+        return tuple(here[name] for name in names if name in here)
 
     def _used(self, cases: tuple[Case, ...]) -> tuple[Case, ...]:
         return tuple(case for case in cases if self.pseudonym(case.subject) not in self.withdrawn)

@@ -201,23 +201,26 @@ class Custody:
         return {subject: Left(len(sizes), sum(sizes.values())) for subject, sizes in left.items()}
 
     def to_drop(self, hospital: Hospital) -> tuple[str, ...]:
-        """Pseudonyms of those withdrawn whose exemplars left in this run, or one that it goes on from.
+        """What the run calls those withdrawn whose exemplars left in it, or in one that it goes on from.
 
         The coordinator need not know of any other. Raises `RecordError`.
         """
+        return tuple(sorted(hospital.outside(known) for known in self._withdrawn_of_left(hospital)))
+
+    def _withdrawn_of_left(self, hospital: Hospital) -> frozenset[str]:
         if self.audit is None or not hospital.withdrawn:
-            return tuple(sorted(hospital.withdrawn))
+            return hospital.withdrawn
         left = {
             subject
             for entry in self.audit.entries()
             if entry.kind == "sent" and entry.facts.message == EXEMPLARS and entry.facts.run in hospital.runs
             for subject in entry.facts.subjects
         }
-        return tuple(sorted(hospital.withdrawn & left))
+        return hospital.withdrawn & left
 
     def hear_dropped(self, task: TrainTask | EvaluateTask, hospital: Hospital) -> None:
         """Note, once a run, whose exemplars of those withdrawn the coordinator says that it hands on no more."""
-        dropped = sorted(set(self.to_drop(hospital)) & set(task.dropped))
+        dropped = sorted(self._withdrawn_of_left(hospital) & set(hospital.known(task.dropped)))
         if self.audit is None or not dropped:
             return
         known = {

@@ -9,11 +9,11 @@ from client.data.layouts import take_inventory
 from client.data.volume_cache import forget_images
 from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Facts
-from client.governance.pseudonyms import image_word, pseudonym, pseudonym_key
+from client.governance.pseudonyms import image_word, outside_name, pseudonym, pseudonym_key
 from client.governance.records import AUDIT, Records
 from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
-from client.hospital.division import earlier_images, earlier_names, inside
+from client.hospital.division import earlier_images, earlier_names, inside, kept_runs
 from shared.clock import Clock
 from shared.errors import DamagedError, DataError, RecordError
 from shared.stage_archive import open_visit
@@ -56,10 +56,10 @@ def withdraw(site: Site, subject: str, clock: Clock) -> bool:
 def _purge(site: Site, images: Collection[Path], names: Collection[str], key: bytes) -> None:
     """Delete what the state folder holds of the subjects: prepared images, and crops in replies that were kept."""
     forget_images(site.state / "prepared", images)
-    hidden = {pseudonym(key, name) for name in names}
     for reply in (site.state / "visits").glob("*/*/reply"):
+        *_, root = kept_runs(site.state, site.center, (reply.parents[1].name,))
         try:
-            open_visit(reply).without(hidden)
+            open_visit(reply).without({outside_name(key, root, pseudonym(key, name)) for name in names})
         except DamagedError:
             shutil.rmtree(reply, ignore_errors=True)  # it would not have been sent
         except OSError as error:

@@ -19,6 +19,7 @@ from shared.config.settings import Settings
 from shared.log import say
 from shared.model.weights import nbytes
 from shared.replay.contribution import Contribution, PlainContribution
+from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution, Visit
 from shared.replay.sealing import Terms, seal
 from shared.wire.headers import TrainTask
@@ -39,7 +40,7 @@ def contribute(
     budget = min(task.budget, custody.policy.nbytes)
     chosen = choose(hospital, candidates, settings, budget, custody.policy.subjects, _choosing(trained, settings))
     released = release_chosen(custody, chosen, subjects, outlook)
-    return _wrap(custody, released, task, outlook)
+    return _wrap(custody, hospital, released, task, outlook)
 
 
 def _choosing(trained: TrainedStage, settings: Settings) -> Choosing:
@@ -63,16 +64,24 @@ def reply_of(
     return TrainReply(trained.weights, given, figures, trained.state, signed)
 
 
-def _wrap(custody: Custody, released: Release, task: TrainTask, outlook: Outlook) -> Contribution | None:
-    """The released exemplars as they leave; None where nothing does. Raises as `seal` does."""
+def _wrap(
+    custody: Custody, hospital: Hospital, released: Release, task: TrainTask, outlook: Outlook
+) -> Contribution | None:
+    """The released exemplars as they leave, named as the run does; None where nothing does. Raises as `seal` does."""
     if not released.exemplars:
         return None
+    exemplars = tuple(_named(one, hospital) for one in released.exemplars)
     if not released.sealed:
-        return PlainContribution(released.exemplars)
+        return PlainContribution(exemplars)
     identities = tuple(identity for identity in outlook.identities if identity.center in released.recipients)
     visit = Visit(run=task.run, stage=task.stage, center=custody.center)
     terms = Terms(visit, identities, released.expires)
-    return seal(released.exemplars, custody.own_keys(), custody.peers.check, terms)
+    return seal(exemplars, custody.own_keys(), custody.peers.check, terms)
+
+
+def _named(exemplar: Exemplar, hospital: Hospital) -> Exemplar:
+    subject = hospital.outside(exemplar.provenance.subject)
+    return replace(exemplar, provenance=exemplar.provenance.model_copy(update={"subject": subject}))
 
 
 def still_allowed(place: Place, hospital: Hospital, task: TrainTask, given: Contribution | None) -> Contribution | None:
@@ -82,11 +91,11 @@ def still_allowed(place: Place, hospital: Hospital, task: TrainTask, given: Cont
     """
     if given is None:
         return None
-    subjects = subjects_of(place.site, hospital, {})
+    subjects = {hospital.outside(known): one for known, one in subjects_of(place.site, hospital, {}).items()}
     left = given.without({known for known in given.subjects if _barred(place.custody.policy, subjects.get(known))})
     if not left.subjects:
         return None
-    if reason := _why_all_stay(place.custody, left, task):
+    if reason := _why_all_stay(place.custody, hospital, left, task):
         say(f"{hospital.center}: no exemplar leaves: {reason}")
         return None
     return left
@@ -97,7 +106,7 @@ def _barred(policy: Policy, subject: Subject | None) -> bool:
     return subject is None or why_barred(policy, subject) is not None
 
 
-def _why_all_stay(custody: Custody, given: Contribution, task: TrainTask) -> str:
+def _why_all_stay(custody: Custody, hospital: Hospital, given: Contribution, task: TrainTask) -> str:
     """Why nothing of a contribution may leave under the policy and pins of now; empty where it may."""
     policy = custody.policy
     if not policy.share_exemplars:
@@ -114,7 +123,7 @@ def _why_all_stay(custody: Custody, given: Contribution, task: TrainTask) -> str
         return f"{', '.join(others)} could open them, and the policy's centers do not name it"
     if size > policy.nbytes:
         return f"they are beyond {policy.megabytes:g} MB"
-    if len({*custody.sent_before(), *given.subjects}) > policy.subjects:
+    if len({*custody.sent_before(), *hospital.known(given.subjects)}) > policy.subjects:
         return f"they are beyond the {policy.subjects} subjects that may ever leave"
     return ""
 
@@ -141,13 +150,15 @@ def leaving(reply: TrainReply, place: Place, hospital: Hospital, task: TrainTask
     place.custody.check_role("train")
     place.custody.check_training(hospital, settings, task.rounds)
     given = still_allowed(place, hospital, task, reply.contribution)
-    note_sent(place.custody, task, given, reply)
+    note_sent(place.custody, hospital, task, given, reply)
     figures = reply.figures.model_copy(update={"withdrawn": place.custody.to_drop(hospital)})
     return replace(reply, contribution=given, figures=figures)
 
 
-def note_sent(custody: Custody, task: TrainTask, given: Contribution | None, reply: TrainReply) -> None:
-    """Write into the audit log what is about to leave. Raises `RecordError`: then nothing may."""
+def note_sent(
+    custody: Custody, hospital: Hospital, task: TrainTask, given: Contribution | None, reply: TrainReply
+) -> None:
+    """Write into the audit log what is about to leave, and whose it is. Raises `RecordError`: then nothing may."""
     parts = {f"{part} of its parameters": weights for part, weights in reply.state.items()}
     for message, weights in ({MODEL: reply.weights} | parts).items():
         custody.note("sent", Facts(message=message, run=task.run, stage=task.stage, size=nbytes(weights)))
@@ -162,7 +173,7 @@ def note_sent(custody: Custody, task: TrainTask, given: Contribution | None, rep
         centers=tuple(center for center in recipients if center != custody.center),
         size=given.nbytes,
         checksums=tuple(given.payloads),
-        subjects=tuple(dict.fromkeys(given.subjects)),
+        subjects=tuple(dict.fromkeys(hospital.known(given.subjects))),
         reason="" if sealed else "not sealed: the coordinator sees them",
     )
     custody.note("sent", facts)

@@ -101,7 +101,7 @@ def _annotate(site: Site, settings: Settings) -> Annotate:
 
 
 def views(exemplars: Sequence[Exemplar]) -> list[tuple[View, str, bool]]:
-    """Pictures of the very crops, each under the pseudonym by which the other hospitals know it."""
+    """Pictures of the very crops, each under the pseudonym that its subject has at this hospital."""
     shown = []
     for exemplar in exemplars:
         image, label = exemplar.decode()

@@ -126,7 +126,9 @@ def test_the_model_that_was_trained_here_chooses_and_nothing_but_its_choice_leav
     soft = [segment(network, torch.from_numpy(image), settings.exemplar_voxels, 0.0).numpy() for image, _ in crops]
     best = prototypicality([score_crop(one, label) for one, (_, label) in zip(soft, crops, strict=True)]).argmax()
     (first,) = given(visit("lesion-aware", 1))
-    assert len(crops) == 3 and first.provenance == given(everybody)[int(best)].provenance
+    chosen = given(everybody)[int(best)].provenance
+    assert len(crops) == 3 and first.provenance == chosen.model_copy(update={"subject": first.provenance.subject})
+    assert first.provenance.subject != chosen.subject, "each protocol names subjects otherwise"
     assert everybody.figures.model_fields_set == visit("random", 20).figures.model_fields_set
     assert {e.provenance.checksum for e in given(everybody)} == {
         e.provenance.checksum for e in given(visit("random", 20))

@@ -11,7 +11,7 @@ import pytest
 
 from client.governance.audit_log import AuditLog
 from client.governance.keys import load_keys
-from client.governance.pseudonyms import pseudonym, pseudonym_key
+from client.governance.pseudonyms import outside_name, pseudonym, pseudonym_key
 from client.hospital.config import Site
 from server.journal.journal import Journal
 from shared.clock import utc_now
@@ -170,19 +170,14 @@ def test_a_withdrawal_during_the_study_is_heard_and_confirmed_in_both_logs(deplo
     names = [path.name for path in site.data.folder.glob("sub-*")]
     # Of a subject that trained, whichever that is by the division; those that test stay.
     (sent,) = [e for e in AuditLog(site.state / "audit").entries() if e.facts.message == "exemplars"][-1:]
-    assert set(sent.facts.subjects) == shared
-    gone = next(name for name in names if pseudonym_of(site, name) in shared)
+    key, named = pseudonym_key(site.state, site.center), str(sent.facts.run)
+    assert {outside_name(key, named, known) for known in sent.facts.subjects} == shared
+    gone = next(name for name in names if pseudonym(key, name) in sent.facts.subjects)
     assert f"{gone} is withdrawn" in deployment.command("hospital", "withdraw", hospital.toml, gone)
     assert run.end(600) == 0, run.tail()
-    withdrawn = pseudonym_of(site, gone)
     assert f"{first} withdrew 1 subjects: 1 of their exemplars leave the memory" in "\n".join(run.lines)
     after = {s for c in Journal.open(deployment.folder / "withdrawn").memory() if c.center == first for s in c.subjects}
-    assert after == shared - {withdrawn}
+    assert after == shared - {outside_name(key, named, pseudonym(key, gone))}
     assert read_results(deployment.folder / "withdrawn").withdrawn == {first: 1}
     told = deployment.command("hospital", "audit", hospital.toml)
-    assert re.search(rf"withdrawn dropped by the coordinator.*{withdrawn}", told), told
-
-
-def pseudonym_of(site: Site, name: str) -> str:
-    """What the hospital calls a subject outside."""
-    return pseudonym(pseudonym_key(site.state, site.center), name)
+    assert re.search(rf"withdrawn dropped by the coordinator.*{pseudonym(key, gone)}", told), told

@@ -37,7 +37,7 @@ def test_a_withdrawn_subject_leaves_the_memory_at_the_next_hand_off(
 
     wire.change = withdraw_meanwhile
     results = study.run(wire)
-    gone = study.withdrawn("grace")
+    gone = study.called("grace", results.history.run, study.withdrawn("grace"))
     dropped = shared & gone
     assert len(gone) == 2 and dropped, "of the three that were shared, one at least"
 
@@ -61,7 +61,7 @@ def test_a_withdrawn_subject_leaves_the_memory_at_the_next_hand_off(
 
     # And the hospital hears that it was done, once.
     (entry,) = study.audited("grace", "withdrawn", "dropped by the coordinator")
-    assert set(entry.facts.subjects) == dropped
+    assert study.called("grace", results.history.run, entry.facts.subjects) == dropped
     assert len(study.audited("mercy", "withdrawn", "dropped by the coordinator")) == 0
 
 
@@ -75,8 +75,9 @@ def test_a_withdrawal_while_the_run_is_interrupted_holds_when_it_goes_on(study: 
     for name in ("mercy", "elsewhere"):  # what grace cannot do is to withdraw another's
         study.withdraw(name, SUBJECTS[0])
     wire = study.wire()
-    study.run(wire, resume=True)
+    run = study.run(wire, resume=True).history.run
     second, third = asked(wire)
     assert shared and second.memory == ()
     assert [given.center for given in third.memory] == ["mercy"]
-    assert not set(third.memory[0].subjects) & study.withdrawn("mercy")
+    assert set(third.memory[0].subjects) <= study.called("mercy", run, study.known("mercy", *SUBJECTS))
+    assert not set(third.memory[0].subjects) & study.called("mercy", run, study.withdrawn("mercy"))

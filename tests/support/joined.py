@@ -16,7 +16,7 @@ from client.governance.audit_log import AuditLog
 from client.governance.hash_chain import Entry
 from client.governance.keys import make_keys
 from client.governance.pinned_keys import Peers
-from client.governance.pseudonyms import pseudonym, pseudonym_key
+from client.governance.pseudonyms import outside_name, pseudonym, pseudonym_key
 from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
 from client.hospital.withdraw import withdraw
@@ -192,10 +192,21 @@ class Study:
             withdraw(Site.read(self.toml(center)), f"sub-{center}{name}", utc_now)
 
     def withdrawn(self, center: str) -> set[str]:
-        """Pseudonyms of those who withdrew."""
-        state = self.root / center / "state"
-        key = pseudonym_key(state, center)
-        return set(Withdrawals(state, lambda name: pseudonym(key, name)).subjects())
+        """Pseudonyms of those who withdrew, as their hospital knows them."""
+        key = self.key(center)
+        return set(Withdrawals(self.root / center / "state", lambda name: pseudonym(key, name)).subjects())
+
+    def key(self, center: str) -> bytes:
+        """The secret of a hospital's pseudonyms."""
+        return pseudonym_key(self.root / center / "state", center)
+
+    def known(self, center: str, *names: str) -> set[str]:
+        """Pseudonyms of these of its subjects, as their hospital knows them."""
+        return {pseudonym(self.key(center), f"sub-{center}{name}") for name in names}
+
+    def called(self, center: str, run: str, known: Iterable[str]) -> set[str]:
+        """What leaves in a run that goes on from no other calls the subjects of these pseudonyms."""
+        return {outside_name(self.key(center), run, one) for one in known}
 
     def audit(self, center: str) -> tuple[Entry, ...]:
         return AuditLog(self.root / center / "state" / "audit").entries()

@@ -7,7 +7,6 @@ import pytest
 
 from client.data.layouts import find_cases
 from client.data.volume_cache import open_volume
-from client.governance.pseudonyms import pseudonym, pseudonym_key
 from shared.errors import DataError
 from shared.stage_archive import open_visit
 from shared.wire.headers import RollCall
@@ -65,7 +64,7 @@ def test_those_of_images_that_were_deleted_go_too(study: Study) -> None:
     called(study)
     unpack_train_reply(ask(study.wire(), "train", study.training(), NODES["grace"]))
     shared = study.audited("grace", "sent", "exemplars")[-1].facts.subjects
-    name = next(name for name in SUBJECTS if study_pseudonym(study, name) in shared)
+    name = next(name for name in SUBJECTS if study.known("grace", name) <= set(shared))
     voxels = image_of(study, name)
     for image in (study.root / "grace" / "images").rglob(f"*{name}*_FLAIR.nii.gz"):
         image.unlink()
@@ -73,22 +72,26 @@ def test_those_of_images_that_were_deleted_go_too(study: Study) -> None:
     assert not holds(study, voxels)
 
 
-def study_pseudonym(study: Study, name: str) -> str:
-    return pseudonym(pseudonym_key(study.root / "grace" / "state", "grace"), f"sub-grace{name}")
-
-
-def test_a_crop_in_a_reply_that_was_kept_is_deleted(study: Study) -> None:
-    reply = unpack_train_reply(ask(study.wire(), "train", study.training(), NODES["grace"]))
-    assert reply.contribution is not None
-    (kept,) = (study.root / "grace" / "state" / "visits").glob("*/*/reply")
-    name = next(name for name in SUBJECTS if study_pseudonym(study, name) in reply.contribution.subjects)
+def test_a_crop_in_replies_that_were_kept_is_deleted_in_each_run(study: Study) -> None:
+    replies = {
+        title: unpack_train_reply(ask(study.wire(), "train", study.training(title), NODES["grace"]))
+        for title in ("one", "another")
+    }
+    sent = study.audited("grace", "sent", "exemplars")[-1].facts.subjects
+    name = next(name for name in SUBJECTS if study.known("grace", name) <= set(sent))
     study.withdraw("grace", name)
-    left = open_visit(kept).contribution()
-    assert left is not None
-    assert set(left.subjects) == set(reply.contribution.subjects) - {study_pseudonym(study, name)}
-    (file,) = kept.glob("*exemplars.safetensors")
-    gone = set(reply.contribution.payloads) - set(left.payloads)
-    assert len(gone) == 1 and not any(reply.contribution.payloads[n].tobytes() in file.read_bytes() for n in gone)
+    for title, reply in replies.items():
+        assert reply.contribution is not None
+        run = study.plan(title).run
+        (kept,) = (study.root / "grace" / "state" / "visits" / run).glob("*/reply")
+        left = open_visit(kept).contribution()
+        assert left is not None
+        assert set(left.subjects) == set(reply.contribution.subjects) - study.called(
+            "grace", run, study.known("grace", name)
+        )
+        (file,) = kept.glob("*exemplars.safetensors")
+        gone = set(reply.contribution.payloads) - set(left.payloads)
+        assert len(gone) == 1 and not any(reply.contribution.payloads[n].tobytes() in file.read_bytes() for n in gone)
 
 
 def test_where_the_disk_refuses_it_is_said(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

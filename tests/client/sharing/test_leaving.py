@@ -8,7 +8,6 @@ from uuid import uuid4
 import pytest
 
 import client.handlers
-from client.governance.pseudonyms import pseudonym, pseudonym_key
 from shared.wire.headers import TestFigures
 from shared.wire.messages import (
     TrainReply,
@@ -64,6 +63,12 @@ def shared(reply: TrainReply) -> set[str]:
     return set(reply.contribution.subjects) if reply.contribution else set()
 
 
+def called(study: Study, *names: str) -> set[str]:
+    """What leaves in the run that grace was asked for last calls these subjects."""
+    run = next(entry.facts.run for entry in reversed(study.audit("grace")) if entry.facts.run)
+    return study.called("grace", run, study.known("grace", *names))
+
+
 # A stricter policy
 
 
@@ -101,7 +106,8 @@ def test_no_crop_leaves_of_a_subject_that_is_named_under_never_meanwhile(study: 
     named = [f"sub-grace{name}" for name in SUBJECTS[:3]]
     meanwhile(lambda: study.write_site("grace", never=named))
     before = shared(train(study))
-    assert len(before) <= 2 and not before & pseudonyms(study, SUBJECTS[:3])
+    assert len(before) <= 2 and not before & called(study, *SUBJECTS[:3])
+    assert before <= called(study, *SUBJECTS)
 
 
 def test_no_model_leaves_a_hospital_that_trains_no_more(study: Study, meanwhile: Meanwhile) -> None:
@@ -124,34 +130,30 @@ def test_a_kept_reply_is_asked_the_same(study: Study) -> None:
 # A withdrawal
 
 
-def pseudonyms(study: Study, names: tuple[str, ...]) -> set[str]:
-    key = pseudonym_key(study.root / "grace" / "state", "grace")
-    return {pseudonym(key, f"sub-grace{name}") for name in names}
-
-
 def test_neither_crop_nor_model_of_a_subject_withdrawn_meanwhile_leaves(
     study: Study, meanwhile: Meanwhile, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its stage begins anew without it, and the coordinator hears of it with the reply."""
     whole = train(study)
-    chosen = next(name for name in SUBJECTS if pseudonyms(study, (name,)) <= shared(whole))
-    gone = pseudonyms(study, (chosen,))
-    meanwhile(lambda: study.withdraw("grace", chosen))
+    chosen = [name for name in SUBJECTS if called(study, name) <= shared(whole)]
+    assert shared(whole) == called(study, *chosen)
+    meanwhile(lambda: study.withdraw("grace", chosen[0]))
     reply = train(study)
-    assert shared(reply) == shared(whole) - gone
+    assert shared(reply) == called(study, *chosen[1:])
     assert reply.figures.withdrawn == (), "no crop of it has left in this run"
     assert (whole.figures.subjects, reply.figures.subjects) == (3, 2)
     assert "begins anew" in capsys.readouterr().out
     (entry,) = study.audited("grace", "voided", "stage begun anew")
-    assert set(entry.facts.subjects) == gone
+    assert set(entry.facts.subjects) == study.known("grace", chosen[0])
 
 
 def test_a_subject_withdrawn_while_it_is_tested_is_in_no_score(study: Study, meanwhile: Meanwhile) -> None:
     whole = {case.subject for case in evaluate(study).cases}
-    name = next(name for name in SUBJECTS if pseudonyms(study, (name,)) <= whole)
-    meanwhile(lambda: study.withdraw("grace", name))
+    tested = [name for name in SUBJECTS if called(study, name) <= whole]
+    assert whole == called(study, *tested)
+    meanwhile(lambda: study.withdraw("grace", tested[0]))
     figures = evaluate(study)
-    assert {case.subject for case in figures.cases} == whole - pseudonyms(study, (name,))
+    assert {case.subject for case in figures.cases} == called(study, *tested[1:])
     assert figures.withdrawn == ()
 
 
