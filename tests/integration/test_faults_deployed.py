@@ -103,8 +103,8 @@ class Deployment:
 
 
 def learnt(results: RunResults) -> Any:
-    """What does not hang on how exemplars travel, and under which pseudonyms."""
-    scores = [image.model_dump(exclude={"subject"}) for image in results.test_scores]
+    """What does not hang on how exemplars travel, and under which pseudonyms, in whose order scores leave."""
+    scores = sorted((image.model_dump(exclude={"subject"}) for image in results.test_scores), key=repr)
     return results.R, results.order, [stage.final_loss for stage in results.stages], scores
 
 
