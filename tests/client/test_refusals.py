@@ -13,6 +13,7 @@ from flwr.app import RecordDict
 
 from client.data.bids import find_cases
 from client.data.split import split
+from client.governance.pseudonyms import outside_name, pseudonym, pseudonym_key
 from scenarios.simulation.clientapp import app
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import PACKED, Exemplar
@@ -129,9 +130,20 @@ def test_a_test_subject_that_cannot_be_read_is_not_passed_over_in_silence(deploy
     _, tested = split("grace", find_cases(tmp_path / "st-elsewhere", ("FLAIR",)), 0.5, seed)
     tested[0].image.write_bytes(b"")
     reply = ask(grid, "evaluate", grid.test("another run"), 7)
-    assert unpack_header(reply, TestFigures).cases == whole.cases[1:]
+    key = pseudonym_key(grid.site.state, "grace")
+
+    def by_subject(figures: TestFigures, title: str) -> dict[str, dict[str, Any]]:
+        known = {case.subject: pseudonym(key, case.subject) for case in tested}
+        names = {outside_name(key, grid.plan(title).run, one): subject for subject, one in known.items()}
+        return {names[case.subject]: case.model_dump(exclude={"subject"}) for case in figures.cases}
+
+    before, left = by_subject(whole, "a run"), by_subject(unpack_header(reply, TestFigures), "another run")
+    assert list(before) and left == {subject: before[subject] for subject in before if subject != tested[0].subject}
+    assert len(left) == len(before) - 1
     assert unpack_header(reply, TestFigures).set_aside == {"cannot be read": 1}
-    assert whole.cases[0].subject.encode() not in everything_in(reply)
+    gone = pseudonym(key, tested[0].subject)
+    for name in (gone, *(outside_name(key, grid.plan(title).run, gone) for title in ("a run", "another run"))):
+        assert name.encode() not in everything_in(reply)
 
 
 # What the coordinator may not send
