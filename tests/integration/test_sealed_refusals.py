@@ -258,7 +258,7 @@ def test_a_contribution_is_sealed_for_those_to_come_alone(study: Study) -> None:
     (entry,) = study.audited("mercy", "sent", "exemplars")
     assert (entry.facts.centers, entry.facts.size) == (("elsewhere",), given.nbytes)
     assert set(entry.facts.checksums) == set(given.payloads)
-    assert study.called("grace", str(entry.facts.run), entry.facts.subjects) == set(given.subjects)
+    assert study.called("mercy", str(entry.facts.run), entry.facts.subjects) == set(given.subjects)
 
 
 @pytest.mark.parametrize(
