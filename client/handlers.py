@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -211,7 +211,7 @@ def _place(center: str, work: Assignment, desk: Desk) -> Place:
 
 def _open(place: Place, work: Assignment, look_over: bool = False) -> Hospital:
     """The hospital's data, without the subjects that are withdrawn by now."""
-    return replace(open_hospital(place.site, place.prepared, work.settings, work.runs, look_over), root=work.root)
+    return open_hospital(place.site, place.prepared, work.settings, work.runs, look_over, work.root)
 
 
 def _withdrawn_meanwhile(before: Sequence[Hospital], now: Sequence[Hospital]) -> frozenset[str]:

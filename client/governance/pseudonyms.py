@@ -27,10 +27,9 @@ def pseudonym(key: bytes, subject: str) -> str:
 def outside_name(key: bytes, root: str, known: str) -> str:
     """What leaves calls a subject whom its hospital knows as `known`, in the run `root` and those that go on from it.
 
-    It follows from the pseudonym, so that it is found for whoever withdrew, too. Without a run there is nothing to keep
-    apart, as in simulation: then both are the same.
+    It follows from the pseudonym, so that it is found for whoever withdrew, too.
     """
-    return hmac.new(key, f"outside\0{root}\0{known}".encode(), "sha256").hexdigest()[:16] if root else known
+    return hmac.new(key, f"outside\0{root}\0{known}".encode(), "sha256").hexdigest()[:16]
 
 
 def pseudonym_key(state: Path, center: str) -> bytes:

@@ -37,11 +37,8 @@ class Assignment:
     """None in simulation, where nothing is approved."""
     site: Site | None = None
     """The hospital that is deployed here; None in simulation."""
-
-    @property
-    def root(self) -> str:
-        """The oldest of its runs, by which all of them name subjects in what leaves; empty in simulation."""
-        return self.runs[-1] if self.plan is not None else ""
+    root: str = ""
+    """The oldest of its runs, by which all of them name subjects in what leaves; empty in simulation."""
 
     def check_train(self, task: TrainTask) -> None:
         """See that the protocol has this task. Raises `MessageError`."""
@@ -86,7 +83,7 @@ def assigned(site: Site, protocol: str, runs: tuple[str, ...], context: Context,
         raise
     except SettingsError as error:
         raise SettingsError(f"{error}; does the coordinator run another version of Wardround?") from None
-    return Assignment(plan.settings, plan.runs, plan, site)
+    return Assignment(plan.settings, plan.runs, plan, site, plan.runs[-1])
 
 
 def _note_refused(site: Site, clock: Clock, error: WardroundError) -> None:

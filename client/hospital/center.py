@@ -3,7 +3,7 @@
 import hmac
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -55,8 +55,8 @@ class Hospital:
     """Pseudonyms of subjects that are no longer used. The division is as if they were."""
     runs: tuple[str, ...] = ()
     """The run's name, and those of the runs that it goes on from, as the roll call gave them."""
-    root: str = ""
-    """The run by which subjects are named in what leaves; empty in simulation, and where nothing leaves."""
+    outside: Mapping[str, str] = field(default_factory=dict)
+    """What leaves in this run calls each subject, by its pseudonym."""
     passed_over: tuple[PassedOver, ...] = ()
     """What takes no part though it should, where the files were looked over."""
     tested: bool = True
@@ -71,7 +71,8 @@ class Hospital:
         """What the center says of itself at the roll call."""
         training, test = self._used(self.training), self._used(self.test)
         divided = [
-            [(self.pseudonym(case.subject), case.contrast) for case in part] for part in (self.training, self.test)
+            [(self.outside[self.pseudonym(case.subject)], case.contrast) for case in part]
+            for part in (self.training, self.test)
         ]
         over = Counter((one.contrast, one.public) for one in self.passed_over)
         return CenterCard(
@@ -99,16 +100,6 @@ class Hospital:
     def pseudonym(self, subject: str) -> str:
         """A keyed hash of a subject's name, which this hospital alone can undo; it does not leave."""
         return pseudonym(self.key, subject)
-
-    def outside(self, known: str) -> str:
-        """What leaves in this run calls a subject of this pseudonym."""
-        return outside_name(self.key, self.root, known)
-
-    def known(self, names: Iterable[str]) -> tuple[str, ...]:
-        """The pseudonyms of those that are called so in what leaves; names of nobody here are passed over."""
-        subjects = {self.pseudonym(case.subject) for case in (*self.training, *self.test)} | self.withdrawn
-        here = {self.outside(subject): subject for subject in subjects}
-        return tuple(here[name] for name in names if name in here)
 
     def _used(self, cases: tuple[Case, ...]) -> tuple[Case, ...]:
         return tuple(case for case in cases if self.pseudonym(case.subject) not in self.withdrawn)
@@ -141,12 +132,13 @@ class Hospital:
 
 
 def open_hospital(
-    site: Site, prepared: Path, settings: Settings, runs: Sequence[str] = (), look_over: bool = False
+    site: Site, prepared: Path, settings: Settings, runs: Sequence[str] = (), look_over: bool = False, root: str = ""
 ) -> Hospital:
     """The hospital's data, divided as the run has begun; `prepared` is the folder for prepared volumes.
 
     `runs` are the run's name and those of the runs that it goes on from; the division is drawn where none of them
-    has one yet, and kept for the first. All files are looked over then, and when `look_over` asks for it, so that
+    has one yet, and kept for the first. What leaves names subjects by the run `root`; without one, as in simulation, by
+    their pseudonyms. All files are looked over then, and when `look_over` asks for it, so that
     `passed_over` says what takes no part. Raises `DataError`, or `RecordError` where its state folder cannot be used.
     """
     contrasts = tuple(contrast for contrast in settings.data.contrasts if contrast in site.data.contrasts)
@@ -188,6 +180,7 @@ def open_hospital(
         cases = (*division.training, *division.test)
         forget_images(prepared, {case.image for case in cases if hidden(case.subject) in withdrawn})
     left = [case for case in division.training if hidden(case.subject) not in withdrawn]
+    subjects = {hidden(case.subject) for case in (*division.training, *division.test)} | withdrawn
     return Hospital(
         center=site.center,
         training=division.training,
@@ -199,6 +192,7 @@ def open_hospital(
         key=key,
         withdrawn=withdrawn,
         runs=lineage,
+        outside={known: outside_name(key, root, known) if root else known for known in subjects},
         passed_over=passed,
         training_subjects=len({case.subject for case in left}),
         training_images=len(left),

@@ -205,22 +205,20 @@ class Custody:
 
         The coordinator need not know of any other. Raises `RecordError`.
         """
-        return tuple(sorted(hospital.outside(known) for known in self._withdrawn_of_left(hospital)))
-
-    def _withdrawn_of_left(self, hospital: Hospital) -> frozenset[str]:
         if self.audit is None or not hospital.withdrawn:
-            return hospital.withdrawn
+            return tuple(sorted(hospital.outside[known] for known in hospital.withdrawn))
         left = {
             subject
             for entry in self.audit.entries()
             if entry.kind == "sent" and entry.facts.message == EXEMPLARS and entry.facts.run in hospital.runs
             for subject in entry.facts.subjects
         }
-        return hospital.withdrawn & left
+        return tuple(sorted(hospital.outside[known] for known in hospital.withdrawn & left))
 
     def hear_dropped(self, task: TrainTask | EvaluateTask, hospital: Hospital) -> None:
         """Note, once a run, whose exemplars of those withdrawn the coordinator says that it hands on no more."""
-        dropped = sorted(self._withdrawn_of_left(hospital) & set(hospital.known(task.dropped)))
+        heard = set(self.to_drop(hospital)) & set(task.dropped)
+        dropped = sorted(known for known, name in hospital.outside.items() if name in heard)
         if self.audit is None or not dropped:
             return
         known = {

@@ -80,7 +80,7 @@ def _wrap(
 
 
 def _named(exemplar: Exemplar, hospital: Hospital) -> Exemplar:
-    subject = hospital.outside(exemplar.provenance.subject)
+    subject = hospital.outside[exemplar.provenance.subject]
     return replace(exemplar, provenance=exemplar.provenance.model_copy(update={"subject": subject}))
 
 
@@ -91,7 +91,7 @@ def still_allowed(place: Place, hospital: Hospital, task: TrainTask, given: Cont
     """
     if given is None:
         return None
-    subjects = {hospital.outside(known): one for known, one in subjects_of(place.site, hospital, {}).items()}
+    subjects = {hospital.outside[known]: one for known, one in subjects_of(place.site, hospital, {}).items()}
     left = given.without({known for known in given.subjects if _barred(place.custody.policy, subjects.get(known))})
     if not left.subjects:
         return None
@@ -123,7 +123,7 @@ def _why_all_stay(custody: Custody, hospital: Hospital, given: Contribution, tas
         return f"{', '.join(others)} could open them, and the policy's centers do not name it"
     if size > policy.nbytes:
         return f"they are beyond {policy.megabytes:g} MB"
-    if len({*custody.sent_before(), *hospital.known(given.subjects)}) > policy.subjects:
+    if len({*custody.sent_before(), *_known(hospital, given)}) > policy.subjects:
         return f"they are beyond the {policy.subjects} subjects that may ever leave"
     return ""
 
@@ -140,6 +140,12 @@ def _sealed_too_widely(custody: Custody, given: SealedContribution) -> str:
         if recipient.center != custody.center and recipient.fingerprint != pinned:
             return f"they are sealed for a key of {recipient.center} that is not pinned any more"
     return ""
+
+
+def _known(hospital: Hospital, given: Contribution) -> tuple[str, ...]:
+    """Whose exemplars a contribution has, as the hospital knows them."""
+    known = {name: one for one, name in hospital.outside.items()}
+    return tuple(dict.fromkeys(known[name] for name in given.subjects))
 
 
 def leaving(reply: TrainReply, place: Place, hospital: Hospital, task: TrainTask, settings: Settings) -> TrainReply:
@@ -173,7 +179,7 @@ def note_sent(
         centers=tuple(center for center in recipients if center != custody.center),
         size=given.nbytes,
         checksums=tuple(given.payloads),
-        subjects=tuple(dict.fromkeys(hospital.known(given.subjects))),
+        subjects=_known(hospital, given),
         reason="" if sealed else "not sealed: the coordinator sees them",
     )
     custody.note("sent", facts)

@@ -11,14 +11,14 @@ from shared.wire.headers import EvaluateTask, TestFigures
 def scores_leaving(custody: Custody, hospital: Hospital, task: EvaluateTask, kept: TestFigures) -> TestFigures:
     """The scores of a test that was done, now or before, as they may leave today.
 
-    Where their subjects are named anew for the run, the scores stand in the order of these names: that of the hospital
-    would be the same in each run. Once means have left, each image's scores no longer do. Raises `PolicyError` where
-    the policy forbids them, and `RecordError` where the audit log cannot be written: then nothing may leave.
+    A deployed hospital's stand in the order of their subjects' names in the run: its own order would be the same in
+    each. Once means have left, each image's scores no longer do. Raises `PolicyError` where the policy forbids them,
+    and `RecordError` where the audit log cannot be written: then nothing may leave.
     """
     if kept.cases:
         report = report_scores(custody.policy, kept.cases)
-        cases = [case.model_copy(update={"subject": hospital.outside(case.subject)}) for case in report.cases]
-        if hospital.root:
+        cases = [case.model_copy(update={"subject": hospital.outside[case.subject]}) for case in report.cases]
+        if not custody.simulated:
             cases.sort(key=lambda case: (case.subject, case.contrast))
         kept = kept.model_copy(update={"cases": tuple(cases), "mean": None if cases else report.mean})
     message = IMAGE_SCORES if kept.cases else MEAN_SCORES

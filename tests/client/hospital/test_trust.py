@@ -134,8 +134,8 @@ def test_of_those_withdrawn_the_coordinator_hears_whose_crop_it_had_in_this_run_
     in_this, in_parent, in_another, in_none = (name * 16 for name in "abcd")
     for run, subject in (("0" * 32, in_this), ("1" * 32, in_parent), ("2" * 32, in_another)):
         custody.note("sent", Facts(message=EXEMPLARS, run=run, checksums=("e" * 64,), size=1, subjects=(subject,)))
-    hospital = replace(
-        HOSPITAL, runs=("0" * 32, "1" * 32), withdrawn=frozenset({in_this, in_parent, in_another, in_none})
-    )
-    assert custody.to_drop(hospital) == (in_this, in_parent)
+    withdrawn = frozenset({in_this, in_parent, in_another, in_none})
+    named = {known: name * 16 for known, name in zip(sorted(withdrawn), "3210", strict=True)}
+    hospital = replace(HOSPITAL, runs=("0" * 32, "1" * 32), withdrawn=withdrawn, outside=named)
+    assert custody.to_drop(hospital) == ("2" * 16, "3" * 16), "as the run calls those in it and in its parent"
     assert custody.to_drop(replace(hospital, withdrawn=frozenset({in_another}))) == ()
