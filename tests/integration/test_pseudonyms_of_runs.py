@@ -14,7 +14,7 @@ from shared.protocol.document import Ancestor
 from shared.protocol.lineage import first_weights
 from shared.protocol.plan import RunPlan, plan_of
 from shared.stage_archive import open_visit
-from shared.wire.headers import Question, RollCall
+from shared.wire.headers import CenterCard, Question, RollCall
 from shared.wire.messages import TrainRequest, pack_train_request, unpack_train_reply
 from shared.wire.records import pack_question, unpack_header
 from tests.support.approved import approve, protocol_of, signed_by
@@ -86,12 +86,11 @@ def test_scores_stand_in_the_order_of_their_names_in_the_run(study: Study) -> No
     assert not {score.subject for score in one.test_scores} & {score.subject for score in another.test_scores}
 
 
-def going_on(study: Study, parent: RunPlan) -> RunPlan:
-    """The protocol of a run of all that goes on from mercy's."""
+def going_on(study: Study, *parents: RunPlan) -> RunPlan:
+    """A run of all that goes on from these, the oldest first."""
     config = {**study.config, "centers": "mercy,grace,elsewhere"}
-    protocol = protocol_of(
-        config, study.keys, "longer", (Ancestor(protocol=parent.protocol, run=parent.run, stages=1),)
-    )
+    lineage = tuple(Ancestor(protocol=one.protocol, run=one.run, stages=len(one.order)) for one in parents)
+    protocol = protocol_of(config, study.keys, "longer", lineage)
     for center in CENTERS:
         approve(study.root / center / "state", center, protocol)
     return plan_of(protocol, 0, config)
@@ -114,9 +113,46 @@ def test_a_run_that_goes_on_from_another_keeps_its_names(study: Study) -> None:
     (kept,) = (study.root / "grace" / "state" / "visits").glob("*/*/reply")
     left = open_visit(kept).contribution()
     assert left is not None and set(left.subjects) == set(reply.contribution.subjects) - dropped
+    assert set(card_of(study, "grace", plan).withdrawn) == dropped
+
+
+def test_crops_that_left_in_a_parent_are_found_in_what_goes_on_from_it(study: Study) -> None:
+    oldest = study.plan("oldest", centers="mercy,grace")
+    message = pack_train_request(TrainRequest(oldest.train_task(0, "mercy"), first_weights(oldest.settings), ()))
+    given = unpack_train_reply(ask(study.wire(), "train", message, NODES["mercy"])).contribution
+    (sent,) = study.audited("mercy", "sent", "exemplars")
+    assert given is not None and set(given.subjects) == study.called("mercy", oldest.run, sent.facts.subjects)
+    longest, other = going_on(study, oldest), study.plan("other", centers="mercy,grace")
+
+    gone = next(name for name in SUBJECTS if study.known("mercy", name) <= set(sent.facts.subjects))
+    study.withdraw("mercy", gone)
+    named = study.called("mercy", oldest.run, study.known("mercy", gone))
+    assert named < set(given.subjects)
+    assert set(card_of(study, "mercy", longest).withdrawn) == named == set(card_of(study, "mercy", oldest).withdrawn)
+    assert card_of(study, "mercy", other).withdrawn == (), "of which it gave no crop"
+
+
+def test_the_oldest_of_several_parents_gives_the_names(study: Study) -> None:
+    oldest, parent = study.plan("oldest", centers="mercy"), study.plan("parent", centers="mercy,grace")
+    longest = going_on(study, oldest, parent)
+    assert longest.runs[1:] == (parent.run, oldest.run)
+    # Of the same division, by the names.
+    told = [card_of(study, "mercy", plan).fingerprint for plan in (oldest, parent, longest)]
+    assert told[0] == told[2] != told[1]
+
+
+def card_of(study: Study, center: str, plan: RunPlan) -> CenterCard:
+    """What a hospital says at the roll call of a run."""
     question = pack_question(Question(protocol=plan.protocol, runs=plan.runs))
-    (card,) = unpack_header(ask(study.wire(), "query.roll_call", question, NODES["grace"]), RollCall).cards
-    assert set(card.withdrawn) == dropped
+    (card,) = unpack_header(ask(study.wire(), "query.roll_call", question, NODES[center]), RollCall).cards
+    return card
+
+
+def test_nothing_at_a_roll_call_is_the_same_in_two_runs_but_what_the_data_are_like(study: Study) -> None:
+    one, another = (card_of(study, "mercy", study.plan(title)) for title in RUNS)
+    assert one.fingerprint != another.fingerprint
+    loose = {"fingerprint": "", "log": None}
+    assert one.model_copy(update=loose) == another.model_copy(update=loose)
 
 
 def test_names_depend_on_key_run_and_subject_alone() -> None:
