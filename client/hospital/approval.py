@@ -39,6 +39,9 @@ class ProtocolReading:
                 f"goes on from run {ancestor.run[:8]} of protocol {ancestor.protocol[:8]}, "
                 f"{counted(ancestor.stages, 'stage')} of which are trained"
             )
+        if self.protocol.lineage:
+            oldest = self.protocol.lineage[0]
+            told.append(f"names each patient as run {oldest.run[:8]} does, and all others that go on from it")
         return tuple(told)
 
 

@@ -114,7 +114,9 @@ def test_a_finished_run_is_extended_by_a_protocol_of_its_own(study: Study, coord
     with pytest.raises(SettingsError, match="who must approve the longer one: propose it"):
         plan_extension(study.root / "first", "elsewhere", study.root / "no", lambda *_: None)
     for center in CENTERS:
-        assert "goes on from run" in call("hospital", "approve", study.toml(center), path, "--yes")
+        told = call("hospital", "approve", study.toml(center), path, "--yes")
+        assert "goes on from run" in told
+        assert f"names each patient as run {protocol.lineage[0].run[:8]} does" in told
     going = plan_extension(study.root / "first", "elsewhere", study.root / "longer", lambda *_: None, protocol)
     wire = study.wire()
     wire.run_config = config = going.settings.to_run_config()
@@ -122,6 +124,9 @@ def test_a_finished_run_is_extended_by_a_protocol_of_its_own(study: Study, coord
     longer = read_results(study.root / "longer")
     assert longer.order == CENTERS and all(cell is not None for row in longer.R for cell in row)
     assert [row[:2] for row in longer.R[:2]] == [*first.R]
+    before = {(one.center, one.subject) for one in first.test_scores}
+    last = {(one.center, one.subject) for one in longer.test_scores if one.stage == 2 and one.center in first.order}
+    assert last == before, "what goes on from a run keeps its names"
 
 
 @pytest.mark.parametrize(
