@@ -1,4 +1,7 @@
-"""The seven figures: what each is called, what it should be, and what it means."""
+"""The figures: what each is called, what it should be, and what it means.
+
+Seven are ratios, which mean the same on any machine; those of one device are times and shares of its own.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,18 +11,21 @@ from shared.errors import SettingsError
 
 @dataclass(frozen=True)
 class Figure:
-    """One ratio that the benchmark measures."""
+    """One number that the benchmark measures."""
 
     name: str
     """Its key in the JSON."""
     letter: str
     """A short name for it; may be empty."""
     bound: Literal["at least", "at most"]
-    target: float
+    target: float | None
+    """None: it is told, and should be nothing in particular."""
     meaning: str
 
-    def met(self, value: float) -> bool:
-        """Whether a value is as good as it should be."""
+    def met(self, value: float) -> bool | None:
+        """Whether a value is as good as it should be; None where there is no target."""
+        if self.target is None:
+            return None
         return value >= self.target if self.bound == "at least" else value <= self.target
 
 
@@ -32,6 +38,22 @@ FIGURES = (
     Figure("handoff_ratio", "f", "at most", 0.05, "bytes handed on, over float32 whole volumes"),
     Figure("stage_growth", "", "at most", 1.10, "a stage after 63 hospitals, over one after a single one"),
 )
+
+DEVICE_FIGURES = (
+    Figure("step_ms", "", "at most", 7.0, "ms of a training step of the paper's size, instance norm"),
+    Figure("step_ms_channel", "", "at most", None, "the same with channel norm"),
+    Figure("product_share", "", "at least", None, "a step's FLOP/s over the device's best matrix product"),
+    Figure("evaluation_ms", "", "at most", 40.0, "ms a test volume at 1 mm with all scores, instance norm"),
+    Figure("evaluation_ms_channel", "", "at most", None, "the same with channel norm"),
+    Figure("stage_share", "", "at least", 0.97, "share of a stage in forward, backward and step"),
+    Figure("precision_gap", "", "at most", 0.005, "test Dice of this device's precision against float32"),
+    Figure("first_step_s", "", "at most", 25.0, "s from `wardround run` to the first step, caches warm"),
+    Figure("paper_projected_s", "", "at most", 300.0, "s of the paper's replay run, from the parts above"),
+    Figure("study_projected_h", "", "at most", 3.0, "h of the paper's whole experiment, one run after another"),
+    Figure("paper_data_s", "", "at most", 60.0, "s to simulate and prepare the paper's 290 subjects"),
+    Figure("paper_s", "", "at most", 300.0, "s of the paper's replay run, seed 0, data in place"),
+)
+"""Of one device; the last two are measured where that is asked for."""
 
 NAMES = ", ".join(f"{figure.name} ({figure.letter})" if figure.letter else figure.name for figure in FIGURES)
 
