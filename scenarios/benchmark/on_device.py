@@ -2,9 +2,10 @@
 
 import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from client.data.inventory import Case
@@ -17,8 +18,10 @@ from scenarios.benchmark.device_parts import (
     TESTS,
     EvaluationTime,
     FirstStep,
+    ProductShare,
     StageShare,
     StepTime,
+    Volumes,
     hospital_volumes,
     measure_evaluation,
     measure_first_step,
@@ -28,9 +31,9 @@ from scenarios.benchmark.device_parts import (
     paper_settings,
 )
 from scenarios.benchmark.harness import Conditions, Measured, this_machine
-from scenarios.benchmark.precision import measure_precision
+from scenarios.benchmark.precision import PrecisionGap, measure_precision
 from scenarios.benchmark.runner import Benchmark
-from scenarios.benchmark.targets import DEVICE_FIGURES, Figure
+from scenarios.benchmark.targets import Figure
 from scenarios.benchmark.whole_run import run_whole
 from scenarios.processes.resources import cores_here
 from scenarios.run_config import app_folder
@@ -40,6 +43,7 @@ from scenarios.study.config import read_study_file
 from scenarios.study.plan import new_plan
 from shared.clock import utc_now
 from shared.config.settings import Settings
+from shared.model.weights import Weights
 from shared.paths import cache_folder
 
 
@@ -118,56 +122,128 @@ class Took:
         return self.what
 
 
-def measure_device(device: str, folder: Path, quick: bool, paper: bool) -> Iterator[tuple[Figure, Benchmark]]:
-    """Measure all figures of a device; each comes with all that is known so far.
+class DeviceBench:
+    """What is measured of a device; a part that several figures stand on is measured once, when the first needs it."""
 
-    What is written on the way goes to `folder`. `paper` also runs the paper's scenario. Raises `WardroundError`
-    where a figure cannot be measured.
-    """
-    conditions = Conditions(folder, quick)
-    machine, settings = this_machine(), paper_settings(conditions, device).to_run_config()
-    known = {figure.name: figure for figure in DEVICE_FIGURES}
-    found: dict[str, Measured] = {}
-    for name, measured in _figures(conditions, device, paper):
-        found[name] = measured
-        yield known[name], Benchmark(dict(found), {}, machine, settings, quick)
+    def __init__(self, conditions: Conditions, device: str) -> None:
+        self._conditions, self._device = conditions, device
+        self.settings = paper_settings(conditions, device, method="replay", order="descending", centers=CENTER)
+        # Tested are networks that find lesions, which this short a training gives with another loss alone.
+        self._taught = self.settings.with_changes({"activation": "sigmoid", "loss": "dice-ce", "learning-rate": 2e-3})
+        self._steps, self._tests = conditions.size(STEPS, 8), conditions.size(TESTS, 3)
 
+    @cached_property
+    def _volumes(self) -> tuple[Volumes, Volumes]:
+        return hospital_volumes(self.settings, self._conditions.folder)
 
-def _figures(conditions: Conditions, device: str, paper: bool) -> Iterator[tuple[str, Measured]]:
-    settings = paper_settings(conditions, device, method="replay", order="descending", centers=CENTER)
-    training, volumes = hospital_volumes(settings, conditions.folder)
-    steps, tests = conditions.size(STEPS, 8), conditions.size(TESTS, 3)
+    @cached_property
+    def step(self) -> StepTime:
+        """A step of the paper's training."""
+        return measure_step(self.settings, self._volumes[0], self._steps)[0]
 
-    step, _ = measure_step(settings, training, steps)
-    yield "step_ms", step
-    # Tested are networks that find lesions, which this short a training gives with another loss alone.
-    taught = settings.with_changes({"activation": "sigmoid", "loss": "dice-ce", "learning-rate": 2e-3})
-    by_channel = taught.with_changes({"norm": "channel"})
-    step_by_channel, weights_by_channel = measure_step(by_channel, training, steps)
-    yield "step_ms_channel", step_by_channel
-    yield "product_share", measure_product(settings, step, conditions.size((4096, 8192), (64, 96)))
-    evaluation = measure_evaluation(taught, measure_step(taught, training, steps)[1], volumes, tests)
-    yield "evaluation_ms", evaluation
-    yield "evaluation_ms_channel", measure_evaluation(by_channel, weights_by_channel, volumes, tests)
-    stage = measure_stage(conditions, settings, training)
-    yield "stage_share", stage
-    yield "precision_gap", measure_precision(conditions, device)
-    start = measure_first_step(conditions, settings)
-    yield "first_step_s", start
-    parts = _parts(start, step, stage, evaluation)
-    whole = paper_settings(conditions, device, method="replay", order="descending")
-    yield "paper_projected_s", Projected(parts, course_size(whole))
-    yield "study_projected_h", ProjectedStudy(tuple(parts.of(size) for size in study_sizes(conditions, device)))
-    if paper:
-        own = paper_settings(conditions, device)
-        yield "paper_data_s", measure_data(own)
-        run = run_whole(own, conditions.folder / "paper")
+    @cached_property
+    def _by_channel(self) -> tuple[StepTime, Weights]:
+        return measure_step(self._taught.with_changes({"norm": "channel"}), self._volumes[0], self._steps)
+
+    @property
+    def step_by_channel(self) -> StepTime:
+        """The same with channel norm."""
+        return self._by_channel[0]
+
+    @property
+    def product(self) -> ProductShare:
+        """The step's arithmetic against a matrix product."""
+        return measure_product(self.settings, self.step, self._conditions.size((4096, 8192), (64, 96)))
+
+    @cached_property
+    def evaluation(self) -> EvaluationTime:
+        """Tests after a training with instance norm."""
+        _, weights = measure_step(self._taught, self._volumes[0], self._steps)
+        return measure_evaluation(self._taught, weights, self._volumes[1], self._tests)
+
+    @property
+    def evaluation_by_channel(self) -> EvaluationTime:
+        """The same with channel norm."""
+        settings = self._taught.with_changes({"norm": "channel"})
+        return measure_evaluation(settings, self._by_channel[1], self._volumes[1], self._tests)
+
+    @cached_property
+    def stage(self) -> StageShare:
+        """A stage from message to reply."""
+        return measure_stage(self._conditions, self.settings, self._volumes[0])
+
+    @property
+    def precision(self) -> PrecisionGap:
+        """The device's precision against float32."""
+        return measure_precision(self._conditions, self._device)
+
+    @cached_property
+    def start(self) -> FirstStep:
+        """The start of a run."""
+        _ = self._volumes  # they are in place when it starts
+        return measure_first_step(self._conditions, self.settings)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """What a run is made of."""
+        step, test = self.step, self.evaluation
+        return Parts(self.start.seconds, step.seconds / step.steps, self.stage.beside, test.seconds / test.volumes)
+
+    @property
+    def paper_projected(self) -> Projected:
+        """The paper's replay run over the centers by size."""
+        whole = paper_settings(self._conditions, self._device, method="replay", order="descending")
+        return Projected(self.parts, course_size(whole))
+
+    @property
+    def study_projected(self) -> ProjectedStudy:
+        """The paper's whole experiment."""
+        sizes = study_sizes(self._conditions, self._device)
+        return ProjectedStudy(tuple(self.parts.of(size) for size in sizes))
+
+    @cached_property
+    def paper_data(self) -> Took:
+        """The data of the paper's scenario."""
+        return measure_data(paper_settings(self._conditions, self._device))
+
+    @property
+    def paper(self) -> Took:
+        """The paper's scenario as it stands, its data in place."""
+        _ = self.paper_data  # in place when it starts
+        run = run_whole(paper_settings(self._conditions, self._device), self._conditions.folder / "paper")
         scored = ", ".join(f"{word} {value}" for word, value in (("ACC", run.results.acc), ("BWT", run.results.bwt)))
-        yield "paper_s", Took(run.seconds, f"{scored}; {run.startup:.1f} s to the first train message")
+        return Took(run.seconds, f"{scored}; {run.startup:.1f} s to the first train message")
 
 
-def _parts(start: FirstStep, step: StepTime, stage: StageShare, evaluation: EvaluationTime) -> Parts:
-    return Parts(start.seconds, step.seconds / step.steps, stage.beside, evaluation.seconds / evaluation.volumes)
+MEASURES: Mapping[str, Callable[[DeviceBench], Measured]] = {
+    "step_ms": lambda bench: bench.step,
+    "step_ms_channel": lambda bench: bench.step_by_channel,
+    "product_share": lambda bench: bench.product,
+    "evaluation_ms": lambda bench: bench.evaluation,
+    "evaluation_ms_channel": lambda bench: bench.evaluation_by_channel,
+    "stage_share": lambda bench: bench.stage,
+    "precision_gap": lambda bench: bench.precision,
+    "first_step_s": lambda bench: bench.start,
+    "paper_projected_s": lambda bench: bench.paper_projected,
+    "study_projected_h": lambda bench: bench.study_projected,
+    "paper_data_s": lambda bench: bench.paper_data,
+    "paper_s": lambda bench: bench.paper,
+}
+
+
+def measure_device(
+    figures: Iterable[Figure], device: str, folder: Path, quick: bool
+) -> Iterator[tuple[Figure, Benchmark]]:
+    """Measure figures of a device one after another; each comes with all that is known so far.
+
+    What is written on the way goes to `folder`. Raises `WardroundError` where a figure cannot be measured.
+    """
+    bench = DeviceBench(Conditions(folder, quick), device)
+    machine, settings = this_machine(), bench.settings.to_run_config()
+    found: dict[str, Measured] = {}
+    for figure in figures:
+        found[figure.name] = MEASURES[figure.name](bench)
+        yield figure, Benchmark(dict(found), {}, machine, settings, quick)
 
 
 def study_sizes(conditions: Conditions, device: str) -> list[CourseSize]:

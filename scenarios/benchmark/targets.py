@@ -3,6 +3,7 @@
 Seven are ratios, which mean the same on any machine; those of one device are times and shares of its own.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,23 +54,42 @@ DEVICE_FIGURES = (
     Figure("paper_data_s", "", "at most", 60.0, "s to simulate and prepare the paper's 290 subjects"),
     Figure("paper_s", "", "at most", 300.0, "s of the paper's replay run, seed 0, data in place"),
 )
-"""Of one device; the last two are measured where that is asked for."""
+"""Of one device."""
 
-NAMES = ", ".join(f"{figure.name} ({figure.letter})" if figure.letter else figure.name for figure in FIGURES)
+PAPER = ("paper_data_s", "paper_s")
+"""Of one device, those that are measured only where they are asked for."""
 
 
-def choose(only: str | None) -> tuple[Figure, ...]:
+def names_of(figures: Sequence[Figure]) -> str:
+    """The names of figures, with their letters where they have one."""
+    return ", ".join(f"{figure.name} ({figure.letter})" if figure.letter else figure.name for figure in figures)
+
+
+NAMES = names_of(FIGURES)
+
+
+def choose(only: str | None, figures: tuple[Figure, ...] = FIGURES) -> tuple[Figure, ...]:
     """The figures of a comma-separated list of names or letters, in their own order; all where there is none.
 
     Raises `SettingsError` for what is no figure.
     """
     if only is None:
-        return FIGURES
+        return figures
     words = [word.strip().lower().replace("-", "_") for word in only.split(",") if word.strip()]
-    known = {word for figure in FIGURES for word in _words(figure)}
+    known = {word for figure in figures for word in _words(figure)}
     if unknown := [word for word in words if word not in known] or (["nothing"] if not words else []):
-        raise SettingsError(f"--only {only!r}: {unknown[0]!r} is no figure; choose from {NAMES}")
-    return tuple(figure for figure in FIGURES if _words(figure) & set(words))
+        raise SettingsError(f"--only {only!r}: {unknown[0]!r} is no figure; choose from {names_of(figures)}")
+    return tuple(figure for figure in figures if _words(figure) & set(words))
+
+
+def choose_of_device(only: str | None, paper: bool) -> tuple[Figure, ...]:
+    """The figures of one device: those that are named, or all, `PAPER` among them where it is asked for.
+
+    Raises `SettingsError` for what is no figure.
+    """
+    chosen = choose(only, DEVICE_FIGURES)
+    asked = {one.name for one in chosen} - (set() if only else set(PAPER)) | (set(PAPER) if paper else set())
+    return tuple(figure for figure in DEVICE_FIGURES if figure.name in asked)
 
 
 def _words(figure: Figure) -> set[str]:

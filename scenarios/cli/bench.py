@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scenarios.benchmark.targets import DEVICE_FIGURES, NAMES, Figure, choose
+from scenarios.benchmark.targets import DEVICE_FIGURES, NAMES, Figure, choose, choose_of_device, names_of
 from scenarios.cli.common import say, write_json
 from shared.config.groups import DEVICE
 from shared.errors import SettingsError
@@ -23,7 +23,7 @@ def bench(
         str | None,
         typer.Option(
             metavar="NAME,...",
-            help=f"Measure only these: {NAMES}.  (default: all)",
+            help=f"Measure only these: {NAMES}; with --device: {names_of(DEVICE_FIGURES)}.  (default: all)",
         ),
     ] = None,
     to: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write figures and details here.")] = None,
@@ -50,9 +50,7 @@ def bench(
     """
     if device is None and paper:
         raise SettingsError("--paper runs the paper's scenario on a device: name it, as in --device cuda")
-    if device is not None and only is not None:
-        raise SettingsError("--only chooses among the ratios: leave it out, or leave out --device")
-    figures = choose(only) if device is None else DEVICE_FIGURES if paper else DEVICE_FIGURES[:-2]
+    figures = choose(only) if device is None else choose_of_device(only, paper)
     if to is not None:
         writable_folder(to.absolute().parent, "folder of the JSON file")
     if device is not None:
@@ -90,7 +88,7 @@ def _measured(
         return measure(figures, folder, quick)
     from scenarios.benchmark.on_device import measure_device
 
-    return measure_device(device, folder, quick, paper=figures == DEVICE_FIGURES)
+    return measure_device(figures, device, folder, quick)
 
 
 def _show(done: "Benchmark", figures: tuple[Figure, ...]) -> None:

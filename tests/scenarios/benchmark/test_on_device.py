@@ -27,6 +27,7 @@ from scenarios.benchmark.device_parts import (
 from scenarios.benchmark.fixtures import Bedside, StageTime
 from scenarios.benchmark.harness import Conditions, Measured
 from scenarios.benchmark.on_device import (
+    MEASURES,
     Parts,
     Projected,
     ProjectedStudy,
@@ -36,7 +37,7 @@ from scenarios.benchmark.on_device import (
     study_sizes,
 )
 from scenarios.benchmark.precision import PrecisionGap, dice_of_seeds, in_float32
-from scenarios.benchmark.targets import DEVICE_FIGURES
+from scenarios.benchmark.targets import DEVICE_FIGURES, choose_of_device
 from scenarios.benchmark.whole_run import STEP, WholeRun
 from scenarios.cli.main import cli
 from scenarios.run_config import load_settings
@@ -91,6 +92,10 @@ def test_a_figure_is_what_it_says(measured: Measured, value: float) -> None:
     assert measured.detail and "\n" not in measured.detail
 
 
+def test_each_figure_of_the_catalogue_can_be_measured() -> None:
+    assert list(MEASURES) == NAMES
+
+
 def test_only_what_has_a_target_can_miss_it() -> None:
     assert {figure.name for figure in DEVICE_FIGURES if figure.met(1.0) is None} == TOLD
 
@@ -134,7 +139,7 @@ def test_all_figures_are_measured_one_by_one(
 ) -> None:
     monkeypatch.setattr(on_device, "measure_precision", lambda conditions, device: PrecisionGap((0.5,), (0.5,), 4))
     monkeypatch.setattr(on_device, "measure_data", lambda settings: Took(50.0, "made"))
-    seen = list(measure_device("cpu", quick.folder, quick=True, paper=True))
+    seen = list(measure_device(DEVICE_FIGURES, "cpu", quick.folder, quick=True))
     assert [figure.name for figure, _ in seen] == NAMES
     done = seen[-1][1]
     assert list(done.figures) == NAMES
@@ -220,7 +225,7 @@ def call(*words: str | Path) -> SimpleNamespace:
         (("--paper",), "name it, as in --device cuda"),
         (("--device", "tpu"), "write cuda, cuda:1 or cpu"),
         (("--device", "auto"), "write cuda, cuda:1 or cpu"),
-        (("--device", "cpu", "--only", "a"), "leave it out, or leave out --device"),
+        (("--device", "cpu", "--only", "peak_share"), "'peak_share' is no figure; choose from step_ms, "),
         (("--device", "cuda"), "PyTorch finds no CUDA here"),
     ],
 )
@@ -232,15 +237,29 @@ def test_what_cannot_be_measured_is_refused_at_once(
     assert isinstance(error, SettingsError) and message in str(error)
 
 
-def test_the_command_tells_all_but_the_paper_s_run_which_is_to_be_asked_for(
-    quick: Conditions, runs: list[Settings], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(on_device, "measure_precision", lambda conditions, device: PrecisionGap((0.5,), (0.5,), 4))
-    result = call("--device", "cpu", "--quick", "--json", quick.folder / "bench.json")
+def test_the_command_tells_what_was_asked_for(quick: Conditions) -> None:
+    words = ("--only", "step-ms,product_share", "--json", quick.folder / "bench.json")
+    result = call("--device", "cpu", "--quick", *words)
     assert result.code == 0, result.out
-    assert "measuring study_projected_h" in result.out and "measuring paper_s" not in result.out
+    assert "measuring product_share" in result.out and "mean nothing" in result.out
     written = json.loads((quick.folder / "bench.json").read_text())
-    assert written.keys() & set(NAMES) == set(NAMES[:-2]) and written["quick"] is True
+    assert written.keys() & set(NAMES) == {"step_ms", "product_share"} and written["quick"] is True
+
+
+@pytest.mark.parametrize(
+    ("only", "paper", "chosen"),
+    [
+        (None, False, NAMES[:-2]),
+        (None, True, NAMES),
+        ("step_ms", False, ["step_ms"]),
+        ("step_ms", True, ["step_ms", "paper_data_s", "paper_s"]),
+        ("paper_s,step-ms", False, ["step_ms", "paper_s"]),
+    ],
+)
+def test_the_paper_s_run_is_measured_only_where_it_is_asked_for(
+    only: str | None, paper: bool, chosen: list[str]
+) -> None:
+    assert [figure.name for figure in choose_of_device(only, paper)] == chosen
 
 
 def test_the_script_is_one_that_bash_reads() -> None:
