@@ -4,6 +4,7 @@ Each run is a command of its own; what comes before its first training is told a
 """
 
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -34,6 +35,9 @@ from shared.seeds import derive_seed
 FIRST = "stage 1/"
 """Begins the line that a run says when it sends the first train message."""
 
+STEP = re.compile(r"[^ ]+: step \d+/")
+"""Begins the line that a hospital says of its training, the first time after a twentieth of its steps."""
+
 SHOWN = 15
 """Lines of a failed run that are shown."""
 
@@ -55,10 +59,14 @@ class WholeRun:
     results: RunResults
     peak_mb: Mapping[str, float]
     """Resident memory by process."""
+    first_step: float | None = None
+    """Seconds before the first word of a step."""
 
 
-def run_whole(settings: Settings, folder: Path, cpus: int, clock: Callable[[], float] = time.perf_counter) -> WholeRun:
-    """Run a scenario into `folder`, which is new, with so many CPUs for all hospitals together.
+def run_whole(
+    settings: Settings, folder: Path, cpus: int | None = None, clock: Callable[[], float] = time.perf_counter
+) -> WholeRun:
+    """Run a scenario into `folder`, which is new; `cpus` are those of all hospitals together, if not as by default.
 
     Raises `LaunchError` with its last lines where it fails.
     """
@@ -66,10 +74,11 @@ def run_whole(settings: Settings, folder: Path, cpus: int, clock: Callable[[], f
     scenario = folder / "scenario.toml"
     scenario.write_text(toml_lines(settings.to_run_config()), encoding="utf-8")
     command = [sys.executable, "-P", "-m", "scenarios.cli", "run", str(scenario), "--output", str(folder / "run")]
-    command += ["--cpus", str(cpus), "--cores", str(cpus)]
+    if cpus is not None:
+        command += ["--cpus", str(cpus), "--cores", str(cpus)]
     environment = os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
     begun = clock()
-    first, heard = None, list[str]()
+    first, first_step, heard = None, None, list[str]()
     with subprocess.Popen(
         command,
         env=environment,
@@ -86,6 +95,8 @@ def run_whole(settings: Settings, folder: Path, cpus: int, clock: Callable[[], f
                     heard.append(line.rstrip())
                     if first is None and line.startswith(FIRST):
                         first = clock()
+                    if first_step is None and STEP.match(line):
+                        first_step = clock() - begun
                 code = process.wait()
             seconds = clock() - begun
         finally:
@@ -93,7 +104,7 @@ def run_whole(settings: Settings, folder: Path, cpus: int, clock: Callable[[], f
                 process.terminate()  # the command then ends all that it started
     if code != 0 or first is None:
         raise LaunchError("\n".join(["a run of the benchmark failed:", *heard[-SHOWN:]]))
-    return WholeRun(seconds, first - begun, read_results(folder / "run"), seen.peak_mb)
+    return WholeRun(seconds, first - begun, read_results(folder / "run"), seen.peak_mb, first_step)
 
 
 @dataclass(frozen=True)

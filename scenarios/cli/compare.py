@@ -35,8 +35,9 @@ def compare(
     orders: Annotated[
         str | None,
         typer.Option(
-            metavar="N|descending",
-            help="Centers by descending size, or in N random orders, the same for all methods.  (default: descending)",
+            metavar="N|random|descending",
+            help="Centers by descending size, in N random orders, the same for all methods and seeds, or in one random "
+            "order for each seed.  (default: descending)",
         ),
     ] = None,
     scenario: Annotated[Path | None, typer.Option(help="Run-config file of all runs.  (default: quickstart)")] = None,
@@ -45,8 +46,12 @@ def compare(
         typer.Option("-c", metavar="KEY=VALUE", help="Change one key of the run-config of all runs; repeatable."),
     ] = None,
     jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of runs at once, if memory allows.  (default: one per core, or per GPU)"),
+        str | None,
+        typer.Option(
+            metavar="N|auto",
+            help="Number of runs at once, if memory allows; auto: also as many on a GPU as fit.  "
+            "(default: one per core, or per GPU)",
+        ),
     ] = None,
     cpus: Annotated[
         int | None,
@@ -78,12 +83,13 @@ def compare(
     With RAY_ADDRESS set, runs spread over the machines of that Ray cluster.
     """
     from scenarios.results.study import STUDY
-    from scenarios.study.capacity import cpus_of_a_hospital
+    from scenarios.study.capacity import cpus_of_a_hospital, read_jobs
     from scenarios.study.plan import StudyPlan, Wish, new_plan
     from scenarios.study.run import Share, run_study
     from scenarios.study.run_folder import CELLS, LOGS, RUNS
     from scenarios.study.terminal import describe_study
 
+    asked = read_jobs(jobs)
     wish = _wish(study, methods, seeds, orders, scenario, change or [], cpus)
     folder = absolute(output or Path("runs") / f"{datetime.now():%Y-%m-%d_%H%M%S}-study", "study folder")
     if published is not None:
@@ -92,14 +98,14 @@ def compare(
         _take(published, folder)
         return
     known = StudyPlan.load(folder)
-    plan = known.grown(wish, folder) if known else new_plan(wish, cpus_of_a_hospital(jobs, cores_here()), utc_now)
+    plan = known.grown(wish, folder) if known else new_plan(wish, cpus_of_a_hospital(asked, cores_here()), utc_now)
     plan.cells()  # says what is wrong with any of them before anything is written
     with claimed(writable_folder(folder, "study folder"), "study folder"):
         if known is None:
             _check_fresh(folder, {CELLS, RUNS, LOGS, STUDY, *REPORT} if (folder / CELLS).is_dir() else set())
         plan.save(folder)
         try:
-            found = run_study(folder, plan, Share(jobs, gpus), say)
+            found = run_study(folder, plan, Share(asked, gpus), say)
         except KeyboardInterrupt:
             hint = f"go on with: wardround compare --output {quoted(folder)}"
             print(f"wardround: stopped; nothing is left running; {hint}", file=sys.stderr)

@@ -41,7 +41,7 @@ def collect(folder: Path, plan: StudyPlan, failed: Mapping[str, str]) -> Study:
         created=plan.created,
         methods=plan.methods,
         seeds=plan.seeds,
-        orders=plan.orders,
+        orders=plan.order_names,
         centers=plan.centers,
         settings=plan.common,
         versions={name: " and ".join(found) for name, found in versions.items()},

@@ -31,7 +31,7 @@ def _tuple(value: object) -> object:
 
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
-OrderName = Annotated[str, Field(pattern=r"^(descending|random-\d{1,4})$")]
+OrderName = Annotated[str, Field(pattern=r"^(descending|random|random-\d{1,4})$")]
 
 
 class StudyFile(BaseModel):
@@ -44,7 +44,7 @@ class StudyFile(BaseModel):
     seeds: Annotated[tuple[Seed, ...], BeforeValidator(_seeds), Field(min_length=1)] | None = None
     """So many seeds from 0 on, or a list of them."""
     orders: Annotated[tuple[OrderName, ...], BeforeValidator(_orders), Field(min_length=1)] | None = None
-    """`descending`, so many random orders, or a list such as `["descending", "random-0"]`."""
+    """`descending`, so many random orders, `random` for one a seed, or a list such as `["descending", "random-0"]`."""
     scenario: str | None = None
     """The run-config file of all runs, beside this file or by its whole path."""
     cpus: int | None = Field(default=None, ge=1)

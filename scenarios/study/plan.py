@@ -28,6 +28,8 @@ PAPER = ("single", "finetune", "replay", "pooled")
 SEEDS = 3
 TITLE = "Learn continually or train from scratch?"
 DESCENDING = "descending"
+RANDOM = "random"
+"""A random order for each seed: seed 3 has `random-3`."""
 _RANDOM = "random-"
 
 T = TypeVar("T")
@@ -86,16 +88,25 @@ class StudyPlan(BaseModel):
 
         Raises `SettingsError` where a method is unknown or the settings do not suit it.
         """
-        visits = {name: _visits(name, self._common().run.centers) for name in self.orders}
+        visits = {name: _visits(name, self._common().run.centers) for name in self.order_names}
         return tuple(
             Cell(method, name, seed, self._settings(method, seed, visits.get(name)))
             for seed in self.seeds
-            for method, name in self._methods_and_orders()
+            for method, name in self._methods_and_orders(seed)
         )
 
-    def _methods_and_orders(self) -> list[tuple[str, str]]:
+    @property
+    def order_names(self) -> tuple[str, ...]:
+        """The names of all orders, those that single seeds have for themselves included."""
+        return _once([name for seed in self.seeds for name in self._orders(seed)])
+
+    def _orders(self, seed: int) -> tuple[str, ...]:
+        return _once([f"{_RANDOM}{seed}" if name == RANDOM else name for name in self.orders])
+
+    def _methods_and_orders(self, seed: int) -> list[tuple[str, str]]:
         free = [(method, ANY_ORDER) for method in self.methods if spec_of(method).order_free]
-        return [*free, *((method, o) for o in self.orders for method in self.methods if not spec_of(method).order_free)]
+        ordered = [method for method in self.methods if not spec_of(method).order_free]
+        return [*free, *((method, name) for name in self._orders(seed) for method in ordered)]
 
     def _settings(self, method: str, seed: int, visits: tuple[str, ...] | None) -> Settings:
         given: dict[str, Value] = {"order": "given", "centers": ",".join(visits)} if visits else {}
@@ -182,16 +193,18 @@ def new_plan(wish: Wish, cpus: int, now: Clock) -> StudyPlan:
 
 
 def read_orders(words: str) -> tuple[str, ...]:
-    """The names of the orders that `--orders` asks for: `descending`, or so many random ones.
+    """The names of the orders that `--orders` asks for: `descending`, so many random ones, or `random`.
 
     >>> read_orders("2")
     ('random-0', 'random-1')
     """
-    if words == DESCENDING:
-        return (DESCENDING,)
+    if words in (DESCENDING, RANDOM):
+        return (words,)
     if words.isascii() and words.isdigit() and 0 < int(words) < 10_000:
         return tuple(f"{_RANDOM}{index}" for index in range(int(words)))
-    raise SettingsError(f"orders = {words!r}: write descending, or a number of random orders such as 3")
+    raise SettingsError(
+        f"orders = {words!r}: write descending, or a number of random orders such as 3, or random for one a seed"
+    )
 
 
 def random_orders(centers: Sequence[str], count: int) -> list[tuple[str, ...]]:
@@ -236,5 +249,5 @@ def _common_only(changes: tuple[str, ...]) -> tuple[str, ...]:
     return changes
 
 
-def _once(values: tuple[T, ...]) -> tuple[T, ...]:
+def _once(values: Sequence[T]) -> tuple[T, ...]:
     return tuple(dict.fromkeys(values))

@@ -1,7 +1,9 @@
 """Running what a study lacks, on this machine or a cluster, and keeping what it finds as it comes."""
 
 import os
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,7 @@ from scenarios.processes.ray_address import cluster_address
 from scenarios.processes.resources import cores_here, free_mb
 from scenarios.processes.tree import signals_raise
 from scenarios.results.study import Study, write_study
-from scenarios.study.capacity import Capacity, choose_jobs, expected_mb
+from scenarios.study.capacity import AUTO, Asked, Capacity, choose_jobs, expected_gpu_mb, expected_mb
 from scenarios.study.collect import collect, finished_results
 from scenarios.study.executor import StudyProgress, StudyWork, seconds_of_methods
 from scenarios.study.plan import Cell, StudyPlan
@@ -21,14 +23,15 @@ from scenarios.study.run_folder import CellFolder
 from scenarios.study.terminal import describe_run, watching
 from scenarios.study.worker import Task, Workers, local_workers
 from server.tracking import check_tracking
-from shared.errors import ResultsError
+from shared.config.settings import Settings
+from shared.errors import LaunchError, ResultsError
 
 
 @dataclass(frozen=True)
 class Share:
     """What the command line says of the machines; None where it leaves that to us."""
 
-    jobs: int | None = None
+    jobs: Asked = None
     gpus: float | None = None
 
 
@@ -87,12 +90,13 @@ def _workers(
         def need(gpus: bool) -> Need:
             return Need(plan.cpus, memory, float(gpus) if share.gpus is None else share.gpus)
 
-        with cluster_workers(address, folder, need, share.jobs) as workers:
+        with cluster_workers(address, folder, need, None if share.jobs == AUTO else share.jobs) as workers:
             yield workers, plan.cpus
         return
     gpus = _gpus() if share.gpus != 0 and settings.training.device != "cpu" else ()
-    machine = Capacity(cores_here(), free_mb(), len(gpus))
-    jobs = choose_jobs(share.jobs, plan.cpus, machine, lambda actors: expected_mb(settings, actors, records))
+    machine = Capacity(cores_here(), free_mb(), free_gpu_mb(gpus) if gpus else ())
+    of_gpu = expected_gpu_mb(settings, count_volumes(settings)) if gpus else 0.0
+    jobs = choose_jobs(share.jobs, plan.cpus, machine, lambda actors: expected_mb(settings, actors, records), of_gpu)
     if jobs.note:
         say(jobs.note)
     with local_workers(jobs.slots, gpus) as local:
@@ -113,3 +117,39 @@ def _gpus() -> tuple[str, ...]:
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     named = [name.strip() for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     return tuple(named[:count] or map(str, range(count)))
+
+
+# Asked in a process of its own: whoever asks holds some of that memory until it ends.
+_ASK_FREE = """
+import torch
+for number in range(torch.cuda.device_count()):
+    print(torch.cuda.mem_get_info(number)[0])
+"""
+
+
+def free_gpu_mb(gpus: Sequence[str], ask: Sequence[str] = (sys.executable, "-c", _ASK_FREE)) -> tuple[float, ...]:
+    """Free memory of each of these GPUs, in units of 1e6 bytes.
+
+    Raises `LaunchError` where CUDA cannot be used.
+    """
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": ",".join(gpus)}
+    asked = subprocess.run(ask, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if asked.returncode != 0:
+        last = (asked.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise LaunchError(f"the memory of the GPUs cannot be read ({last}): run with --gpus 0, or mend CUDA")
+    return tuple(int(line) / 1e6 for line in asked.stdout.split())
+
+
+def count_volumes(settings: Settings) -> int:
+    """The volumes of all centers that train: the most that a run keeps at once, as pooled training does."""
+    from client.data.layouts import find_cases
+    from scenarios.simulation.hospitals import data_of, phantom_settings, subject_count
+    from shared.phantoms.centers import profile
+
+    data, centers = settings.data, settings.run.centers
+    if data.data_dir:
+        own = [data_of(Path(data.data_dir) / center, data.contrasts) for center in centers]
+        return sum(len(find_cases(one.folder, data.contrasts, one.layout, one.choice)) for one in own)
+    phantoms = phantom_settings(data)
+    kept = [len(set(data.contrasts) & set(profile(center).contrasts)) for center in centers]
+    return sum(contrasts * subject_count(center, phantoms) for contrasts, center in zip(kept, centers, strict=True))

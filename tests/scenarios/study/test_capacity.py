@@ -1,11 +1,24 @@
 """How many runs at once: what cores, memory and GPUs allow, and it is said where that is less than asked for."""
 
+import sys
+
 import pytest
 
 from scenarios.processes.resources import cores_here
 from scenarios.run_config import load_settings
-from scenarios.study.capacity import Capacity, Jobs, choose_jobs, cpus_of_a_hospital, expected_mb
+from scenarios.study.capacity import (
+    Asked,
+    Capacity,
+    Jobs,
+    choose_jobs,
+    cpus_of_a_hospital,
+    expected_gpu_mb,
+    expected_mb,
+    read_jobs,
+)
+from scenarios.study.run import count_volumes, free_gpu_mb
 from scenarios.study.run_folder import Attempt, CellRecord
+from shared.errors import LaunchError, SettingsError
 from tests.conftest import ROOT
 
 
@@ -16,13 +29,14 @@ from tests.conftest import ROOT
         (None, 1, Capacity(8, 64_000), 8, 1),
         (None, 2, Capacity(8, 64_000), 4, 2),
         (None, 4, Capacity(2, 64_000), 1, 4),
-        (None, 1, Capacity(16, 64_000, gpus=1), 1, 16),
-        (3, 1, Capacity(16, 64_000, gpus=1), 3, 5),
+        (None, 1, Capacity(16, 64_000, (80_000.0,)), 1, 16),
+        (3, 1, Capacity(16, 64_000, (80_000.0,)), 3, 5),
+        ("auto", 1, Capacity(2, 16_000), 2, 1),
         (1, 1, Capacity(2, 16_000), 1, 2),
         (4, 1, Capacity(2, 16_000), 4, 1),
     ],
 )
-def test_as_many_as_the_machine_allows(asked: int | None, cpus: int, machine: Capacity, slots: int, cores: int) -> None:
+def test_as_many_as_the_machine_allows(asked: Asked, cpus: int, machine: Capacity, slots: int, cores: int) -> None:
     assert choose_jobs(asked, cpus, machine, lambda actors: 2000) == Jobs(slots, cores)
 
 
@@ -53,3 +67,57 @@ def test_memory_is_reckoned_until_a_run_has_been_measured() -> None:
     assert expected_mb(paper, 1, []) == pytest.approx(2100 + 6442.45, abs=1)
     runs = [CellRecord(attempts=(Attempt(started="", peak_mb=mb),)) for mb in (900.0, 1500.0)]
     assert expected_mb(paper, 1, [*runs, CellRecord()]) == 1500.0
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpu_mb", "slots"),
+    [
+        (None, (80_000.0,), 1),
+        ("auto", (80_000.0,), 8),
+        ("auto", (80_000.0, 80_000.0), 16),
+        ("auto", (80_000.0, 25_000.0), 4),
+        ("auto", (5_000.0,), 1),
+        (8, (80_000.0,), 8),
+    ],
+    ids=["one a GPU", "as many as fit", "on each", "even where one is fuller", "always one", "as asked for"],
+)
+def test_runs_share_a_gpu_where_that_is_asked_for(asked: Asked, gpu_mb: tuple[float, ...], slots: int) -> None:
+    machine = Capacity(32, 512_000, gpu_mb)
+    assert choose_jobs(asked, 1, machine, lambda actors: 2000, 10_000).slots == slots
+
+
+def test_a_gpu_s_memory_allows_fewer_and_that_is_said() -> None:
+    jobs = choose_jobs(6, 1, Capacity(16, 512_000, (80_000.0, 30_500.0)), lambda actors: 2000, 16_000)
+    assert jobs.slots == 2
+    assert jobs.note == "2 runs at once instead of 6: a run takes about 16.0 GB of a GPU, and 30.5 GB are free"
+    few = choose_jobs("auto", 1, Capacity(4, 512_000, (80_000.0,)), lambda actors: 2000, 10_000)
+    assert (few.slots, few.note) == (4, ""), "cores are fewer, which needs no word"
+
+
+def test_what_a_run_takes_of_a_gpu() -> None:
+    paper = load_settings(ROOT / "scenarios" / "paper.toml", [], None)
+    # 16 patches of 64^3 voxels, 32 features, 12 numbers of 4 bytes each; 341 volumes of 4 million voxels, 3 bytes each
+    assert expected_gpu_mb(paper, 341) == pytest.approx(1500 + 6442.45 + 341 * 12, abs=1)
+    whole = expected_gpu_mb(paper.with_changes({"norm": "channel"}), 341) - expected_gpu_mb(paper, 341)
+    assert whole == pytest.approx(6 * 4 * 4 * 32), "a volume in one piece"
+    default = load_settings(None, [], None)
+    assert 1500 < expected_gpu_mb(default, 100) < 3000
+
+
+def test_volumes_are_counted_before_they_are_made() -> None:
+    paper = load_settings(ROOT / "scenarios" / "paper.toml", [], None)
+    assert count_volumes(paper) == 290 + 51, "Karo has two contrasts"
+    assert count_volumes(paper.with_changes({"contrasts": "FLAIR"})) == 290 - 47, "Milan has none"
+
+
+def test_free_memory_of_gpus_is_asked_for_elsewhere() -> None:
+    assert free_gpu_mb(("0", "3"), (sys.executable, "-c", "print(25_000_000); print(1_500_000)")) == (25.0, 1.5)
+    with pytest.raises(LaunchError, match=r"cannot be read \(out of order\): run with --gpus 0, or mend CUDA"):
+        free_gpu_mb(("0",), (sys.executable, "-c", "raise SystemExit('out of order')"))
+
+
+def test_jobs_are_a_number_or_auto() -> None:
+    assert [read_jobs(text) for text in (None, "auto", "3")] == [None, "auto", 3]
+    for wrong in ("0", "-1", "all", "", "1.5"):
+        with pytest.raises(SettingsError, match="write a number of runs at once from 1 on, or auto"):
+            read_jobs(wrong)

@@ -8,6 +8,7 @@ from scenarios.study.config import read_study_file
 from scenarios.study.plan import new_plan
 from shared.clock import utc_now
 from shared.errors import SettingsError
+from shared.methods import METHODS
 from tests.conftest import ROOT
 
 STUDIES = sorted((ROOT / "scenarios" / "studies").glob("*.toml"))
@@ -17,6 +18,24 @@ STUDIES = sorted((ROOT / "scenarios" / "studies").glob("*.toml"))
 def test_every_study_of_the_project_is_valid(path: Path) -> None:
     plan = new_plan(read_study_file(path), 1, utc_now)
     assert len(plan.cells()) >= 12
+
+
+def cells_of(name: str) -> list[str]:
+    plan = new_plan(read_study_file(ROOT / "scenarios" / "studies" / name), 1, utc_now)
+    return [cell.name for cell in plan.cells()]
+
+
+def test_one_study_has_all_methods_over_the_descending_and_three_random_orders() -> None:
+    cells = cells_of("all.toml")
+    assert {cell.partition("-")[0] for cell in cells} == set(METHODS)
+    free = [name for name, spec in METHODS.items() if spec.order_free]
+    assert len(cells) == 3 * (len(free) + 4 * (len(METHODS) - len(free)))
+
+
+def test_one_study_is_the_paper_s_whole_experiment() -> None:
+    cells = cells_of("paper.toml")
+    assert len(cells) == 9 * (2 + 2 * 2)
+    assert {"single-seed8", "pooled-seed0", "replay-descending-seed4", "finetune-random-8-seed8"} <= set(cells)
 
 
 def test_all_that_it_can_say(tmp_path: Path) -> None:
@@ -50,6 +69,7 @@ def test_numbers_stand_for_lists(tmp_path: Path) -> None:
         ("seeds = 0", "seeds"),
         ("seeds = [-1]", r"seeds\.0"),
         ("orders = 'upwards'", "orders = .*write descending, or a number of random orders"),
+        ("orders = ['random-x']", r"orders\.0"),
         ("orders = ['upwards']", r"orders\.0"),
         ("methods = 'replay'", "methods"),
         ("[changes.deep]\nx = 1", r"changes\.deep"),

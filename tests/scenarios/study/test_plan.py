@@ -59,6 +59,22 @@ def test_a_random_order_is_given_to_every_method_and_seed_alike() -> None:
     assert len({next(iter(orders)) for orders in visited.values()}) == 3
 
 
+def test_each_seed_has_a_random_order_of_its_own_beside_the_descending_one() -> None:
+    plan = plan_of(methods=("single", "replay", "finetune"), seeds=(0, 3), orders=("descending", "random"))
+    cells = {cell.name: cell.settings.run for cell in plan.cells()}
+    assert list(cells)[:5] == [
+        "single-seed0",
+        "replay-descending-seed0",
+        "finetune-descending-seed0",
+        "replay-random-0-seed0",
+        "finetune-random-0-seed0",
+    ]
+    assert len(cells) == 2 * (1 + 2 * 2)
+    assert cells["replay-random-3-seed3"].centers == cells["finetune-random-3-seed3"].centers
+    assert cells["replay-random-3-seed3"].centers == random_orders(CENTERS, 4)[3], "as --orders 4 would have it"
+    assert plan.order_names == ("descending", "random-0", "random-3")
+
+
 def test_methods_without_an_order_run_once_a_seed() -> None:
     """Whatever the number of orders: they are the same experiment in each."""
     cells = plan_of(methods=("single", "replay", "pooled"), seeds=(0, 1), orders=read_orders("3")).cells()
