@@ -21,8 +21,9 @@ from client.training.attempts import (
     what_is_drawn,
 )
 from client.training.methods.base import Method
+from client.training.plan import plan_stage
 from client.training.sampler import Source
-from client.training.trainer import Checkpoints, Progress, plan_stage, train
+from client.training.trainer import Checkpoints, Progress, train
 from shared.config.settings import Settings
 from shared.model.network import is_encoder, network_with
 from shared.model.weights import Weights

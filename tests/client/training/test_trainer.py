@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.training.optimisers import Optimisation
+from client.training.plan import Plan, plan_stage
 from client.training.sampler import PatchSampler, Source
-from client.training.trainer import Plan, Progress, Trained, plan_stage, train
+from client.training.trainer import Progress, Trained, train
 from shared.config.settings import Settings
 from shared.errors import TrainingError
 from shared.model.device import choose_device
@@ -275,8 +276,7 @@ def test_a_checkpoint_holds_nothing_but_numbers_tensors_and_text(configured: Con
     stage(configured(steps=2), checkpoints=kept)
     assert set(kept.states[0]) == {
         "network",
-        "optimisation",
-        "sampler",
+        "steps",
         "method",
         "torch",
         "losses",

@@ -8,8 +8,9 @@ import torch
 
 from client.training.methods.ewc import EWC
 from client.training.methods.importance import BATCHES, Anchor, running
+from client.training.plan import plan_stage
 from client.training.sampler import Recipe, Source
-from client.training.trainer import plan_stage, train
+from client.training.trainer import train
 from shared.config.settings import Settings
 from shared.model.network import initial_weights, network_with
 from shared.model.weights import Weights
