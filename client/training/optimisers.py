@@ -6,7 +6,7 @@ kernel of several channels by AdamW.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -75,6 +75,42 @@ def _matrix(values: Tensor, kernel: Tensor) -> Tensor:
     if kernel.is_contiguous(memory_format=torch.channels_last_3d):
         values = values.permute(0, 2, 3, 4, 1)
     return values.flatten(1)
+
+
+class CycledAdamW(AdamW):
+    """PyTorch's AdamW, whose learning rate and momentum may lie on the device and change there.
+
+    PyTorch's own asks the device for the momentum in the ways of it that take all parameters at once.
+    """
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """Move the parameters that have a gradient, each of a state of PyTorch's names."""
+        group = self.param_groups[0]
+        rate, (momentum, second) = group["lr"], group["betas"]
+        moved = [one for one in group["params"] if one.grad is not None]
+        for one in moved:
+            if not self.state[one]:
+                zeros = (torch.zeros_like(one, memory_format=torch.preserve_format) for _ in range(2))
+                step = torch.zeros((), device=one.device)
+                self.state[one] |= dict(zip(("step", "exp_avg", "exp_avg_sq"), (step, *zeros), strict=True))
+        if not moved:
+            return
+        gradients = [one.grad for one in moved]
+        steps, means, squares = ([self.state[one][name] for one in moved] for name in ("step", "exp_avg", "exp_avg_sq"))
+        torch._foreach_add_(steps, 1)
+        torch._foreach_mul_(moved, 1 - rate * group["weight_decay"])
+        torch._foreach_mul_(means, momentum)
+        torch._foreach_add_(means, torch._foreach_mul(gradients, 1 - momentum))
+        torch._foreach_mul_(squares, second)
+        torch._foreach_addcmul_(squares, gradients, gradients, 1 - second)
+        taken = steps[0]
+        roots = torch._foreach_sqrt(squares)
+        torch._foreach_div_(roots, (1 - second**taken).sqrt())
+        torch._foreach_add_(roots, group["eps"])
+        moves = torch._foreach_div(means, roots)
+        torch._foreach_mul_(moves, rate / (1 - momentum**taken))
+        torch._foreach_sub_(moved, moves)
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
@@ -156,15 +192,13 @@ class CapturedOptimisation:
         self._table = torch.tensor(usual.foreseen(count), dtype=torch.float32, device=device)
         self._now = torch.zeros(self._table.shape[1:], dtype=torch.float32, device=device)
         cycles = options.schedule == "one-cycle"
-        ways = {"foreach": False}
-        if device.type == "cuda":  # whose fused kernel takes no momentum from the device
-            ways = {"capturable": True, "foreach": cycles, "fused": not cycles}
-        self.optimisers = _optimisers(network, options, ways)
+        ways = {"capturable": True, "fused": True} if device.type == "cuda" and not cycles else {"foreach": False}
+        self.optimisers = _optimisers(network, options, ways, CycledAdamW if cycles else AdamW)
         for one, (rate, momentum) in zip(self.optimisers, self._now, strict=True):
             group = one.param_groups[0]
             group["lr"] = rate
             if cycles and "betas" in group:
-                group["betas"] = (momentum, torch.tensor(group["betas"][1], device=device))
+                group["betas"] = (momentum, group["betas"][1])
 
     def step(self, taken: Tensor) -> None:
         """Move the weights as step number `taken` (1,), from 0, does, and forget the gradients."""
@@ -193,16 +227,18 @@ class CapturedOptimisation:
         return [one.state[p] for one in self.optimisers for p in one.param_groups[0]["params"]]
 
 
-def _optimisers(network: LesionNet, options: TrainingSettings, ways: Mapping[str, bool]) -> list[Optimizer]:
+def _optimisers(
+    network: LesionNet, options: TrainingSettings, ways: dict[str, Any], adamw: type[AdamW] = AdamW
+) -> list[Optimizer]:
     rate, decay = options.learning_rate, options.weight_decay
     parameters = list(network.parameters())
     if options.optimiser == "adamw":
-        return [AdamW(parameters, lr=rate, weight_decay=decay, **ways)]
+        return [adamw(parameters, lr=rate, weight_decay=decay, **ways)]
     # A kernel from or to a single channel is a vector, which has no directions to even out.
     kernels = [one for one in parameters if one.ndim == 5 and min(one.shape[:2]) > 1]
     rest = [one for one in parameters if not any(one is kernel for kernel in kernels)]
     muon = KernelMuon(kernels, lr=options.muon_learning_rate, weight_decay=decay)
-    return [muon, AdamW(rest, lr=rate, weight_decay=decay, **ways)]
+    return [muon, adamw(rest, lr=rate, weight_decay=decay, **ways)]
 
 
 def _schedule(

@@ -69,8 +69,8 @@ class Cut:
     def flipped(self, axis: int) -> Self:
         """The other way round along an axis."""
         step = self.strides[axis]
-        strides = tuple(-one if k == axis else one for k, one in enumerate(self.strides))
-        return replace(self, base=self.base + (self.size - 1) * step, strides=strides)
+        first, second, third = (-one if k == axis else one for k, one in enumerate(self.strides))
+        return replace(self, base=self.base + (self.size - 1) * step, strides=(first, second, third))
 
     def turned(self, times: int) -> Self:
         """By so many quarters in the plane of the first two axes, as `numpy.rot90` turns."""
@@ -153,7 +153,7 @@ class Source:
         cls, image: NDArray[np.float16], label: NDArray[np.uint8], air: float, patch: int, contrast: int
     ) -> Self:
         if min(image.shape) < patch:
-            image, label = pad_to(image, patch, _least(image)), pad_to(label, patch, 0.0)
+            image, label = pad_to(image, patch, _least(np.array(image))), pad_to(label, patch, 0.0)
         image, label = np.ascontiguousarray(image), np.ascontiguousarray(label)
         return cls(image, label, np.flatnonzero(label >= 128), air, contrast)
 

@@ -5,18 +5,15 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
-from monai.networks.blocks.acti_norm import ADN
-from monai.networks.blocks.convolutions import ResidualUnit
 from monai.networks.nets.unet import UNet
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
 from shared.config.groups import NetworkSettings
 from shared.errors import MessageError, ResultsError
-from shared.model.blocks import WIDTH, NormActivation, Residual, on_gpu, widened
+from shared.model.blocks import first_on_gpu, last_on_gpu, on_gpu, with_own_parts
 from shared.model.channel_norm import with_channel_norm
 from shared.model.instance_norm import InstanceNorm
 from shared.model.prelu import with_slope_prelu
@@ -60,23 +57,20 @@ class LesionNet(nn.Module):
         else:
             swap(self.unet, nn.InstanceNorm3d, lambda norm: InstanceNorm(norm.num_features))
         with_slope_prelu(self.unet)
-        swap(self.unet, ADN, NormActivation)
-        swap(self.unet, ResidualUnit, Residual)
-        down, _, (up, last) = self.unet.model
-        for part in (down.conv.unit0.conv, down.residual, up.conv, last.conv.unit0.conv):
-            widened(part)
-        up.adn.channels = TOP_CHANNELS
+        with_own_parts(self.unet)
         self.head = nn.Conv3d(TOP_CHANNELS, 1, kernel_size=1)
         if settings.activation == "sigmoid" and self.head.bias is not None:
             nn.init.constant_(self.head.bias, PRIOR)
 
     def forward(self, image: Tensor) -> Tensor:
         if on_gpu(image):
-            wide = pad(image, (0, 0, 0, 0, 0, 0, 0, WIDTH - 1)).contiguous(memory_format=torch.channels_last_3d)
-            features = self.unet(wide)[:, :TOP_CHANNELS]
-            return self.head(features)
+            return self._on_gpu(image)
         scores: Tensor = self.head(self.unet(image))
         return scores
+
+    def _on_gpu(self, image: Tensor) -> Tensor:
+        down, skip, (up, last) = self.unet.model  # type: ignore[misc]
+        return last_on_gpu(up, last, self.head, skip(first_on_gpu(down, image)))  # type: ignore[has-type]
 
 
 def soft_segmentation(scores: Tensor, activation: Literal["sigmoid", "normalised-relu"]) -> Tensor:

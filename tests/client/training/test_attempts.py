@@ -184,7 +184,7 @@ def test_what_was_drawn_for_a_stage_is_drawn_again(
 
 def test_without_lesions_there_is_nothing_to_tell_a_collapse_by(tmp_path: Path, configured: Configured) -> None:
     settings = configured(**RELU, restarts=2)
-    empty = [Source(one.image, torch.zeros_like(one.label), one.lesion[:0], one.air) for one in sources(2)]
+    empty = [Source(one.image, np.zeros_like(one.label), one.lesion[:0], one.air) for one in sources(2)]
     network = network_with(dead(weights(settings)), settings.network, CPU)
     assert math.isnan(dice_on_own(network, empty, plan_stage(empty, [], settings).recipe, 1))
 

@@ -209,7 +209,7 @@ def test_trained_weights_are_plain_and_own_their_memory(configured: Configured) 
 
 def test_a_stage_without_any_lesion_trains_all_the_same(configured: Configured) -> None:
     settings = configured(steps=3)
-    empty = [Source(one.image, torch.zeros_like(one.label), one.lesion[:0], one.air) for one in sources(2)]
+    empty = [Source(one.image, np.zeros_like(one.label), one.lesion[:0], one.air) for one in sources(2)]
     trained = train(weights(settings), plan_stage(empty, [], settings), settings, 0, CPU)
     assert np.isfinite(trained.final_loss)
     assert all(value.isfinite().all() for value in trained.weights.values())

@@ -157,13 +157,13 @@ def test_importance_is_of_the_center_s_own_patches_alone(
 ) -> None:
     """A whole batch is fresh, also where half of each batch of the training came from the memory."""
     drawn: list[int] = []
-    whole = Source.patch
+    whole = Source.cut
 
     def noted(source: Source, *how: Any) -> Any:
         drawn.append(id(source))
         return whole(source, *how)
 
-    monkeypatch.setattr(Source, "patch", noted)
+    monkeypatch.setattr(Source, "cut", noted)
     own = [ball(0), ball(1)]
     measured(settings, recipe, own)
     assert len(drawn) == BATCHES * recipe.patches
