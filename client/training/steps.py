@@ -160,7 +160,7 @@ class CapturedSteps:
         self._tables[:, :, 1:4] = torch.tensor((self._size * self._size, self._size, 1), device=self._device)
         replay = self._step
         if self._device.type == "cuda":
-            side = torch.cuda.Stream()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             side.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(side):
                 self._warm_up()
@@ -257,10 +257,11 @@ def check_convolutions(device: torch.device, patches: int, features: int, edge: 
         return [y.detach(), *torch.autograd.grad(y.square().sum() / 2, (x, k))]
 
     for quick, exact in zip(answers(torch.bfloat16), answers(torch.float32), strict=True):
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
         apart = float((quick.float() - exact).norm() / exact.norm())
         if not apart < WRONG:
             raise TrainingError(
                 f"{torch.cuda.get_device_name(device)}: convolutions in bfloat16 differ from float32 by {apart:.1%} "
-                f"(PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}): install another version of "
+                f"(PyTorch {torch.__version__}, cuDNN {cudnn}): install another version of "
                 "PyTorch, or set device = cpu"
             )

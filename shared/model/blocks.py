@@ -92,12 +92,17 @@ class Residual(nn.Module):
         self.conv = unit.conv
         self.residual = unit.residual
 
+    @property
+    def units(self) -> list[Unit]:
+        """Its convolutions with norm and activation."""
+        return [one for one in self.conv.children() if isinstance(one, Unit)]
+
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, D, H, W) to (B, C', D', H', W')."""
         if not on_gpu(features):
             added: Tensor = self.residual(features)
             return self.conv(features) + added  # type: ignore[no-any-return]
-        *before, last = self.conv
+        *before, last = self.units
         residual, shift = features, None
         if not isinstance(self.residual, nn.Identity):
             residual, shift = without_bias(self.residual, features), self.residual.get_parameter("bias")
@@ -124,14 +129,13 @@ def first_on_gpu(down: Residual, image: Tensor) -> Tensor:
     """The network's first residual unit, whose first convolution and residual both see the image, (B, 1, D, H, W)."""
     from shared.model.fused_conv import FirstConvolutions
 
-    first, *others = down.conv
+    first, *between, last = down.units
     dtype = torch.get_autocast_dtype("cuda") if torch.is_autocast_enabled("cuda") else image.dtype
     features, residual = FirstConvolutions.apply(  # type: ignore[no-untyped-call]
-        image, first.conv.weight, down.residual.get_parameter("weight"), dtype
+        image, first.conv.get_parameter("weight"), down.residual.get_parameter("weight"), dtype
     )
     shift = down.residual.get_parameter("bias")
     features = first.after(features)
-    *between, last = others
     for unit in between:
         features = unit(features)
     done: Tensor = last(features, residual, shift)
