@@ -5,7 +5,6 @@ The kernels are run by Triton's interpreter, which needs no GPU; what a GPU make
 """
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,10 +31,9 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.fixture
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (blocks, network):
         monkeypatch.setattr(module, "on_gpu", lambda features: True)
-    yield
 
 
 def net(settings: NetworkSettings) -> LesionNet:
@@ -51,7 +49,8 @@ def answers(settings: NetworkSettings, image: torch.Tensor) -> tuple[torch.Tenso
     one = net(settings)
     scores = one(image)
     loss_of(one, scores, (image > 1).float(), "dice-ce", "patch").backward()  # type: ignore[no-untyped-call]
-    return scores.detach(), {name: value.grad.clone() for name, value in one.named_parameters() if value.grad is not None}
+    gradients = {name: value.grad for name, value in one.named_parameters() if value.grad is not None}
+    return scores.detach(), gradients
 
 
 @pytest.mark.parametrize("norm", ["instance", "channel"])
