@@ -149,10 +149,11 @@ def dice_on_own(network: LesionNet, own: Sequence[Patches], recipe: Recipe, seed
     """Mean Dice at 0.5 over random patches around the lesions of a center's own volumes; NaN where none has lesion."""
     recipe = replace(recipe, replayed=0, lesion_share=1.0)
     sampler = PatchSampler(own, (), recipe, np.random.default_rng(seed))
+    device = next(network.parameters()).device
     found: list[float] = []
     with torch.no_grad():
         for _ in range(BATCHES):
-            batch = sampler.batch()
+            batch = sampler.batch(device)
             soft = soft_segmentation(scores_of(network, batch.images), network.settings.activation)
             mine, true = soft >= LESION, batch.labels >= LESION
             both, all_mine, all_true = (part.sum(dim=(1, 2, 3, 4)) for part in (mine & true, mine, true))

@@ -1,10 +1,10 @@
-"""Random patches from volumes that lie as tensors on the training device."""
+"""Random patches of volumes and exemplars, drawn as places and strides, and cut out of their flat arrays."""
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import MappingProxyType
-from typing import NamedTuple, Protocol, Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from client.data.preprocessing import Volume
 from shared.replay.exemplar import Exemplar
 
 Scalar = TypeVar("Scalar", np.float16, np.float32, np.uint8)
+
+CPU = torch.device("cpu")
 
 TRIES = 8
 """Random voxels that are looked at for one that is not air."""
@@ -39,12 +41,57 @@ class Batch:
     """(B, 1, D, H, W) each, float32 in [0, 1]: what exemplars carry beside image and label; zero elsewhere."""
 
 
-class Patch(NamedTuple):
-    """What is cut out at one place, each part (size, size, size)."""
+Strides = tuple[int, int, int]
+"""From a voxel to the next along each axis, in voxels of a flat array."""
 
-    image: Tensor
-    label: Tensor
-    extras: Mapping[str, Tensor] = MappingProxyType({})
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A patch of a source, turned and flipped: where it begins in the flat array, and how it lies there.
+
+    Any flip and quarter turn of a box is the same voxels under other strides, so that no patch is turned in memory.
+    """
+
+    source: "Source"
+    size: int
+    """Voxels along each edge."""
+    base: int
+    """Position of the patch's first voxel in the source's flat array."""
+    strides: Strides
+
+    @classmethod
+    def at(cls, source: "Source", low: Sequence[int], size: int) -> Self:
+        """The box of `size` voxels along each edge whose least corner is `low`."""
+        _, height, width = source.image.shape
+        base = (low[0] * height + low[1]) * width + low[2]
+        return cls(source, size, base, (height * width, width, 1))
+
+    def flipped(self, axis: int) -> Self:
+        """The other way round along an axis."""
+        step = self.strides[axis]
+        first, second, third = (-one if k == axis else one for k, one in enumerate(self.strides))
+        return replace(self, base=self.base + (self.size - 1) * step, strides=(first, second, third))
+
+    def turned(self, times: int) -> Self:
+        """By so many quarters in the plane of the first two axes, as `numpy.rot90` turns."""
+        first, second, third = self.strides
+        match times % 4:
+            case 1:
+                turned = self.flipped(1)
+                return replace(turned, strides=(turned.strides[1], first, third))
+            case 2:
+                return self.flipped(0).flipped(1)
+            case 3:
+                turned = replace(self, strides=(second, first, third))
+                return turned.flipped(1)
+        return self
+
+    def of(self, array: NDArray[Scalar]) -> NDArray[Scalar]:
+        """The patch of one of the source's arrays, (size, size, size): a view, of which nothing is copied."""
+        item = array.itemsize
+        return np.ndarray(
+            (self.size,) * 3, array.dtype, array, self.base * item, tuple(stride * item for stride in self.strides)
+        )
 
 
 class Patches(Protocol):
@@ -58,7 +105,15 @@ class Patches(Protocol):
     def replayed(self) -> bool:
         """Whether it is another center's."""
 
-    def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> Patch:
+    @property
+    def voxels(self) -> int:
+        """Of the arrays that its patches lie in."""
+
+    @property
+    def carries(self) -> Collection[str]:
+        """What lies there beside image and label."""
+
+    def cut(self, size: int, on_lesion: bool, random: np.random.Generator) -> Cut:
         """One patch."""
 
 
@@ -66,10 +121,10 @@ class Patches(Protocol):
 class Source:
     """A volume, or an exemplar, that patches are taken from."""
 
-    image: Tensor
-    """(D, H, W), no edge shorter than a patch; float16, as it is kept and travels."""
-    label: Tensor
-    """(D, H, W), uint8 in steps of 1/255."""
+    image: NDArray[np.float16]
+    """(D, H, W), no edge shorter than a patch, in one piece of memory; as it is kept and travels."""
+    label: NDArray[np.uint8]
+    """(D, H, W), in steps of 1/255."""
     lesion: NDArray[np.int64]
     """Flat positions of lesion voxels, shape (n,); may be empty."""
     air: float
@@ -77,39 +132,42 @@ class Source:
     """By its place in `contrasts` of the settings."""
     replayed: bool = False
     """Whether it is another center's."""
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    extras: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     """What an exemplar carries beside image and label, each as `label`."""
 
     @classmethod
-    def of_volume(cls, volume: Volume, patch: int, device: torch.device, contrast: int = 0) -> Self:
-        """A prepared volume as a source."""
-        return cls._padded(np.array(volume.image), np.array(volume.label), volume.air, patch, device, contrast)
+    def of_volume(cls, volume: Volume, patch: int, contrast: int = 0) -> Self:
+        """A prepared volume as a source; where no edge is too short, its arrays themselves."""
+        return cls._padded(volume.image, volume.label, volume.air, patch, contrast)
 
     @classmethod
-    def of_exemplar(cls, exemplar: Exemplar, patch: int, device: torch.device, contrast: int = 0) -> Self:
+    def of_exemplar(cls, exemplar: Exemplar, patch: int, contrast: int = 0) -> Self:
         """An exemplar of the replay memory as a source."""
         image, label, extras = exemplar.unpack()
-        source = cls._padded(image, label, _least(image), patch, device, contrast)
-        padded: dict[str, Tensor] = {
-            name: torch.from_numpy(pad_to(extra, patch, 0.0)).to(device) for name, extra in extras.items()
-        }
+        source = cls._padded(image, label, _least(image), patch, contrast)
+        padded: dict[str, NDArray[np.uint8]] = {name: pad_to(extra, patch, 0.0) for name, extra in extras.items()}
         return replace(source, replayed=True, extras=padded)
 
     @classmethod
     def _padded(
-        cls,
-        image: NDArray[np.float16],
-        label: NDArray[np.uint8],
-        air: float,
-        patch: int,
-        device: torch.device,
-        contrast: int,
+        cls, image: NDArray[np.float16], label: NDArray[np.uint8], air: float, patch: int, contrast: int
     ) -> Self:
-        image, label = pad_to(image, patch, _least(image)), pad_to(label, patch, 0.0)
-        lesion = np.flatnonzero(label >= 128)
-        return cls(torch.from_numpy(image).to(device), torch.from_numpy(label).to(device), lesion, air, contrast)
+        if min(image.shape) < patch:
+            image, label = pad_to(image, patch, _least(np.array(image))), pad_to(label, patch, 0.0)
+        image, label = np.ascontiguousarray(image), np.ascontiguousarray(label)
+        return cls(image, label, np.flatnonzero(label >= 128), air, contrast)
 
-    def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> Patch:
+    @property
+    def voxels(self) -> int:
+        """Of each array."""
+        return self.image.size
+
+    @property
+    def carries(self) -> Collection[str]:
+        """Names of the extras."""
+        return self.extras.keys()
+
+    def cut(self, size: int, on_lesion: bool, random: np.random.Generator) -> Cut:
         """One patch around a lesion voxel, or around any voxel of the head."""
         shape = self.image.shape
         if on_lesion and len(self.lesion):
@@ -120,8 +178,7 @@ class Source:
                 if float(self.image[center]) > self.air:
                     break
         low = [min(max(int(c) - size // 2, 0), edge - size) for c, edge in zip(center, shape, strict=True)]
-        box = tuple(slice(start, start + size) for start in low)
-        return Patch(self.image[box], self.label[box], {name: extra[box] for name, extra in self.extras.items()})
+        return Cut.at(self, low, size)
 
 
 class Recalled:
@@ -134,16 +191,26 @@ class Recalled:
 
     replayed = True
 
-    def __init__(self, exemplar: Exemplar, patch: int, device: torch.device, contrast: int = 0) -> None:
-        self._exemplar, self._patch, self._device = exemplar, patch, device
+    def __init__(self, exemplar: Exemplar, patch: int, contrast: int = 0) -> None:
+        self._exemplar, self._patch = exemplar, patch
         self.contrast = contrast
         self._source: Source | None = None
 
-    def patch(self, size: int, on_lesion: bool, random: np.random.Generator) -> Patch:
-        """As `Source.patch`."""
+    @property
+    def voxels(self) -> int:
+        """Of each array, once it is decoded."""
+        return math.prod(max(edge, self._patch) for edge in self._exemplar.provenance.shape)
+
+    @property
+    def carries(self) -> Collection[str]:
+        """Names of the extras."""
+        return self._exemplar.provenance.carries
+
+    def cut(self, size: int, on_lesion: bool, random: np.random.Generator) -> Cut:
+        """As `Source.cut`."""
         if self._source is None:
-            self._source = Source.of_exemplar(self._exemplar, self._patch, self._device, self.contrast)
-        return self._source.patch(size, on_lesion, random)
+            self._source = Source.of_exemplar(self._exemplar, self._patch, self.contrast)
+        return self._source.cut(size, on_lesion, random)
 
 
 @dataclass(frozen=True)
@@ -182,29 +249,21 @@ class PatchSampler:
         self._round: list[int] = []
         self._turns: list[list[int]] = [[] for _ in past]
 
-    def batch(self) -> Batch:
-        """The patches of one step: fresh ones first, then those of past centers."""
+    def draw(self) -> list[Cut]:
+        """The patches of one step, not yet cut out: fresh ones first, then those of past centers."""
         recipe, random = self._recipe, self._random
         fresh = recipe.patches - recipe.replayed
         volumes = -(-fresh // recipe.patches_per_volume)
         sources = [source for _ in range(volumes) for source in [self._next_own()] * recipe.patches_per_volume]
         sources = sources[:fresh] + [self._next_past() for _ in range(recipe.replayed)]
-        patches = []
-        for source in sources:
-            patch = source.patch(recipe.patch_size, random.random() < recipe.lesion_share, random)
-            patches.append(_turned(patch, random))
-        images = torch.stack([patch.image for patch in patches])[:, None].float()
-        names = dict.fromkeys(name for patch in patches for name in patch.extras)
-        return Batch(
-            images=images,
-            labels=_soft([patch.label for patch in patches]),
-            replayed=torch.tensor([source.replayed for source in sources], device=images.device),
-            contrast=torch.tensor([source.contrast for source in sources], device=images.device),
-            extras={
-                name: _soft([patch.extras.get(name, torch.zeros_like(patch.label)) for patch in patches])
-                for name in names
-            },
-        )
+        return [
+            _turned(source.cut(recipe.patch_size, random.random() < recipe.lesion_share, random), random)
+            for source in sources
+        ]
+
+    def batch(self, device: torch.device = CPU) -> Batch:
+        """The patches of one step, cut out on the CPU."""
+        return batch_of(self.draw(), device)
 
     def _next_own(self) -> Patches:
         if not self._pass:
@@ -238,21 +297,40 @@ class PatchSampler:
         self._random.bit_generator.state = values["generator"]
 
 
-def _soft(parts: Sequence[Tensor]) -> Tensor:
-    """Parts in steps of 1/255, each (D, H, W), as one (B, 1, D, H, W) of float32."""
-    return torch.stack(list(parts))[:, None].float().div_(255)
+def batch_of(cuts: Sequence[Cut], device: torch.device = CPU) -> Batch:
+    """Patches as the network takes them."""
+    shape = (len(cuts), 1, *(cuts[0].size,) * 3)
+    images = np.empty(shape, np.float16)
+    for k, cut in enumerate(cuts):
+        images[k, 0] = cut.of(cut.source.image)
+    names = dict.fromkeys(name for cut in cuts for name in cut.source.extras)
+    extras = {
+        name: [cut.of(cut.source.extras[name]) if name in cut.source.extras else None for cut in cuts] for name in names
+    }
+    return Batch(
+        images=torch.from_numpy(images).to(device).float(),
+        labels=_soft([cut.of(cut.source.label) for cut in cuts], shape, device),
+        replayed=torch.tensor([cut.source.replayed for cut in cuts], device=device),
+        contrast=torch.tensor([cut.source.contrast for cut in cuts], device=device),
+        extras={name: _soft(parts, shape, device) for name, parts in extras.items()},
+    )
 
 
-def _turned(patch: Patch, random: np.random.Generator) -> Patch:
-    """The same random flips and quarter turn for all that was cut out at one place."""
+def _soft(parts: Sequence[NDArray[np.uint8] | None], shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Parts in steps of 1/255, each (D, H, W), as one (B, 1, D, H, W) of float32; zero where there is none."""
+    steps = np.empty(shape, np.uint8)
+    for k, part in enumerate(parts):
+        steps[k, 0] = 0 if part is None else part
+    return torch.from_numpy(steps).to(device).float().div_(255)
+
+
+def _turned(cut: Cut, random: np.random.Generator) -> Cut:
+    """Random flips, and for some a quarter turn or more."""
     axes = [axis for axis in range(3) if random.random() < 0.5]
     turns = int(random.integers(1, 4)) if random.random() < ROTATED else 0
-
-    def turned(part: Tensor) -> Tensor:
-        part = part.flip(axes) if axes else part
-        return torch.rot90(part, turns, (0, 1)) if turns else part
-
-    return Patch(turned(patch.image), turned(patch.label), {name: turned(part) for name, part in patch.extras.items()})
+    for axis in axes:
+        cut = cut.flipped(axis)
+    return cut.turned(turns)
 
 
 def _least(image: NDArray[np.float16]) -> float:

@@ -14,9 +14,10 @@ from client.training.attempts import Attempted, attempt_until_learnt, weights_of
 from client.training.checkpoints import CheckpointFiles
 from client.training.methods.base import Method
 from client.training.methods.registry import begin_method
+from client.training.plan import plan_stage
 from client.training.replay import recalled
 from client.training.sampler import Recalled, Source
-from client.training.trainer import Checkpoints, Progress, plan_stage, train
+from client.training.trainer import Checkpoints, Progress, train
 from shared.config.settings import Settings
 from shared.log import say
 from shared.model.device import choose_device
@@ -62,12 +63,10 @@ def train_stage(
     device = choose_device(settings.training.device)
     patch, contrasts = settings.training.patch_size, settings.data.contrasts
     own = [
-        Source.of_volume(volume, patch, device, contrasts.index(case.contrast))
-        for good, _ in opened
-        for case, volume in good
+        Source.of_volume(volume, patch, contrasts.index(case.contrast)) for good, _ in opened for case, volume in good
     ]
     past: list[Sequence[Recalled]] = [
-        [Recalled(one, patch, device, contrasts.index(one.provenance.contrast)) for one in given]
+        [Recalled(one, patch, contrasts.index(one.provenance.contrast)) for one in given]
         for given in recalled(memory, task, settings)
     ]
     learnt = sum(len({case.contrast for case, _ in good}) for good, _ in opened)

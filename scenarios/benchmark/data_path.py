@@ -117,7 +117,7 @@ def _sampler(volumes: list[Volume], size: _FeedSize, device: torch.device) -> Pa
         lesion_share=0.5,
         replayed=0,
     )
-    sources = [Source.of_volume(volume, size.patch, device) for volume in volumes]
+    sources = [Source.of_volume(volume, size.patch) for volume in volumes]
     return PatchSampler(sources, (), recipe, np.random.default_rng(0))
 
 

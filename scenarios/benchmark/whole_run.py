@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 
 from client.evaluation.inference import evaluate
+from client.training.plan import plan_stage
 from client.training.sampler import Source
-from client.training.trainer import plan_stage, train
+from client.training.trainer import train
 from scenarios.benchmark.fixtures import Bedside, hushed
 from scenarios.benchmark.harness import Conditions, Turns, by_turns, timed
 from scenarios.processes.resources import cores_here, watched
@@ -212,7 +213,7 @@ def plain_course(bedsides: Sequence[Bedside], settings: Settings) -> Matrix:
     weights = initial_weights(settings.network, derive_seed(settings.run.seed, "network"))
     matrix: list[list[float | None]] = []
     for stage, bedside in enumerate(bedsides):
-        sources = [Source.of_volume(volume, patch, device) for _, volume in bedside.training()]
+        sources = [Source.of_volume(volume, patch) for _, volume in bedside.training()]
         seed = derive_seed(settings.run.seed, "train", stage, bedside.center)
         weights = train(weights, plan_stage(sources, [], settings), settings, seed, device).weights
         row: list[float | None] = []

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from shared.config.groups import NetworkSettings
 from shared.errors import MessageError, ResultsError
+from shared.model.blocks import first_on_gpu, last_on_gpu, on_gpu, with_own_parts
 from shared.model.channel_norm import with_channel_norm
 from shared.model.instance_norm import InstanceNorm
 from shared.model.prelu import with_slope_prelu
@@ -56,13 +57,20 @@ class LesionNet(nn.Module):
         else:
             swap(self.unet, nn.InstanceNorm3d, lambda norm: InstanceNorm(norm.num_features))
         with_slope_prelu(self.unet)
+        with_own_parts(self.unet)
         self.head = nn.Conv3d(TOP_CHANNELS, 1, kernel_size=1)
         if settings.activation == "sigmoid" and self.head.bias is not None:
             nn.init.constant_(self.head.bias, PRIOR)
 
     def forward(self, image: Tensor) -> Tensor:
+        if on_gpu(image):
+            return self._on_gpu(image)
         scores: Tensor = self.head(self.unet(image))
         return scores
+
+    def _on_gpu(self, image: Tensor) -> Tensor:
+        down, skip, (up, last) = self.unet.model  # type: ignore[misc]
+        return last_on_gpu(up, last, self.head, skip(first_on_gpu(down, image)))  # type: ignore[has-type]
 
 
 def soft_segmentation(scores: Tensor, activation: Literal["sigmoid", "normalised-relu"]) -> Tensor:

@@ -16,8 +16,9 @@ import torch
 
 from client.data.preprocessing import Volume
 from client.training.attempts import COLLAPSED, dice_on_own
+from client.training.plan import plan_stage
 from client.training.sampler import Source
-from client.training.trainer import plan_stage, train
+from client.training.trainer import train
 from shared.config.settings import Settings
 from shared.model.network import carry_over, initial_weights
 from tests.conftest import ROOT
@@ -35,7 +36,7 @@ def volume_of(seed: int) -> Source:
     image = random.normal(size=lesion.shape) * 0.5 + 2 * lesion
     label = np.where(lesion, 255, 0).astype(np.uint8)
     volume = Volume(image.astype(np.float16), label, np.eye(4), label, np.eye(4), -5.0)
-    return Source.of_volume(volume, 16, CPU)
+    return Source.of_volume(volume, 16)
 
 
 def settings_of(activation: str, steps: int, learning_rate: float) -> Settings:

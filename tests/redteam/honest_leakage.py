@@ -22,8 +22,9 @@ from torch import Tensor
 
 from client.hospital.center import open_hospital
 from client.training.losses import loss_of
+from client.training.plan import plan_stage
 from client.training.sampler import PatchSampler, Source
-from client.training.trainer import plan_stage, train
+from client.training.trainer import train
 from scenarios.simulation.sites import simulated_site
 from shared.config.settings import Settings
 from shared.model.network import LesionNet, initial_weights
@@ -81,7 +82,7 @@ def sources(center: str, settings: Settings) -> list[Source]:
     prepared = writable_folder(cache_folder(settings.data.cache_dir), "cache folder")
     hospital = open_hospital(site, prepared, settings)
     volumes = [volume for _, volume in hospital.open(hospital.training)[0]]
-    return [Source.of_volume(volume, settings.training.patch_size, CPU) for volume in volumes]
+    return [Source.of_volume(volume, settings.training.patch_size) for volume in volumes]
 
 
 def honest_stage(own: Sequence[Source], settings: Settings) -> Stage:

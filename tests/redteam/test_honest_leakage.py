@@ -97,7 +97,7 @@ def smooth(seed: int) -> Source:
     image /= image.std()
     label = np.where(image > 1.5, 255, 0).astype(np.uint8)
     volume = Volume(image.astype(np.float16), label, np.eye(4), label, np.eye(4), -9.0)
-    return Source.of_volume(volume, EDGE, CPU)
+    return Source.of_volume(volume, EDGE)
 
 
 @pytest.mark.slow

@@ -12,8 +12,9 @@ from client.data.preprocessing import Volume
 from client.sharing.kept_replies import keeping_visit
 from client.training.checkpoints import CheckpointFiles
 from client.training.methods.base import Method
+from client.training.plan import Plan, plan_stage
 from client.training.sampler import Source
-from client.training.trainer import Plan, Progress, Trained, plan_stage, train
+from client.training.trainer import Progress, Trained, train
 from shared.config.settings import Settings
 from shared.model.network import initial_weights
 from shared.model.weights import Weights
@@ -33,7 +34,7 @@ def ball(seed: int = 0) -> Source:
     image = random.normal(size=away.shape) * 0.3 + 4 * lesion
     label = np.where(lesion, 255, 0).astype(np.uint8)
     volume = Volume(image.astype(np.float16), label, np.eye(4), label, np.eye(4), -5.0)
-    return Source.of_volume(volume, 16, CPU)
+    return Source.of_volume(volume, 16)
 
 
 def sources(n: int) -> list[Source]:

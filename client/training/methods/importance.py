@@ -77,7 +77,8 @@ class Anchored(Method):
     def after_training(self, network: LesionNet, own: Sequence[Patches], recipe: Recipe) -> State:
         """The running importance after this center."""
         sampler = PatchSampler(own, (), replace(recipe, replayed=0), np.random.default_rng(self.seed))
-        here = self.measured(network, (sampler.batch() for _ in range(BATCHES)))
+        device = next(network.parameters()).device
+        here = self.measured(network, (sampler.batch(device) for _ in range(BATCHES)))
         return {"importance": running(self.anchor.importance if self.anchor else None, here, self.decay)}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,8 +22,9 @@ from client.training.attempts import (
     what_is_drawn,
 )
 from client.training.methods.base import Method
+from client.training.plan import plan_stage
 from client.training.sampler import Source
-from client.training.trainer import Checkpoints, Progress, plan_stage, train
+from client.training.trainer import Checkpoints, Progress, train
 from shared.config.settings import Settings
 from shared.model.network import is_encoder, network_with
 from shared.model.weights import Weights
@@ -183,7 +185,7 @@ def test_what_was_drawn_for_a_stage_is_drawn_again(
 
 def test_without_lesions_there_is_nothing_to_tell_a_collapse_by(tmp_path: Path, configured: Configured) -> None:
     settings = configured(**RELU, restarts=2)
-    empty = [Source(one.image, torch.zeros_like(one.label), one.lesion[:0], one.air) for one in sources(2)]
+    empty = [Source(one.image, np.zeros_like(one.label), one.lesion[:0], one.air) for one in sources(2)]
     network = network_with(dead(weights(settings)), settings.network, CPU)
     assert math.isnan(dice_on_own(network, empty, plan_stage(empty, [], settings).recipe, 1))
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from client.data.preprocessing import Volume
-from client.training.sampler import Batch, Patches, PatchSampler, Recalled, Recipe, Source, Stratum
+from client.training.sampler import Batch, Patches, PatchSampler, Recalled, Recipe, Source, Stratum, batch_of
 from shared.replay.exemplar import Exemplar
 from tests.support.examples import examples
 
@@ -30,12 +30,12 @@ def volume(image: NDArray, label: NDArray | None = None, air: float = -10.0) -> 
 
 def source(shape: tuple[int, int, int] = (12, 14, 10), patch: int = 8, seed: int = 0) -> Source:
     """Noise, with everything above 0 called lesion."""
-    return Source.of_volume(volume(np.random.default_rng(seed).normal(size=shape)), patch, CPU)
+    return Source.of_volume(volume(np.random.default_rng(seed).normal(size=shape)), patch)
 
 
 def flat(value: float, patch: int = 8) -> Source:
     """A lesion-free source that its patches can be told by."""
-    return Source.of_volume(volume(np.full((patch,) * 3, value), np.zeros((patch,) * 3)), patch, CPU)
+    return Source.of_volume(volume(np.full((patch,) * 3, value), np.zeros((patch,) * 3)), patch)
 
 
 def recipe(
@@ -63,17 +63,18 @@ def arrays(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
 def test_a_patch_lies_whole_in_a_volume_of_any_shape(
     shape: tuple[int, int, int], size: int, on_lesion: bool, seed: int
 ) -> None:
-    image, label, _ = source(shape, size, seed).patch(size, on_lesion, generator(seed))
+    cut = source(shape, size, seed).cut(size, on_lesion, generator(seed))
+    image, label = cut.of(cut.source.image), cut.of(cut.source.label)
     assert image.shape == label.shape == (size,) * 3
 
 
 def test_a_patch_is_a_part_of_the_volume_as_it_is() -> None:
     numbers = np.arange(12 * 10 * 11).reshape(12, 10, 11) % 2048
-    whole = Source.of_volume(volume(numbers), 8, CPU)
+    whole = Source.of_volume(volume(numbers), 8)
     for seed in range(10):
-        image, *_ = whole.patch(8, False, generator(seed))
+        image = whole.cut(8, False, generator(seed)).of(whole.image)
         there = [
-            torch.equal(image, whole.image[i : i + 8, j : j + 8, k : k + 8])
+            np.array_equal(image, whole.image[i : i + 8, j : j + 8, k : k + 8])
             for i, j, k in product(range(5), range(3), range(4))
         ]
         assert any(there)
@@ -83,9 +84,7 @@ def test_a_patch_is_a_part_of_the_volume_as_it_is() -> None:
 def test_every_patch_on_lesion_holds_lesion(at: tuple[int, int, int]) -> None:
     label = np.zeros((16, 16, 16))
     label[at] = 255
-    sampler = PatchSampler(
-        [Source.of_volume(volume(label, label), 8, CPU)], [], recipe(16, lesion_share=1.0), generator()
-    )
+    sampler = PatchSampler([Source.of_volume(volume(label, label), 8)], [], recipe(16, lesion_share=1.0), generator())
     labels = sampler.batch().labels
     assert (labels.amax(dim=(1, 2, 3, 4)) == 1).all()
 
@@ -93,8 +92,8 @@ def test_every_patch_on_lesion_holds_lesion(at: tuple[int, int, int]) -> None:
 def test_a_patch_without_lesion_lies_on_the_head_where_it_can() -> None:
     image = np.full((64, 8, 8), -1.0)
     image[24:40] = 1.0
-    half = Source.of_volume(volume(image, np.zeros_like(image), air=-0.5), 8, CPU)
-    patches = [half.patch(8, False, generator(seed))[0] for seed in range(100)]
+    half = Source.of_volume(volume(image, np.zeros_like(image), air=-0.5), 8)
+    patches = [half.cut(8, False, generator(seed)).of(half.image) for seed in range(100)]
     # A quarter of the volume is head; by chance alone 0.75 of the patches would miss it, with 8 tries 0.1.
     assert sum(bool((patch > 0).any()) for patch in patches) > 80
 
@@ -106,13 +105,13 @@ def test_a_volume_without_lesion_gives_patches_all_the_same(lesion_share: float)
 
 
 def test_a_volume_of_nothing_but_air_does_not_hang() -> None:
-    nothing = Source.of_volume(volume(np.zeros((8, 8, 8)), air=1.0), 8, CPU)
+    nothing = Source.of_volume(volume(np.zeros((8, 8, 8)), air=1.0), 8)
     images = PatchSampler([nothing], [], recipe(), generator()).batch().images
     assert not images.any()
 
 
 def test_a_small_volume_is_padded_with_air_around_its_middle() -> None:
-    padded = Source.of_volume(volume(np.where(np.eye(3)[None].repeat(4, 0) > 0, 2.0, -3.0)), 8, CPU)
+    padded = Source.of_volume(volume(np.where(np.eye(3)[None].repeat(4, 0) > 0, 2.0, -3.0)), 8)
     assert padded.image.shape == padded.label.shape == (8, 8, 8)
     assert padded.image[2:6, 2:5, 2:5].max() == 2 and padded.label[2:6, 2:5, 2:5].max() == 255
     assert (padded.image == 2).sum() == 12 == (padded.label == 255).sum() == len(padded.lesion)
@@ -128,7 +127,7 @@ def test_a_batch_is_normalised_float_images_and_labels_in_0_to_1() -> None:
 
 def test_soft_labels_stay_soft() -> None:
     label = np.full((8, 8, 8), 51)
-    labels = PatchSampler([Source.of_volume(volume(label, label), 8, CPU)], [], recipe(), generator()).batch().labels
+    labels = PatchSampler([Source.of_volume(volume(label, label), 8)], [], recipe(), generator()).batch().labels
     assert torch.allclose(labels, torch.tensor(0.2))
 
 
@@ -142,7 +141,7 @@ def test_flips_and_turns_take_image_and_label_together(seed: int) -> None:
 def test_patches_are_flipped_along_every_axis_and_turned_in_the_axial_plane() -> None:
     ramp = np.zeros((8, 8, 8))
     ramp += np.arange(8)[:, None, None] + 10 * np.arange(8)[None, :, None] + 100 * np.arange(8)[None, None, :]
-    sampler = PatchSampler([Source.of_volume(volume(ramp), 8, CPU)], [], recipe(400), generator())
+    sampler = PatchSampler([Source.of_volume(volume(ramp), 8)], [], recipe(400), generator())
     steps = [
         tuple(int(patch.diff(dim=axis).flatten()[0]) for axis in range(3)) for patch in sampler.batch().images[:, 0]
     ]
@@ -262,8 +261,8 @@ def test_an_exemplar_is_a_source_like_its_volume() -> None:
         contrast="FLAIR",
         spacing=1.0,
     )
-    back, there = Source.of_exemplar(exemplar, 8, CPU), Source.of_volume(original, 8, CPU)
-    assert torch.equal(back.image, there.image) and torch.equal(back.label, there.label)
+    back, there = Source.of_exemplar(exemplar, 8), Source.of_volume(original, 8)
+    assert np.array_equal(back.image, there.image) and np.array_equal(back.label, there.label)
     np.testing.assert_array_equal(back.lesion, there.lesion)
     assert back.air == float(original.image.min())
 
@@ -277,10 +276,10 @@ def recallable(seed: int = 0) -> Exemplar:
 
 def test_a_recalled_exemplar_gives_the_patches_of_a_decoded_one() -> None:
     exemplar = recallable()
-    there, recalled = Source.of_exemplar(exemplar, 8, CPU), Recalled(exemplar, 8, CPU)
+    there, recalled = Source.of_exemplar(exemplar, 8), Recalled(exemplar, 8)
     for seed in range(8):
-        pairs = [one.patch(8, seed % 2 == 0, generator(seed)) for one in (there, recalled)]
-        assert all(torch.equal(a, b) for a, b in zip(pairs[0][:2], pairs[1][:2], strict=True))
+        one, other = (batch_of([each.cut(8, seed % 2 == 0, generator(seed))]) for each in (there, recalled))
+        assert all(map(torch.equal, arrays(one), arrays(other)))
 
 
 def test_an_exemplar_is_decoded_when_it_is_drawn_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,7 +288,7 @@ def test_an_exemplar_is_decoded_when_it_is_drawn_and_only_once(monkeypatch: pyte
     monkeypatch.setattr(Exemplar, "unpack", lambda self: decoded.append(self.provenance.checksum) or unpack(self))
     exemplars = [recallable(seed) for seed in range(30)]
     sampler = PatchSampler(
-        [source()], [(tuple(Recalled(e, 8, CPU) for e in exemplars),)], recipe(4, replayed=2), generator()
+        [source()], [(tuple(Recalled(e, 8) for e in exemplars),)], recipe(4, replayed=2), generator()
     )
     assert decoded == [], "nothing before the first batch"
     for _ in range(3):
@@ -302,15 +301,15 @@ def test_an_exemplar_is_decoded_when_it_is_drawn_and_only_once(monkeypatch: pyte
 
 def test_a_source_is_kept_in_half_precision_and_loses_nothing_by_it() -> None:
     numbers = np.random.default_rng(0).normal(size=(8, 8, 8)).astype(np.float16)
-    one = Source.of_volume(volume(numbers), 8, CPU)
-    assert one.image.dtype == torch.float16
+    one = Source.of_volume(volume(numbers), 8)
+    assert one.image.dtype == np.float16
     images = PatchSampler([one], [], recipe(1), generator()).batch().images
     assert sorted(images.flatten().tolist()) == sorted(numbers.astype(np.float32).ravel().tolist())
 
 
 def test_a_batch_says_which_patches_are_replayed_and_of_which_contrast() -> None:
     own = [replace(flat(float(value)), contrast=value % 2) for value in range(4)]
-    past = [[Recalled(recallable(), 8, CPU, contrast=1)]]
+    past = [[Recalled(recallable(), 8, contrast=1)]]
     batch = PatchSampler(own, by_center(past), recipe(6, replayed=2), generator()).batch()
     assert batch.replayed.tolist() == [False] * 4 + [True] * 2
     fresh = [int(image.flatten()[0]) % 2 for image in batch.images[:4]]
@@ -323,7 +322,7 @@ def test_what_an_exemplar_carries_is_cut_out_and_turned_with_its_patch(seed: int
     """The answer here is 1 less the label, so that it lies where the label does not."""
     exemplar = recallable()
     label = exemplar.decode()[1]
-    past = [[Recalled(exemplar.carrying("answer", 1 - label), 8, CPU)]]
+    past = [[Recalled(exemplar.carrying("answer", 1 - label), 8)]]
     batch = PatchSampler([source()], by_center(past), recipe(8, replayed=6), generator(seed)).batch()
     answer = batch.extras["answer"]
     assert answer.shape == batch.labels.shape and answer.dtype == torch.float32

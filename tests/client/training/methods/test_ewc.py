@@ -8,8 +8,9 @@ import torch
 
 from client.training.methods.ewc import EWC
 from client.training.methods.importance import BATCHES, Anchor, running
+from client.training.plan import plan_stage
 from client.training.sampler import Recipe, Source
-from client.training.trainer import plan_stage, train
+from client.training.trainer import train
 from shared.config.settings import Settings
 from shared.model.network import initial_weights, network_with
 from shared.model.weights import Weights
@@ -156,13 +157,13 @@ def test_importance_is_of_the_center_s_own_patches_alone(
 ) -> None:
     """A whole batch is fresh, also where half of each batch of the training came from the memory."""
     drawn: list[int] = []
-    whole = Source.patch
+    whole = Source.cut
 
     def noted(source: Source, *how: Any) -> Any:
         drawn.append(id(source))
         return whole(source, *how)
 
-    monkeypatch.setattr(Source, "patch", noted)
+    monkeypatch.setattr(Source, "cut", noted)
     own = [ball(0), ball(1)]
     measured(settings, recipe, own)
     assert len(drawn) == BATCHES * recipe.patches

@@ -7,7 +7,7 @@ import torch
 
 from client.training.methods.importance import Anchor
 from client.training.methods.mas import MAS
-from client.training.trainer import plan_stage
+from client.training.plan import plan_stage
 from shared.config.settings import Settings
 from shared.model.network import initial_weights, network_with
 from shared.wire.headers import TrainTask

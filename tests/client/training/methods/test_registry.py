@@ -11,8 +11,9 @@ from torch import Tensor
 from client.training.losses import loss_of, scores_of
 from client.training.methods.base import Method
 from client.training.methods.registry import CLASSES, begin_method
+from client.training.plan import plan_stage
 from client.training.sampler import Batch, PatchSampler
-from client.training.trainer import plan_stage, train
+from client.training.trainer import train
 from server.app import STRATEGIES
 from shared.config.settings import Settings
 from shared.course import COURSES

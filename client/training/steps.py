@@ -1,0 +1,267 @@
+"""The steps of a stage: one after another on a CPU; on a GPU captured once and run again, with nothing to wait for.
+
+Both take the same step of the same patches: draw, forward, loss, backward, optimiser. On CUDA the host draws the places
+of a block of steps while the device is at the block before, and all else is one CUDA graph, which finds its patches,
+its learning rate and where to write its loss by the number of steps that were taken (Gray 2019, Getting Started with
+CUDA Graphs).
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from client.training.arena import COLUMNS, Arena
+from client.training.losses import loss_of, scores_of
+from client.training.methods.base import Method
+from client.training.optimisers import CapturedOptimisation, Optimisation
+from client.training.plan import Plan
+from client.training.sampler import Batch, PatchSampler
+from shared.config.groups import TrainingSettings
+from shared.errors import TrainingError
+from shared.model.network import LesionNet
+
+BLOCK = 64
+"""Steps whose places are drawn and sent at once."""
+
+WARM_UP = 3
+"""Steps before the capture, in which libraries choose their ways and get their memory."""
+
+WRONG = 0.05
+"""Share by which bfloat16 convolutions may differ from float32 ones; rounding makes 0.004."""
+
+
+class Steps(Protocol):
+    """Training steps, and where they are."""
+
+    block: int
+    """Steps that are best taken at once."""
+    computing: float
+    """Seconds in forward, backward and optimiser."""
+
+    def take(self, count: int, ahead: int) -> list[float]:
+        """The losses of the next `count` steps; so many as `ahead` are known to come after them."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next steps depend on beside the network and the method."""
+
+    def load_state_dict(self, state: dict[str, Any], taken: int) -> None:
+        """Go on where another one was after so many steps."""
+
+
+def steps_of(
+    network: LesionNet, method: Method, plan: Plan, options: TrainingSettings, random: np.random.Generator
+) -> Steps:
+    """Those of a stage, by the device that the network is on."""
+    if next(network.parameters()).is_cuda:
+        return CapturedSteps(network, method, plan, options, random)
+    return EagerSteps(network, method, plan, options, random)
+
+
+def cost(network: LesionNet, method: Method, batch: Batch, options: TrainingSettings) -> Tensor:
+    """The loss of a batch with the method's penalty, whose gradients are then the network's."""
+    scores = scores_of(network, batch.images)
+    loss = loss_of(network, scores, batch.labels, options.loss, options.dice_over)
+    penalty = method.penalty(network, batch, scores)
+    if penalty is not None:
+        loss = loss + penalty
+    loss.backward()  # type: ignore[no-untyped-call]
+    method.adjust_gradients(network, batch)
+    return loss.detach()
+
+
+class EagerSteps:
+    """One step after another."""
+
+    block = 1
+
+    def __init__(
+        self, network: LesionNet, method: Method, plan: Plan, options: TrainingSettings, random: np.random.Generator
+    ) -> None:
+        self._network, self._method, self._options = network, method, options
+        self._optimisation = Optimisation(
+            network, options, plan.before + plan.steps + plan.after, plan.steps_per_epoch, plan.before
+        )
+        self._sampler = PatchSampler(plan.own, plan.past, plan.recipe, random)
+        self._taken = 0
+        self.computing = 0.0
+
+    def take(self, count: int, ahead: int) -> list[float]:
+        """As `Steps` says."""
+        losses = []
+        for _ in range(count):
+            batch = self._sampler.batch()
+            begun = time.perf_counter()
+            loss = cost(self._network, self._method, batch, self._options)
+            self._optimisation.step()
+            self._taken += 1
+            self._method.after_step(self._network, self._taken)
+            losses.append(loss.item())
+            self.computing += time.perf_counter() - begun
+        return losses
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `Steps` says."""
+        return {"optimisation": self._optimisation.state_dict(), "sampler": self._sampler.state()}
+
+    def load_state_dict(self, state: dict[str, Any], taken: int) -> None:
+        """As `Steps` says."""
+        self._optimisation.load_state_dict(state["optimisation"])
+        self._sampler.restore(state["sampler"])
+        self._taken = taken
+
+
+class CapturedSteps:
+    """Steps as one CUDA graph. On a CPU, which captures nothing, the same steps by the same tables.
+
+    Raises `TrainingError` where the device's bfloat16 convolutions are wrong.
+    """
+
+    block = BLOCK
+
+    def __init__(
+        self, network: LesionNet, method: Method, plan: Plan, options: TrainingSettings, random: np.random.Generator
+    ) -> None:
+        self._network, self._method, self._options = network, method, options
+        device = self._device = next(network.parameters()).device
+        if device.type == "cuda":
+            check_convolutions(device, options.patches, network.settings.features, options.patch_size // 2)
+        self._size, self._after = plan.recipe.patch_size, type(method).after_step is not Method.after_step
+        self._optimisation = CapturedOptimisation(
+            network, options, plan.before + plan.steps + plan.after, plan.steps_per_epoch, plan.before, plan.steps
+        )
+        self._sampler = PatchSampler(plan.own, plan.past, plan.recipe, random)
+        past = [one for stratum in plan.past for center in stratum for one in center]
+        self._arena = Arena.for_all([*plan.own, *past], device)
+        self._tables = torch.zeros((BLOCK, plan.recipe.patches, COLUMNS), dtype=torch.int64, device=device)
+        self._taken = torch.zeros(1, dtype=torch.int64, device=device)
+        self._first = torch.zeros(1, dtype=torch.int64, device=device)
+        self._losses = torch.zeros(plan.steps, dtype=torch.float32, device=device)
+        self._done = 0
+        self._state = self._sampler.state()
+        self._drawn: Tensor | None = None
+        self.computing = 0.0
+        self._replay = self._captured()
+
+    def _step(self) -> None:
+        """One step, in which the host decides nothing."""
+        table = self._tables.index_select(0, self._taken - self._first)[0]
+        loss = cost(self._network, self._method, self._arena.gather(table, self._size), self._options)
+        self._optimisation.step(self._taken)
+        self._losses.index_copy_(0, self._taken, loss.reshape(1))
+        self._taken.add_(1)
+
+    def _captured(self) -> Callable[[], None]:
+        """The step, captured where the device is a GPU; the network and all else are then as they were."""
+        kept = {name: value.clone() for name, value in self._network.state_dict().items()}
+        self._tables[:, :, 1:4] = torch.tensor((self._size * self._size, self._size, 1), device=self._device)
+        replay = self._step
+        if self._device.type == "cuda":
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side):
+                self._warm_up()
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._step()
+            replay = graph.replay
+        else:
+            self._warm_up()
+        self._network.load_state_dict(kept)
+        self._optimisation.begin()
+        return replay
+
+    def _warm_up(self) -> None:
+        for _ in range(WARM_UP):
+            self._step()
+            self._taken.zero_()
+
+    def _draw(self, count: int) -> None:
+        """The places of the next steps, on the device; their sources are brought there."""
+        self._state = self._sampler.state()
+        tables = [self._arena.table(self._sampler.draw()) for _ in range(count)]
+        self._drawn = torch.from_numpy(np.stack(tables)) if tables else None
+
+    def take(self, count: int, ahead: int) -> list[float]:
+        """As `Steps` says; at most `block` of either."""
+        if self._drawn is None:
+            self._draw(count)
+        if self._drawn is None or len(self._drawn) != count:
+            raise ValueError(f"{count} steps are to be taken, but others were said to come")
+        self._tables[:count] = self._drawn.to(self._device)
+        self._first.fill_(self._done)
+        clock = _Clock(self._device)
+        for k in range(count):
+            self._replay()
+            if self._after:
+                self._method.after_step(self._network, self._done + k + 1)
+        clock.stop()
+        self._draw(min(ahead, BLOCK))
+        losses: list[float] = self._losses[self._done : self._done + count].tolist()
+        self._done += count
+        self.computing += clock.seconds
+        return losses
+
+    def state_dict(self) -> dict[str, Any]:
+        """As `Steps` says."""
+        return {"optimisation": self._optimisation.state_dict(), "sampler": self._state}
+
+    def load_state_dict(self, state: dict[str, Any], taken: int) -> None:
+        """As `Steps` says."""
+        self._optimisation.load_state_dict(state["optimisation"])
+        self._sampler.restore(state["sampler"])
+        self._state, self._drawn, self._done = state["sampler"], None, taken
+        self._taken.fill_(taken)
+
+
+class _Clock:
+    """Seconds from its making to its stop, on the device; known once the device is done."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []  # type: ignore[no-untyped-call]
+        self._begun = self._stopped = time.perf_counter()
+        for event in self._events[:1]:
+            event.record()
+
+    def stop(self) -> None:
+        self._stopped = time.perf_counter()
+        for event in self._events[1:]:
+            event.record()
+
+    @property
+    def seconds(self) -> float:
+        if self._events:
+            return float(self._events[0].elapsed_time(self._events[1])) / 1000
+        return self._stopped - self._begun
+
+
+def check_convolutions(device: torch.device, patches: int, features: int, edge: int) -> None:
+    """Raise `TrainingError` where a bfloat16 convolution, or its gradient, is not what float32 gives, but for rounding.
+
+    cuDNN 9.10.2 gave wrong results for large maps (PyTorch issue 163539).
+    """
+    with torch.random.fork_rng(devices=[device]):
+        torch.manual_seed(0)
+        features = min(features, 64)
+        images = torch.randn((patches, features, edge, edge, edge), device=device).bfloat16()
+        kernel = torch.randn((features, features, 3, 3, 3), device=device).bfloat16() / features
+        images = images.contiguous(memory_format=torch.channels_last_3d)
+
+    def answers(dtype: torch.dtype) -> list[Tensor]:
+        x, k = images.to(dtype).requires_grad_(), kernel.to(dtype).requires_grad_()
+        y = torch.nn.functional.conv3d(x, k, padding=1)
+        return [y.detach(), *torch.autograd.grad(y.square().sum() / 2, (x, k))]
+
+    for quick, exact in zip(answers(torch.bfloat16), answers(torch.float32), strict=True):
+        cudnn = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+        apart = float((quick.float() - exact).norm() / exact.norm())
+        if not apart < WRONG:
+            raise TrainingError(
+                f"{torch.cuda.get_device_name(device)}: convolutions in bfloat16 differ from float32 by {apart:.1%} "
+                f"(PyTorch {torch.__version__}, cuDNN {cudnn}): install another version of "
+                "PyTorch, or set device = cpu"
+            )
