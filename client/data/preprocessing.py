@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms.spatial.array import Orientation, Spacing, SpatialResample
+from monai.transforms.spatial.array import Orientation, Spacing
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from client.data.head import FoundHead
 from client.data.inventory import Case
 from client.data.reading import Reading, read_case
+from client.data.resampling import to_grid
 from client.data.rules import Finding, problem, refusal
 
 CLIP = 6.0
@@ -43,7 +44,7 @@ class Prepared:
 
     def to_own_grid(self, segmentation: torch.Tensor) -> FloatArray:
         """A segmentation of shape `image.shape`, resampled to the image's own grid."""
-        return _to_grid(segmentation, self.affine, self.own_affine, self.own_shape)
+        return to_grid(segmentation.cpu(), self.affine, self.own_affine, self.own_shape).numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ class Volume:
 
     def to_own_grid(self, segmentation: torch.Tensor) -> FloatArray:
         """A segmentation of shape `image.shape`, resampled to the image's own grid."""
-        return _to_grid(segmentation, self.affine, self.own_affine, self.truth.shape)
+        return to_grid(segmentation.cpu(), self.affine, self.own_affine, self.truth.shape).numpy()
 
 
 def prepare(case: Case, spacing: float, allow_empty: bool = False) -> Volume:
@@ -120,18 +121,6 @@ def _prepare(
     return Prepared(normalised, grid, affine, head.image.shape, (head.air - mean) / deviation), box
 
 
-def _to_grid(
-    segmentation: torch.Tensor, affine: NDArray[np.float64], own_affine: NDArray[np.float64], shape: tuple[int, ...]
-) -> FloatArray:
-    there = SpatialResample(mode="bilinear", padding_mode="zeros", align_corners=True)(
-        MetaTensor(segmentation[None].cpu(), affine=torch.from_numpy(affine)),
-        dst_affine=torch.from_numpy(own_affine),
-        spatial_size=shape,
-    )
-    own: FloatArray = there[0].numpy().astype(np.float32)
-    return own
-
-
 def _resample(array: FloatArray, affine: NDArray[np.float64], spacing: float) -> MetaTensor:
     """(D, H, W) to RAS at isotropic `spacing`, (1, D', H', W'), without aliasing."""
     voxel = np.linalg.norm(affine[:3, :3], axis=0)
@@ -147,5 +136,6 @@ def _resample(array: FloatArray, affine: NDArray[np.float64], spacing: float) ->
 
 
 def _steps(label: FloatArray) -> NDArray[np.uint8]:
-    steps: NDArray[np.uint8] = np.rint(label.clip(0, 1) * 255).astype(np.uint8)
+    # In rows, as all arrays of a volume lie; files are read in columns, and mixing both takes many times as long.
+    steps: NDArray[np.uint8] = np.rint(label.clip(0, 1) * 255).astype(np.uint8, order="C")
     return steps
