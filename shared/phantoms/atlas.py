@@ -76,6 +76,25 @@ def tissue_maps(voxel: Triple) -> tuple[Array, Array, Array]:
     return gm, wm, brain
 
 
+@lru_cache(maxsize=4)
+def brain_bounds(voxel: Triple) -> tuple[Array, Array]:
+    """Return the least and the greatest value of the brain of `tissue_maps` at the eight corners of each cell.
+
+    Between them lies what is interpolated in the cell; the least is 0 at the rim, for beyond it all is 0.
+    """
+    _, _, brain = tissue_maps(voxel)
+    low = high = brain
+    for axis in range(3):
+        end = brain.shape[axis] - 1
+        low, high = (
+            pick(values.take(range(end), axis), values.take(range(1, end + 1), axis))
+            for pick, values in ((np.minimum, low), (np.maximum, high))
+        )
+    inner = np.zeros_like(low)
+    inner[1:-1, 1:-1, 1:-1] = low[1:-1, 1:-1, 1:-1]
+    return inner, high
+
+
 def is_infratentorial(x: Any, y: Any, z: Any) -> Any:
     """Whether MNI152 positions in mm lie in the cerebellum or the brain stem."""
     temporal = (np.abs(x) > 24) & (y > -36)
