@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter
 
 from client.data.head import FoundHead
 from client.data.inventory import Case
+from client.data.lesions import box_around
 from client.data.reading import Reading, read_case
 from client.data.resampling import to_grid
 from client.data.rules import Finding, problem, refusal
@@ -106,13 +107,14 @@ def _prepare(
 ) -> tuple[Prepared, tuple[slice, ...]]:
     """The prepared image, and which box of the resampled one it is."""
     resampled = _resample(head.image, affine, spacing)
-    values, grid = resampled.numpy()[0], np.asarray(resampled.affine, dtype=np.float64)
+    # In rows, whatever order the file had: all that follows goes over rows.
+    values, grid = resampled[0].contiguous().numpy(), np.asarray(resampled.affine, dtype=np.float64)
     inside = values > head.air
-    if not inside.any():
+    box = box_around(inside)
+    if not values[box].size:
         # What little signal there was, resampling has smoothed away.
         text = f"holds nothing but air at {spacing:g} mm"
         raise refusal(path, problem("air", "image", text, "check how it was made"))
-    box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(inside))
     tissue = values[inside].astype(np.float64)
     mean = float(tissue.mean())
     deviation = max(float(tissue.std()), 1e-6 * (mean - head.floor))
@@ -137,5 +139,7 @@ def _resample(array: FloatArray, affine: NDArray[np.float64], spacing: float) ->
 
 def _steps(label: FloatArray) -> NDArray[np.uint8]:
     # In rows, as all arrays of a volume lie; files are read in columns, and mixing both takes many times as long.
-    steps: NDArray[np.uint8] = np.rint(label.clip(0, 1) * 255).astype(np.uint8, order="C")
+    steps = np.zeros(label.shape, dtype=np.uint8)
+    box = box_around(label > 0)
+    steps[box] = np.rint(label[box].clip(0, 1) * 255)
     return steps
