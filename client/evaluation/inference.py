@@ -14,6 +14,7 @@ from client.data.preprocessing import Volume
 from client.data.resampling import to_grid
 from client.evaluation.metrics import score
 from shared.config.settings import Settings
+from shared.cores import cores_here
 from shared.metrics.scores import Scores
 from shared.model.network import LEVELS, LesionNet, network_with, soft_segmentation
 from shared.model.weights import Weights
@@ -127,12 +128,12 @@ def evaluate(weights: Weights, volumes: Sequence[Volume], settings: Settings, de
 
 
 def comparing(device: torch.device) -> int:
-    """Threads that compare: on CUDA as many as PyTorch has, which is what Ray gives a hospital of the machine's cores.
+    """Threads that compare: on CUDA one for each core, as no other hospital has the GPU at that time.
 
-    On the CPU the network needs these itself. Threads and not processes, for nearly all of it is done with Python's
+    On the CPU the network needs the cores itself. Threads and not processes, for nearly all of it is done with Python's
     lock released.
     """
-    return max(COMPARING, torch.get_num_threads() if device.type == "cuda" else 0)
+    return max(COMPARING, cores_here() if device.type == "cuda" else 0)
 
 
 def compare(volume: Volume, soft: Tensor) -> Scores:

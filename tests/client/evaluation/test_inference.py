@@ -20,6 +20,7 @@ from client.evaluation.inference import (
     windows_at_once,
 )
 from shared.config.settings import Settings
+from shared.cores import cores_here
 from shared.model.network import initial_weights
 from tests.support.datasets import grid, patient, write_case
 from tests.support.examples import examples
@@ -146,7 +147,7 @@ def test_as_many_windows_go_through_a_gpu_at_once_as_half_of_its_free_memory_hol
 
 
 def test_a_gpu_has_a_comparison_for_each_core_and_a_cpu_few() -> None:
-    assert comparing(torch.device("cuda")) == max(COMPARING, torch.get_num_threads())
+    assert comparing(torch.device("cuda")) == max(COMPARING, cores_here())
     assert comparing(CPU) == COMPARING
 
 

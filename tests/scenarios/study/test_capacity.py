@@ -2,10 +2,10 @@
 
 import pytest
 
-from scenarios.processes.resources import cores_here
 from scenarios.run_config import load_settings
 from scenarios.study.capacity import Capacity, Jobs, choose_jobs, cpus_of_a_hospital, expected_mb
 from scenarios.study.run_folder import Attempt, CellRecord
+from shared.cores import cores_here
 from tests.conftest import ROOT
 
 
