@@ -1,15 +1,19 @@
 """What was made quicker in the phantoms is to the bit what the plain way gives."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nilearn import datasets
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from shared.phantoms.anatomy import ORIGIN, Anatomy, _in_brain
-from shared.phantoms.atlas import tissue_maps
-from shared.phantoms.grids import CACHED, FIELD_SIZE, Array, Grid, _mix
+from shared.phantoms.atlas import BRAIN, _on_field, tissue_maps
+from shared.phantoms.grids import CACHED, FIELD_ORIGIN, FIELD_SIZE, Array, Grid, _mix
 from shared.phantoms.scanner import SLAB, _slabs
 from shared.seeds import generator
 from tests.support.examples import examples
@@ -53,3 +57,15 @@ def test_slabs_are_the_whole_once(shape: tuple[int, ...]) -> None:
     slabs = _slabs(shape)
     assert np.array_equal(np.concatenate([np.arange(shape[0])[slab] for slab in slabs]), np.arange(shape[0]))
     assert all(len(range(shape[0])[slab]) * shape[1] * shape[2] <= max(SLAB, shape[1] * shape[2]) for slab in slabs)
+
+
+def test_templates_are_those_of_nilearn() -> None:
+    def on_field(load: Callable[..., Any]) -> NDArray:
+        image, room = load(resolution=1), 50
+        start = (np.array(FIELD_ORIGIN) - image.affine[:3, 3]).astype(int) + room
+        field = tuple(slice(a, a + int(n)) for a, n in zip(start, FIELD_SIZE, strict=True))
+        return np.pad(np.asarray(image.dataobj), room)[field]
+
+    assert np.array_equal(_on_field("gm"), on_field(datasets.load_mni152_gm_template))
+    assert np.array_equal(_on_field("wm"), on_field(datasets.load_mni152_wm_template))
+    assert np.array_equal(_on_field("t1") > BRAIN, on_field(datasets.load_mni152_brain_mask) > 0)
