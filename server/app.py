@@ -21,7 +21,7 @@ from shared.config.settings import Settings
 from shared.course import check_pool, order_of_visits, plan_course
 from shared.errors import ResultsError, WardroundError
 from shared.files import work_privately
-from shared.log import say
+from shared.log import FINISHED, say
 from shared.methods import Course
 from shared.paths import check_fresh, claimed, results_folder
 from shared.protocol.document import read_protocol
@@ -63,7 +63,7 @@ def main(grid: Grid, context: Context) -> None:
             with suppress(ResultsError):
                 journal.end_attempt(f"{type(error).__name__}: {error}")
             raise
-    say(f"finished in {time.monotonic() - started:.0f} s: {folder / 'results.json'}")
+    say(f"{FINISHED}{time.monotonic() - started:.0f} s: {folder / 'results.json'}")
 
 
 def _begin(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roster]:

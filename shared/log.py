@@ -5,6 +5,9 @@ from shared.text import printable
 MARK = "[wardround] "
 """Begins each line, so that it is found among those of Flower and Ray."""
 
+FINISHED = "finished in "
+"""Begins the last line of a coordinator whose run is over, and all of it written."""
+
 
 def say(text: str) -> None:
     """Print each line of a text at once; Flower streams it to the terminal, or writes its log.

@@ -18,7 +18,7 @@ def fingerprint(reading: Reading) -> str:
         return ""
     array = reading.image.array
     digest = hashlib.blake2b(repr(array.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(array).tobytes())
+    digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

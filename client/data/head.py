@@ -224,9 +224,9 @@ def _connected(outside: Mask) -> Mask:
 
 def _mend(tidy: FloatArray, odd: Mask) -> None:
     """Give each voxel beyond the fences the median of the 27 around and with it, which are clipped already."""
-    where = np.argwhere(odd)
-    if not len(where) or len(where) > MOST_SPIKES * odd.size:
+    if not 0 < np.count_nonzero(odd) <= MOST_SPIKES * odd.size:
         return
+    where = np.argwhere(odd)
     steps = np.argwhere(np.ones((3,) * odd.ndim)) - 1
     around = (where[:, None, :] + steps).clip(0, np.array(odd.shape) - 1)
     medians = np.median(tidy[tuple(np.moveaxis(around, -1, 0))], axis=1)

@@ -67,7 +67,8 @@ def box_around(lesion: NDArray[np.bool_]) -> Box:
     """
     if not lesion.any():
         return (slice(0, 0), slice(0, 0), slice(0, 0))
-    first, second, third = (slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(lesion))
+    planes = (np.flatnonzero(lesion.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    first, second, third = (slice(int(i[0]), int(i[-1]) + 1) for i in planes)
     return first, second, third
 
 

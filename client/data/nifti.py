@@ -7,7 +7,9 @@ image would still decode. Whether it is compressed is told by its content, for m
 
 import errno
 import gzip
+import logging
 import math
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,14 +89,19 @@ def read_nifti(path: Path, part: Part) -> Nifti | Finding:
 def quiet() -> Iterator[None]:
     """Without nibabel's own log, which says on a terminal what the findings say.
 
-    Its logger is put to sleep, for one without handlers hands its lines to Python's last resort.
+    Its logger hears nothing of this thread, for one without handlers hands its lines to Python's last resort. Of this
+    thread alone, as images are read in several at once.
     """
-    logger = nib.imageglobals.logger
-    before, logger.disabled = logger.disabled, True
+    thread, logger = threading.get_ident(), nib.imageglobals.logger
+
+    def elsewhere(record: logging.LogRecord) -> bool:
+        return record.thread != thread
+
+    logger.addFilter(elsewhere)
     try:
         yield
     finally:
-        logger.disabled = before
+        logger.removeFilter(elsewhere)
 
 
 def unreachable(path: Path, part: Part, error: OSError) -> Finding:

@@ -12,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.data.meta_tensor import MetaTensor
-from monai.transforms.spatial.array import Orientation, Spacing, SpatialResample
+from monai.transforms.spatial.array import Orientation, Spacing
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from client.data.head import FoundHead
 from client.data.inventory import Case
+from client.data.lesions import box_around
 from client.data.reading import Reading, read_case
+from client.data.resampling import to_grid
 from client.data.rules import Finding, problem, refusal
 
 CLIP = 6.0
@@ -43,7 +45,7 @@ class Prepared:
 
     def to_own_grid(self, segmentation: torch.Tensor) -> FloatArray:
         """A segmentation of shape `image.shape`, resampled to the image's own grid."""
-        return _to_grid(segmentation, self.affine, self.own_affine, self.own_shape)
+        return to_grid(segmentation.cpu(), self.affine, self.own_affine, self.own_shape).numpy()
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +71,7 @@ class Volume:
 
     def to_own_grid(self, segmentation: torch.Tensor) -> FloatArray:
         """A segmentation of shape `image.shape`, resampled to the image's own grid."""
-        return _to_grid(segmentation, self.affine, self.own_affine, self.truth.shape)
+        return to_grid(segmentation.cpu(), self.affine, self.own_affine, self.truth.shape).numpy()
 
 
 def prepare(case: Case, spacing: float, allow_empty: bool = False) -> Volume:
@@ -105,31 +107,20 @@ def _prepare(
 ) -> tuple[Prepared, tuple[slice, ...]]:
     """The prepared image, and which box of the resampled one it is."""
     resampled = _resample(head.image, affine, spacing)
-    values, grid = resampled.numpy()[0], np.asarray(resampled.affine, dtype=np.float64)
+    # In rows, whatever order the file had: all that follows goes over rows.
+    values, grid = resampled[0].contiguous().numpy(), np.asarray(resampled.affine, dtype=np.float64)
     inside = values > head.air
-    if not inside.any():
+    box = box_around(inside)
+    if not values[box].size:
         # What little signal there was, resampling has smoothed away.
         text = f"holds nothing but air at {spacing:g} mm"
         raise refusal(path, problem("air", "image", text, "check how it was made"))
-    box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(inside))
     tissue = values[inside].astype(np.float64)
     mean = float(tissue.mean())
     deviation = max(float(tissue.std()), 1e-6 * (mean - head.floor))
     grid[:3, 3] += grid[:3, :3] @ [side.start for side in box]
     normalised = ((values[box] - mean) / deviation).clip(-CLIP, CLIP).astype(np.float16)
     return Prepared(normalised, grid, affine, head.image.shape, (head.air - mean) / deviation), box
-
-
-def _to_grid(
-    segmentation: torch.Tensor, affine: NDArray[np.float64], own_affine: NDArray[np.float64], shape: tuple[int, ...]
-) -> FloatArray:
-    there = SpatialResample(mode="bilinear", padding_mode="zeros", align_corners=True)(
-        MetaTensor(segmentation[None].cpu(), affine=torch.from_numpy(affine)),
-        dst_affine=torch.from_numpy(own_affine),
-        spatial_size=shape,
-    )
-    own: FloatArray = there[0].numpy().astype(np.float32)
-    return own
 
 
 def _resample(array: FloatArray, affine: NDArray[np.float64], spacing: float) -> MetaTensor:
@@ -147,5 +138,8 @@ def _resample(array: FloatArray, affine: NDArray[np.float64], spacing: float) ->
 
 
 def _steps(label: FloatArray) -> NDArray[np.uint8]:
-    steps: NDArray[np.uint8] = np.rint(label.clip(0, 1) * 255).astype(np.uint8)
+    # In rows, as all arrays of a volume lie; files are read in columns, and mixing both takes many times as long.
+    steps = np.zeros(label.shape, dtype=np.uint8)
+    box = box_around(label > 0)
+    steps[box] = np.rint(label[box].clip(0, 1) * 255)
     return steps

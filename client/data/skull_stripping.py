@@ -43,7 +43,7 @@ def skull_share(head: FoundHead, affine: NDArray[np.float64]) -> float:
     high, ceiling = (float(value) - head.floor for value in np.percentile(inside, (95, 99)))
     planes, (height, width) = _planes(head.image, spacing)
     masks = planes > head.floor + FOREGROUND * high
-    areas = masks.sum(axis=(1, 2))
+    areas = np.array([np.count_nonzero(mask) for mask in masks])
     # The neck, the face and the crown are bones and air of their own kind.
     wide = np.flatnonzero(areas >= 0.6 * areas.max())
     met = [

@@ -12,6 +12,7 @@ from client.data.duplicates import duplicate, twins
 from client.data.inventory import Case, Inventory
 from client.data.rules import PUBLIC
 from client.data.volume_cache import CaseVerdict, judge, refusal_of
+from shared.cores import spread
 
 NO_PAIR = "has no image with a label"
 """What is told of a subject of whom one of the two is missing."""
@@ -51,8 +52,8 @@ def find_usable(
     One image under two subjects is used for neither. Raises `DataError` where the cache cannot be written.
     """
     verdicts: list[CaseVerdict] = []
-    for case in inventory.cases:
-        verdicts.append(judge(case, spacing, cache, allow_empty))
+    for verdict in spread(lambda case: judge(case, spacing, cache, allow_empty), inventory.cases):
+        verdicts.append(verdict)
         if progress is not None:
             progress(len(verdicts), len(inventory.cases))
     good: list[Case] = []

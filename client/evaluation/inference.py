@@ -2,22 +2,31 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
+from monai.data.utils import compute_importance_map
 from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
-from torch.nn.functional import pad
 
 from client.data.preprocessing import Volume
+from client.data.resampling import to_grid
 from client.evaluation.metrics import score
 from shared.config.settings import Settings
+from shared.cores import cores_here
 from shared.metrics.scores import Scores
 from shared.model.network import LEVELS, LesionNet, network_with, soft_segmentation
 from shared.model.weights import Weights
 
 WINDOWS = 8
-"""Windows that go through the network at once."""
+"""Windows that go through the network at once on the CPU."""
+
+MOST_WINDOWS = 64
+"""The same on CUDA, where memory allows; more make nothing faster."""
+
+MAPS_A_WINDOW = 8
+"""Maps of all features at full resolution that a window takes on its way: activations, sums and workspace."""
 
 MULTIPLE = 2 ** (LEVELS - 1)
 """Of voxels along each edge, which the network takes."""
@@ -25,11 +34,11 @@ MULTIPLE = 2 ** (LEVELS - 1)
 MOST_AT_ONCE = 2**26
 """Numbers in a map of a whole volume at full resolution (256 MiB); a larger volume goes in windows."""
 
-SCORING = 2
-"""Volumes that are compared at once."""
+COMPARING = 2
+"""Threads at least that compare."""
 
-WAITING = 4
-"""Volumes that were segmented and are not compared yet; more would only take memory."""
+WAITING = 2
+"""For each thread that compares, volumes that were segmented and are not compared yet; more would only take memory."""
 
 
 def segment(network: LesionNet, image: Tensor, patch: int, window_overlap: float) -> Tensor:
@@ -37,62 +46,98 @@ def segment(network: LesionNet, image: Tensor, patch: int, window_overlap: float
 
     A network without statistics over space takes the volume in one piece, where that is not too large. Else windows
     are stitched as scores and made a segmentation once, over the whole volume: done window by window, normalised ReLU
-    would stretch the noise of every empty window to 1.
+    would stretch the noise of every empty window to 1. On CUDA the network computes by way of bfloat16, as in training.
     """
     settings = network.settings
     with torch.inference_mode():
         if settings.norm == "channel" and settings.features * image.numel() <= MOST_AT_ONCE:
             return soft_segmentation(_in_one_piece(network, image), settings.activation)[0, 0]
+        # Asked for only where a window is larger than the image, for the answer has to be waited for.
+        air = float(image.min()) if min(image.shape) < patch else 0.0
         scores = sliding_window_inference(
             image[None, None],
             (patch,) * 3,
-            WINDOWS,
-            network,
+            windows_at_once(settings.features, patch, image.device),
+            partial(_scores, network),
             overlap=window_overlap,
             mode="gaussian",
-            cval=float(image.min()),
+            cval=air,
+            roi_weight_map=_weights_of_window(patch, image.device),
         )
         if not isinstance(scores, Tensor):
             raise TypeError(f"MONAI's sliding window gave {type(scores).__name__} instead of a tensor")
         return soft_segmentation(scores, settings.activation)[0, 0]
 
 
+def windows_at_once(features: int, patch: int, device: torch.device) -> int:
+    """How many windows go through a network of so many features at once: on CUDA what half of the free memory holds."""
+    if device.type != "cuda":
+        return WINDOWS
+    free, _ = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    one = MAPS_A_WINDOW * features * patch**3 * torch.bfloat16.itemsize
+    return max(1, min(MOST_WINDOWS, free // 2 // one))
+
+
+def _scores(network: LesionNet, images: Tensor) -> Tensor:
+    """Scores (B, 1, D, H, W) in float32."""
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=images.device.type == "cuda"):
+        scores: Tensor = network(images)
+    return scores.float()
+
+
+@lru_cache(maxsize=4)
+def _weights_of_window(patch: int, device: torch.device) -> Tensor:
+    """How much each voxel of a window counts where windows overlap; MONAI would make it anew for each volume."""
+    return compute_importance_map((patch,) * 3, mode="gaussian", sigma_scale=0.125, device=device)[None, None]
+
+
 def _in_one_piece(network: LesionNet, image: Tensor) -> Tensor:
     """The scores of a whole image, (D, H, W) to (1, 1, D, H, W)."""
-    lacking = [-edge % MULTIPLE for edge in reversed(image.shape)]
-    padding = [n for edge in lacking for n in (0, edge)]
-    whole = pad(image[None, None], padding, value=float(image.min())).contiguous(memory_format=torch.channels_last_3d)
     depth, height, width = image.shape
-    scores: Tensor = network(whole)[..., :depth, :height, :width]
-    return scores
+    edges = [edge + -edge % MULTIPLE for edge in image.shape]
+    whole = image.min().repeat(1, 1, *edges).contiguous(memory_format=torch.channels_last_3d)
+    whole[0, 0, :depth, :height, :width] = image
+    return _scores(network, whole)[..., :depth, :height, :width]
 
 
 def segment_volume(
     network: LesionNet, volume: Volume, patch: int, window_overlap: float, device: torch.device
 ) -> Tensor:
-    """The soft segmentation of a volume on its prepared grid, (D, H, W); the network is on `device` already."""
-    image = torch.from_numpy(np.asarray(volume.image, dtype=np.float32)).to(device)
-    return segment(network, image, patch, window_overlap).cpu()
+    """The soft segmentation of a volume on its prepared grid, (D, H, W), on `device`, where the network is already."""
+    image = torch.from_numpy(np.array(volume.image)).to(device).float()
+    return segment(network, image, patch, window_overlap)
 
 
 def evaluate(weights: Weights, volumes: Sequence[Volume], settings: Settings, device: torch.device) -> list[Scores]:
     """Segment each volume and compare it with its truth, in the image's own grid.
 
-    While one is compared, which takes a single core, the next is segmented already.
+    While some are compared, each in a thread, the next are segmented already.
     """
     network = network_with(weights, settings.network, device).eval()
     options = settings.training
-    with ThreadPoolExecutor(SCORING) as scoring:
+    threads = comparing(device)
+    with ThreadPoolExecutor(threads) as pool:
         scores: list[Future[Scores]] = []
         for volume in volumes:
             soft = segment_volume(network, volume, options.patch_size, options.window_overlap, device)
-            scores.append(scoring.submit(compare, volume, soft))
-            if len(scores) > WAITING:
-                scores[-WAITING].result()
+            scores.append(pool.submit(compare, volume, soft))
+            if len(scores) > WAITING * threads:
+                scores[-WAITING * threads].result()
         return [one.result() for one in scores]
 
 
+def comparing(device: torch.device) -> int:
+    """Threads that compare: on CUDA one for each core, as no other hospital has the GPU at that time.
+
+    On the CPU the network needs the cores itself. Threads and not processes, for nearly all of it is done with Python's
+    lock released.
+    """
+    return max(COMPARING, cores_here() if device.type == "cuda" else 0)
+
+
 def compare(volume: Volume, soft: Tensor) -> Scores:
-    """A soft segmentation on the prepared grid against a volume's truth, in the image's own grid."""
-    truth = np.asarray(volume.truth, dtype=np.float32) / np.float32(255)
-    return score(volume.to_own_grid(soft), truth, volume.own_affine)
+    """A soft segmentation on the prepared grid, on any device, against a volume's truth, in the image's own grid."""
+    own = to_grid(soft, volume.affine, volume.own_affine, volume.truth.shape)
+    truth = torch.from_numpy(np.array(volume.truth, order="C")).to(soft.device).float() / 255
+    return score(own, truth, volume.own_affine)

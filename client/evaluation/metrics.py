@@ -7,47 +7,51 @@ their LTPR, `lesion_precision` is 1 - LFPR. Stricter rules ask for a share of ov
 al., Scientific Reports 8:13650, 2018) and give lower figures, so that numbers of other rules do not compare.
 The rule forgives one component that covers many lesions; precision and Dice by voxels do not.
 
-HD95 is MONAI's: the greater of the two directed 95th percentiles of the distances between surface voxels (Taha
-& Hanbury, BMC Medical Imaging 15:29, 2015). Where one side is empty there is no distance, and leaving the case
-out would reward a model for finding nothing: it gets the image's diagonal, as in the BraTS challenges, whose
+HD95 is that of MONAI, made quicker: the greater of the two directed 95th percentiles of the distances between surface
+voxels (Taha & Hanbury, BMC Medical Imaging 15:29, 2015). Where one side is empty there is no distance, and leaving the
+case out would reward a model for finding nothing: it gets the image's diagonal, as in the BraTS challenges, whose
 373.13 mm is that of their 240 x 240 x 155 mm images.
 """
 
-import warnings
-
 import numpy as np
 import torch
-from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree  # type: ignore[import-untyped,unused-ignore]
+from torch import Tensor
 
-from client.data.lesions import LESION, box_around, number_lesions, voxel_ml
+from client.data.lesions import LESION, Box, number_lesions, voxel_ml
 from shared.metrics.scores import Scores
 
-PERCENTILE = 95.0
+PERCENTILE = 0.95
 
 Mask = NDArray[np.bool_]
 
 
-def score(prediction: NDArray[np.float32], truth: NDArray[np.float32], affine: NDArray[np.float64]) -> Scores:
+def score(
+    prediction: Tensor | NDArray[np.float32], truth: Tensor | NDArray[np.float32], affine: NDArray[np.float64]
+) -> Scores:
     """Compare two soft segmentations (D, H, W) on one grid, whose `affine` leads from voxel to mm.
 
-    `Scores` says what each is where nothing was to find, or nothing was found.
+    What is summed over the image is summed on its device; only the box around all lesions comes to the host. `Scores`
+    says what each is where nothing was to find, or nothing was found.
     """
-    found, there = prediction >= LESION, truth >= LESION
-    box = box_around(found | there)
-    found, there = found[box], there[box]
-    both, n_found, n_there = int((found & there).sum()), int(found.sum()), int(there.sum())
+    prediction, truth = torch.as_tensor(prediction), torch.as_tensor(truth)
+    masks = prediction >= LESION, truth >= LESION
+    box, marked = _boxes(masks[0] | masks[1], truth != 0)
+    soft_dice = _soft_dice(prediction, truth, marked)
+    found, there = (mask[box].cpu().numpy() for mask in masks)
+    both, n_found, n_there = (int(np.count_nonzero(mask)) for mask in (found & there, found, there))
     sensitivity, precision = _hits(there, found), _hits(found, there)
     return Scores(
         dice=_share(2 * both, n_found + n_there, otherwise=1.0),
-        soft_dice=_soft_dice(prediction, truth),
+        soft_dice=soft_dice,
         precision=_share(both, n_found, otherwise=float(n_there == 0)),
         recall=_share(both, n_there, otherwise=float(n_found == 0)),
         lesion_sensitivity=sensitivity,
         lesion_precision=precision,
         lesion_f1=_share(2 * sensitivity * precision, sensitivity + precision, otherwise=0.0),
         volume_difference_ml=abs(n_found - n_there) * voxel_ml(affine),
-        hd95_mm=_hd95(found, there, affine, prediction.shape),
+        hd95_mm=_hd95(found, there, affine, tuple(prediction.shape)),
     )
 
 
@@ -55,10 +59,26 @@ def _share(part: float, whole: float, otherwise: float) -> float:
     return min(1.0, part / whole) if whole else otherwise
 
 
-def _soft_dice(prediction: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    shared = float((prediction * truth).sum(dtype=np.float64))
-    mass = float(prediction.sum(dtype=np.float64)) + float(truth.sum(dtype=np.float64))
-    return _share(2 * shared, mass, otherwise=1.0)
+def _boxes(*masks: Tensor) -> list[Box]:
+    """The smallest box that holds every voxel of each mask, an empty one for none, all fetched at once."""
+    lines = []
+    for mask in masks:
+        plane = mask.view(torch.uint8).amax(0)  # as numbers, which PyTorch reduces many times faster than truth values
+        lines += [mask.view(torch.uint8).flatten(1).amax(1), plane.amax(1), plane.amax(0)]
+    ends = torch.cat(lines).cpu().numpy().astype(bool)
+    places = np.split(ends, np.cumsum([len(line) for line in lines])[:-1])
+    found = map(np.flatnonzero, places)
+    sides = [slice(int(where[0]), int(where[-1]) + 1) if where.size else slice(0, 0) for where in found]
+    return [(sides[i], sides[i + 1], sides[i + 2]) for i in range(0, len(sides), 3)]
+
+
+def _soft_dice(prediction: Tensor, truth: Tensor, marked: Box) -> float:
+    """Of all voxels; `marked` is the box outside which the truth is 0."""
+    shared = prediction[marked] * truth[marked]
+    # Rows in float32, which is many times faster, and those in float64: to 1e-9 the sum in float64.
+    sums = torch.stack([part.sum(-1).double().sum() for part in (shared, prediction, truth[marked])])
+    both, found, there = sums.tolist()
+    return _share(2 * both, found + there, otherwise=1.0)
 
 
 def _hits(lesions: Mask, other: Mask) -> float:
@@ -67,7 +87,8 @@ def _hits(lesions: Mask, other: Mask) -> float:
     Of no lesions, it is all where the other side has none either, and none where it has.
     """
     numbers, count = number_lesions(lesions)
-    return _share(len(np.unique(numbers[lesions & other])), count, otherwise=float(not other.any()))
+    hit = np.bincount(numbers[lesions & other], minlength=1)
+    return _share(int(np.count_nonzero(hit)), count, otherwise=float(not other.any()))
 
 
 def _hd95(found: Mask, there: Mask, affine: NDArray[np.float64], shape: tuple[int, ...]) -> float:
@@ -75,11 +96,27 @@ def _hd95(found: Mask, there: Mask, affine: NDArray[np.float64], shape: tuple[in
     voxel = np.linalg.norm(affine[:3, :3], axis=0)
     if not found.any() or not there.any():
         return float(np.linalg.norm(voxel * shape)) if found.any() or there.any() else 0.0
-    prediction, truth = (torch.from_numpy(np.ascontiguousarray(mask))[None, None] for mask in (found, there))
-    with warnings.catch_warnings():
-        # MONAI 1.6 warns of an argument that it passes to itself.
-        warnings.simplefilter("ignore", FutureWarning)
-        distance = compute_hausdorff_distance(
-            prediction, truth, include_background=True, percentile=PERCENTILE, spacing=[float(edge) for edge in voxel]
-        )
-    return float(distance)
+    surfaces = _surface(found), _surface(there)
+    shared = np.isin(surfaces[0], surfaces[1], assume_unique=True), np.isin(*surfaces[::-1], assume_unique=True)
+    around = [edge + 2 for edge in found.shape]
+    points = [np.stack(np.unravel_index(surface, around), axis=1) * voxel for surface in surfaces]
+    directed = []
+    for side, other in ((0, 1), (1, 0)):
+        distances = np.zeros(len(points[side]))
+        # What lies on both surfaces is at 0; for one query a tree of larger leaves is sooner built.
+        tree = cKDTree(points[other], leafsize=32, balanced_tree=False, compact_nodes=False)
+        distances[~shared[side]] = tree.query(points[side][~shared[side]])[0]
+        directed.append(torch.quantile(torch.from_numpy(distances.astype(np.float32)), PERCENTILE))
+    return float(max(directed))
+
+
+def _surface(mask: Mask) -> NDArray[np.intp]:
+    """Where the voxels lie that have a neighbour, by a face, outside a mask: flat places in it with a voxel around."""
+    around = np.pad(np.ascontiguousarray(mask), 1)
+    flat = around.ravel()
+    places = np.flatnonzero(flat)
+    inner = np.ones(len(places), dtype=bool)
+    for step in around.strides:
+        inner &= flat[places - step] & flat[places + step]
+    surface: NDArray[np.intp] = places[~inner]
+    return surface

@@ -22,6 +22,7 @@ from client.governance.withdrawals import Withdrawals
 from client.hospital.config import Site
 from client.hospital.division import Division, inside, keep_division, kept_division, kept_runs
 from shared.config.settings import Settings
+from shared.cores import spread
 from shared.errors import DataError
 from shared.files import private_folder
 from shared.log import say
@@ -104,19 +105,27 @@ class Hospital:
     def _used(self, cases: tuple[Case, ...]) -> tuple[Case, ...]:
         return tuple(case for case in cases if self.pseudonym(case.subject) not in self.withdrawn)
 
+    def _opened(self, case: Case) -> Volume | DataError:
+        """The volume of a case, or why it cannot be used."""
+        try:
+            return open_volume(case, self.spacing, self.cache, self.keeps_empty)
+        except DataError as error:
+            return error
+
     def open(self, cases: tuple[Case, ...]) -> tuple[list[tuple[Case, Volume]], dict[str, str]]:
         """The volumes of the cases, and the reason (without a path) for each subject (pseudonym) set aside.
 
         Subjects that were withdrawn are passed over. Raises `DataError`, with all reasons, where none is left.
         """
         good, problems, reasons = [], {}, []
-        for case in self._used(cases):
-            try:
-                good.append((case, open_volume(case, self.spacing, self.cache, self.keeps_empty)))
-            except DataError as error:
-                say(f"{self.center}: {case.subject} is set aside: {error}")
-                problems[self.pseudonym(case.subject)] = error.public
-                reasons.append(error)
+        used = self._used(cases)
+        for case, opened in zip(used, spread(self._opened, used), strict=True):
+            if isinstance(opened, Volume):
+                good.append((case, opened))
+            else:
+                say(f"{self.center}: {case.subject} is set aside: {opened}")
+                problems[self.pseudonym(case.subject)] = opened.public
+                reasons.append(opened)
         for line in warning_lines([(case, volume.warnings) for case, volume in good]):
             say(f"{self.center}: {line}")
         if cases and not good and not problems:

@@ -30,8 +30,8 @@ from client.training.losses import loss_of, scores_of
 from client.training.sampler import PatchSampler, Recipe, Source
 from scenarios.benchmark.fixtures import Bedside
 from scenarios.benchmark.harness import Conditions, Turns, by_turns, timed
-from scenarios.processes.resources import cores_here
 from shared.config.settings import Settings
+from shared.cores import cores_here
 from shared.model.device import choose_device
 from shared.model.network import initial_weights, network_with
 

@@ -14,10 +14,11 @@ from typing import Protocol, TypeVar
 import psutil
 import torch
 
-from scenarios.processes.resources import cores_here, free_mb
+from scenarios.processes.resources import free_mb
 from scenarios.run_config import Value, default_run_config
 from server.results import versions
 from shared.config.settings import Settings
+from shared.cores import cores_here
 
 Seconds = Callable[[], float]
 """Does something, and says how long it took."""

@@ -35,7 +35,6 @@ from scenarios.benchmark.precision import PrecisionGap, measure_precision
 from scenarios.benchmark.runner import Benchmark
 from scenarios.benchmark.targets import Figure
 from scenarios.benchmark.whole_run import run_whole
-from scenarios.processes.resources import cores_here
 from scenarios.run_config import app_folder
 from scenarios.simulation.hospitals import prepare_hospitals
 from scenarios.simulation.sites import simulated_site
@@ -43,6 +42,7 @@ from scenarios.study.config import read_study_file
 from scenarios.study.plan import new_plan
 from shared.clock import utc_now
 from shared.config.settings import Settings
+from shared.cores import cores_here
 from shared.model.weights import Weights
 from shared.paths import cache_folder
 

@@ -23,9 +23,10 @@ from client.training.sampler import Source
 from client.training.trainer import train
 from scenarios.benchmark.fixtures import Bedside, hushed
 from scenarios.benchmark.harness import Conditions, Turns, by_turns, timed
-from scenarios.processes.resources import cores_here, watched
+from scenarios.processes.resources import watched
 from scenarios.run_config import toml_lines
 from shared.config.settings import Settings
+from shared.cores import cores_here
 from shared.errors import LaunchError
 from shared.metrics.scores import mean_score
 from shared.model.device import choose_device

@@ -9,8 +9,8 @@ import typer
 
 from scenarios.cli.common import STOPPED, say
 from scenarios.cli.report import write_report
-from scenarios.processes.resources import cores_here
 from shared.clock import utc_now
+from shared.cores import cores_here
 from shared.errors import LaunchError, ResultsError, SettingsError
 from shared.paths import LOCK, absolute, claimed, writable_folder
 from shared.text import quoted

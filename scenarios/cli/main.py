@@ -21,7 +21,7 @@ from server.tracking import check_tracking
 from shared.config.settings import Settings
 from shared.errors import CenterError, LaunchError, ResultsError, SettingsError, WardroundError
 from shared.files import work_privately
-from shared.log import MARK
+from shared.log import FINISHED, MARK
 from shared.methods import METHODS
 from shared.paths import JOURNAL, RESULTS, check_fresh, claimed, results_folder
 from shared.results import read_results
@@ -249,7 +249,7 @@ def _follow(folder: Path, settings: Settings, launched: HowLaunched, verbose: bo
                 gpus=_gpus() if launched.gpus is None else launched.gpus,
                 cores=launched.cores,
             )
-            launch(how, lambda line: _pass_on(line, verbose))
+            launch(how, lambda line: _pass_on(line, verbose), lambda line: line.startswith(MARK + FINISHED))
     except KeyboardInterrupt:
         left = "nothing is left running" if launched.superlink is None else "the run itself goes on"
         print(f"wardround: stopped; {left}{_how_to_resume(folder)}", file=sys.stderr)

@@ -1,6 +1,5 @@
 """What the processes of a run take (peak memory of each kind, CPU time as it grows), and what this machine has left."""
 
-import os
 import subprocess
 import threading
 import time
@@ -119,11 +118,6 @@ def free_mb(cgroup: Path = _CGROUP, available: Callable[[], int] = _available) -
         used = int((cgroup / "memory.current").read_text()) - (_field(cgroup / "memory.stat", "inactive_file") or 0)
         free = min(free, max(0, limit - used))
     return free / 1e6
-
-
-def cores_here() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def kind_of(command: str) -> str:

@@ -18,18 +18,21 @@ import psutil
 MARK = "WARDROUND_LAUNCH"
 """The environment variable whose value names the run that a process belongs to."""
 
+LAST = 3.0
+"""Seconds at least in which what was killed is waited for."""
+
 
 def stop_all(roots: set[int], mark: str, sessions: Iterable[int] = (), grace: float = 3.0) -> None:
     """Stop the processes `roots`, those that carry `mark`, and all kin of both.
 
     Kin are descendants and what shares a session with one of them or is in `sessions`. They get
     SIGTERM and, after `grace` seconds, SIGKILL. The search is repeated until nothing is left,
-    for a process may start another while it ends.
+    for a process may start another while it ends; it is given up some seconds after.
     """
     begin = time.monotonic()
     family, asked = set(roots), set[int]()
     known = set(sessions)
-    while time.monotonic() < begin + 2 * grace:
+    while time.monotonic() < begin + grace + max(grace, LAST):
         parents = parents_of_all()
         family |= {pid for pid in parents if _carries(pid, mark)} - {os.getpid()}
         # Remembered from here on: the children of a process that ends lose their link to it.

@@ -157,7 +157,7 @@ def _example(center: str, settings: Settings, models: Sequence[_Model], device: 
         contrast=case.contrast,
         image=_upright(_grey(volume)[:, :, level]),
         truth=_upright(np.asarray(volume.label[:, :, level], dtype=np.float32) / np.float32(255)),
-        segmentations={method: _upright(values.numpy()[:, :, level]) for method, values in soft.items()},
+        segmentations={method: _upright(values[:, :, level].cpu().numpy()) for method, values in soft.items()},
         dice={model.method: model.scores[key] for model in models},
         aspect=1.0,
         worst_of=tuple(model.method for model in worst_of),

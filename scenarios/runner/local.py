@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from scenarios.processes.output import own_words, plain, tail
+from scenarios.processes.ray_address import cluster_address
 from scenarios.run_config import Value, toml_lines
 from scenarios.runner.superlink import CONNECTION, superlink
 from shared.errors import LaunchError
@@ -44,6 +45,9 @@ except click.ClickException as error:
 """
 _MARK = "\x1e"
 
+COMPLETED = "finished:completed"
+"""How Flower calls the end of a run that came to it."""
+
 # What Flower says in place of the reason.
 _WRAPPINGS = {"An error was encountered. Ending simulation.", "Simulation Runtime crashed."}
 
@@ -66,13 +70,15 @@ class Launch:
     """The CPU cores of all ClientApps together; none: the machine's."""
 
 
-def launch(launch: Launch, on_line: Callable[[str], None]) -> str:
+def launch(launch: Launch, on_line: Callable[[str], None], is_last: Callable[[str], bool] = lambda line: False) -> str:
     """Run the app to its end and return its final status, `finished:completed`.
 
     `on_line` gets each line of the log without line end, colours and Ray's `(ClientAppActor
-    pid=...)`. Raises `LaunchError` with the reason when the run did not complete. When this
-    function is left, nothing that it started is running; KeyboardInterrupt passes through,
-    and in the main thread SIGTERM and SIGHUP become SystemExit.
+    pid=...)`. Where `is_last` says of one that all is written by then, it is the end: the seconds
+    in which Ray and Flower say goodbye to each other are spared, but not to a cluster of others.
+    Raises `LaunchError` with the reason when the run did not complete. When this function is
+    left, nothing that it started is running; KeyboardInterrupt passes through, and in the main
+    thread SIGTERM and SIGHUP become SystemExit.
     """
     app = launch.app.resolve()
     if not (app / "pyproject.toml").is_file():
@@ -98,7 +104,10 @@ def launch(launch: Launch, on_line: Callable[[str], None]) -> str:
             ours.note_sessions()
             on_line(line)
 
-        listing = _follow(speaker.stdout, hear, heard)
+        listing = _follow(speaker.stdout, hear, heard, is_last if cluster_address() is None else lambda line: False)
+        if listing is None:
+            ours.hurry()
+            return COMPLETED
         if speaker.wait() == 0:
             return completed(listing, heard)
         if ours.process.poll() is not None:
@@ -108,8 +117,13 @@ def launch(launch: Launch, on_line: Callable[[str], None]) -> str:
         raise LaunchError("\n".join(["flwr could not run the app:", *heard[-15:], *_errors(ours.log)]))
 
 
-def _follow(pipe: IO[bytes], on_line: Callable[[str], None], heard: list[str]) -> str:
-    """Pass on all lines up to the mark, keep them in `heard`, and return what follows the mark."""
+def _follow(
+    pipe: IO[bytes], on_line: Callable[[str], None], heard: list[str], is_last: Callable[[str], bool]
+) -> str | None:
+    """Pass on all lines up to the mark, keep them in `heard`, and return what follows the mark.
+
+    None where another line was the last.
+    """
     lines = _text(pipe)
     for line in lines:
         # The log's last line may lack its end, and then the mark shares it.
@@ -120,6 +134,8 @@ def _follow(pipe: IO[bytes], on_line: Callable[[str], None], heard: list[str]) -
         # A long run prints much, and only its end can explain a failure.
         del heard[:-200]
         on_line(line)
+        if is_last(line):
+            return None
         if marked:
             break
     return "\n".join(lines)
@@ -147,7 +163,7 @@ def completed(listing: str, heard: Iterable[str]) -> str:
         status, details = str(run["status"]), str(run.get("status-details", ""))
     except (ValueError, LookupError, TypeError) as error:
         raise LaunchError(f"flwr does not say how the run ended: {listing.strip() or error}") from error
-    if status == "finished:completed":
+    if status == COMPLETED:
         return status
     reason = details.removeprefix("Simulation failed with exception: ").strip()
     if reason in {"", "N/A", *_WRAPPINGS}:

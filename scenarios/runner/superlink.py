@@ -97,6 +97,10 @@ def run_folder(environment: Mapping[str, str]) -> Path:
     )
 
 
+GRACE, HURRIED = 3.0, 0.2
+"""Seconds between SIGTERM and SIGKILL: while something may still be written, and where all is."""
+
+
 class Superlink:
     """A SuperLink process, its temporary folder, and the other processes that speak to it."""
 
@@ -107,6 +111,7 @@ class Superlink:
         self._command, self._app, self._ready_seconds = command, app, ready_seconds
         self._children: list[subprocess.Popen[bytes]] = []
         self._sessions: set[int] = set()
+        self._grace = GRACE
 
     def start(self) -> None:
         """Start the SuperLink on a free port, and who clears up should this process be killed."""
@@ -155,10 +160,14 @@ class Superlink:
         if len(self._sessions) < 2:
             self._sessions |= sessions_of(descendants({self.process.pid}, parents_of_all()) | {self.process.pid})
 
+    def hurry(self) -> None:
+        """Leave the processes no time for an end of their own: all that they had to write is written."""
+        self._grace = HURRIED
+
     def stop(self) -> None:
         """Stop every process of the run and delete the temporary folder."""
         living = {child.pid for child in self._children if child.poll() is None}
-        stop_all(living, str(self.folder), self._sessions)
+        stop_all(living, str(self.folder), self._sessions, self._grace)
         for child in self._children:
             for pipe in (child.stdin, child.stdout):
                 if pipe is not None:

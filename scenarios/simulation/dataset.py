@@ -7,7 +7,7 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -136,12 +136,22 @@ def check_space(simulation: Simulation, cost: Cost) -> None:
 
 
 def make_all(simulation: Simulation, jobs: int, hear: Callable[[CenterProfile, int, int], None]) -> None:
+    """Make every subject that is missing, and the list of all lesions. As `make_drafts`."""
+    make_drafts([simulation.draft(center) for center in simulation.centers], jobs, hear, list_lesions=True)
+
+
+def make_drafts(
+    drafts: Sequence[HospitalDraft],
+    jobs: int,
+    hear: Callable[[CenterProfile, int, int], None],
+    *,
+    list_lesions: bool = False,
+) -> None:
     """Make every subject that is missing, in `jobs` processes; `hear(center, done, all)` is told after each.
 
     Raises `DataError` where a disk refuses.
     """
     waiting: dict[Future[None], HospitalDraft] = {}
-    drafts = [simulation.draft(center) for center in simulation.centers]
     missing = {draft.folder: draft.missing() for draft in drafts}
     left = {folder: len(subjects) for folder, subjects in missing.items()}
     total, done = sum(left.values()), 0
@@ -155,9 +165,9 @@ def make_all(simulation: Simulation, jobs: int, hear: Callable[[CenterProfile, i
                 future.result()
                 draft = waiting[future]
                 done, left[draft.folder] = done + 1, left[draft.folder] - 1
-                hear(draft.center, done, total)
                 if not left[draft.folder]:
-                    draft.finish(list_lesions=True)
+                    draft.finish(list_lesions=list_lesions)
+                hear(draft.center, done, total)
         except BrokenProcessPool:
             raise DataError(
                 "a process that made patients was ended (out of memory?): give the same command again to go on"
@@ -167,4 +177,4 @@ def make_all(simulation: Simulation, jobs: int, hear: Callable[[CenterProfile, i
             raise
     for draft in drafts:  # whose last subject an interrupted simulation had made
         if not draft.folder.is_dir():
-            draft.finish(list_lesions=True)
+            draft.finish(list_lesions=list_lesions)

@@ -3,11 +3,9 @@
 Before anything starts, `prepare_hospitals` makes sure that every hospital of a scenario has its data.
 """
 
-import multiprocessing
-import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from pathlib import Path
 
 from filelock import FileLock
@@ -15,11 +13,12 @@ from filelock import FileLock
 from client.data.layouts import find_cases
 from client.hospital.config import Data, Site
 from scenarios.simulation.bids_writer import HospitalDraft, writing
+from scenarios.simulation.dataset import make_drafts
 from shared.config.groups import DataSettings
 from shared.config.settings import Settings
-from shared.errors import DataError
+from shared.cores import cores_here
 from shared.paths import cache_folder, writable_folder
-from shared.phantoms.centers import profile
+from shared.phantoms.centers import CenterProfile, profile
 from shared.phantoms.settings import PhantomSettings
 
 
@@ -58,14 +57,16 @@ def make_hospital(
         if folder.is_dir():
             return folder
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_name(f".{folder.name}.lock"), mode=0o666)  # others may share the cache
-        lock.acquire()
-    try:
+        lock = _locked(folder).acquire()
+    with lock:
         if not folder.is_dir():  # else written while this process waited
             _write(draft, progress)
-    finally:
-        lock.release()
     return folder
+
+
+def _locked(folder: Path) -> FileLock:
+    """The lock of whoever writes a hospital; others may share the cache."""
+    return FileLock(folder.with_name(f".{folder.name}.lock"), mode=0o666)
 
 
 def _write(draft: HospitalDraft, progress: Callable[[int, int], None] | None) -> None:
@@ -109,18 +110,34 @@ def prepare_hospitals(settings: Settings, say: Callable[[str], None]) -> None:
 
 
 def _make(centers: list[str], phantoms: PhantomSettings, root: Path, say: Callable[[str], None]) -> None:
+    """Make hospitals subject by subject, so that the largest does not keep the others waiting."""
     subjects = {center: subject_count(center, phantoms) for center in centers}
     say(f"making {len(centers)} simulated hospitals, {sum(subjects.values())} subjects, in {root}")
-    started = time.monotonic()
-    # Fresh interpreters: a fork would copy the threads' locks of whatever is imported here.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(len(centers), os.cpu_count() or 1), mp_context=context) as pool:
-        waiting = {pool.submit(make_hospital, center, phantoms, root): center for center in centers}
-        for done, future in enumerate(as_completed(waiting), start=1):
-            try:
-                future.result()
-            except OSError as error:
-                raise DataError(f"simulated hospital {waiting[future]} cannot be made: {error}") from None
-            left = (time.monotonic() - started) / done * (len(centers) - done)
-            center = waiting[future]
-            say(f"made {center}, {subjects[center]} subjects ({done}/{len(centers)}, about {left:.0f} s left)")
+    started, left = time.monotonic(), dict(subjects)
+
+    def hear(center: CenterProfile, done: int, total: int) -> None:
+        left[center.name] -= 1
+        if not left[center.name]:
+            seconds = (time.monotonic() - started) / done * (total - done)
+            made = sum(not number for number in left.values())
+            say(
+                f"made {center.name}, {subjects[center.name]} subjects ({made}/{len(left)}, about {seconds:.0f} s left)"
+            )
+
+    with ExitStack() as locks:
+        drafts = []
+        # In one order for all, or two processes that make the same ones could wait for each other.
+        for center in sorted(centers):
+            draft = HospitalDraft(hospital_folder(center, phantoms, root), profile(center), phantoms)
+            with writing(draft.folder):
+                draft.folder.parent.mkdir(parents=True, exist_ok=True)
+                locks.enter_context(_locked(draft.folder))
+            if draft.folder.is_dir():  # written while this process waited
+                del left[center]
+            else:
+                draft.discard()  # left by a run that was killed
+                locks.callback(draft.discard)
+                drafts.append(draft)
+        if drafts:
+            drafts.sort(key=lambda draft: centers.index(draft.center.name))
+            make_drafts(drafts, min(cores_here(), sum(left.values())), hear)

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from scenarios.processes.ray_address import cluster_address
-from scenarios.processes.resources import cores_here, free_mb
+from scenarios.processes.resources import free_mb
 from scenarios.processes.tree import signals_raise
 from scenarios.results.study import Study, write_study
 from scenarios.study.capacity import AUTO, Asked, Capacity, choose_jobs, expected_gpu_mb, expected_mb
@@ -24,6 +24,7 @@ from scenarios.study.terminal import describe_run, watching
 from scenarios.study.worker import Task, Workers, local_workers
 from server.tracking import check_tracking
 from shared.config.settings import Settings
+from shared.cores import cores_here
 from shared.errors import LaunchError, ResultsError
 
 

@@ -1,13 +1,16 @@
 """The MNI152 tissue maps that nilearn ships, and what follows: ventricles, distances, places of lesions.
 
-Source: ICBM 2009a nonlinear symmetric (Fonov et al. 2011), loaded by `nilearn.datasets.load_mni152_*`.
+Source: ICBM 2009a nonlinear symmetric (Fonov et al. 2011). The files are read as `nilearn.datasets.load_mni152_*` does,
+whose import alone takes longer than all else here.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal
 
+import nibabel
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
@@ -15,6 +18,8 @@ from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 from shared.phantoms.grids import FIELD_ORIGIN, FIELD_SIZE, Array, Triple
 
 Place = Literal["periventricular", "juxtacortical", "deep", "infratentorial"]
+BRAIN = 0.2
+"""Of the T1 template's greatest value: brighter is brain, as in nilearn's mask."""
 COARSE = 2  # distances are smooth: every second millimetre is enough and eight times faster
 
 
@@ -36,11 +41,8 @@ class Atlas:
 
 @lru_cache(maxsize=1)
 def load_atlas() -> Atlas:
-    """Load and derive the maps, once a process (about 4 s)."""
-    from nilearn import datasets  # type: ignore[import-untyped,unused-ignore]  # slow to import
-
-    gm, wm = _on_field(datasets.load_mni152_gm_template), _on_field(datasets.load_mni152_wm_template)
-    brain = _on_field(datasets.load_mni152_brain_mask) > 0
+    """Load and derive the maps, once a process (about 2 s)."""
+    gm, wm, brain = _on_field("gm"), _on_field("wm"), _on_field("t1") > BRAIN
     brain = _largest(ndimage.binary_opening(brain, iterations=2))
     csf = np.where(brain, 1 - gm - wm, 0)
 
@@ -76,16 +78,40 @@ def tissue_maps(voxel: Triple) -> tuple[Array, Array, Array]:
     return gm, wm, brain
 
 
+@lru_cache(maxsize=4)
+def brain_bounds(voxel: Triple) -> tuple[Array, Array]:
+    """Return the least and the greatest value of the brain of `tissue_maps` at the eight corners of each cell.
+
+    Between them lies what is interpolated in the cell; the least is 0 at the rim, for beyond it all is 0.
+    """
+    _, _, brain = tissue_maps(voxel)
+    low = high = brain
+    for axis in range(3):
+        end = brain.shape[axis] - 1
+        low, high = (
+            pick(values.take(range(end), axis), values.take(range(1, end + 1), axis))
+            for pick, values in ((np.minimum, low), (np.maximum, high))
+        )
+    inner = np.zeros_like(low)
+    inner[1:-1, 1:-1, 1:-1] = low[1:-1, 1:-1, 1:-1]
+    return inner, high
+
+
 def is_infratentorial(x: Any, y: Any, z: Any) -> Any:
     """Whether MNI152 positions in mm lie in the cerebellum or the brain stem."""
     temporal = (np.abs(x) > 24) & (y > -36)
     return (z < -16) & (y < -8) & ~temporal
 
 
-def _on_field(load: Callable[..., Any]) -> Array:
-    """Return a template at 1 mm on the field of view, zero where the template ends."""
-    image = load(resolution=1)
-    values = np.asarray(image.dataobj, dtype=np.float32)
+def _on_field(name: str) -> Array:
+    """Return a template at 1 mm on the field of view, 1 where it is greatest and 0 where the template ends."""
+    package = find_spec("nilearn")
+    if package is None or package.origin is None:
+        raise ImportError("nilearn, which ships the MNI152 templates, is not installed: install wardround anew")
+    file = Path(package.origin).parent / "datasets" / "data" / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz"
+    image: Any = nibabel.load(file)  # type: ignore[attr-defined,unused-ignore]
+    values = np.asarray(image.dataobj).astype(np.float32)
+    values /= values.max()
     start = (np.asarray(FIELD_ORIGIN) - image.affine[:3, 3]).round().astype(int)
     stop = start + np.asarray(FIELD_SIZE, dtype=int)
     inside = tuple(slice(max(a, 0), b) for a, b in zip(start, stop, strict=True))

@@ -35,17 +35,16 @@ def find_lesions(label: Array, anatomy: Anatomy, tissues: Tissues, grid: Grid) -
     lesion = label >= LESION
     if not lesion.any():
         return ()
-    box = tuple(slice(int(i.min()), int(i.max()) + 1) for i in np.nonzero(lesion))
+    planes = (np.flatnonzero(lesion.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    box = tuple(slice(int(i[0]), int(i[-1]) + 1) for i in planes)
     numbers, count = ndimage.label(lesion[box], structure=np.ones((3, 3, 3)))
-    names = np.arange(1, count + 1)
-    distance = tissues.ventricle_distance[box]
-    voxels = np.bincount(numbers.ravel(), minlength=count + 1)[1:]
-    inside = numbers > 0
-    which, far, grey = numbers[inside] - 1, distance[inside], tissues.gm[box][inside]
+    inside = np.nonzero(numbers)
+    which, far, grey = numbers[inside] - 1, tissues.ventricle_distance[box][inside], tissues.gm[box][inside]
+    voxels = np.bincount(which, minlength=count)
     nearest, cortex = np.full(count, np.inf), np.zeros(count)
     np.minimum.at(nearest, which, far)
     np.maximum.at(cortex, which, np.where(far > AWAY, grey, 0))
-    middles = np.reshape(ndimage.center_of_mass(lesion[box], numbers, names), (count, 3))
+    middles = np.stack([np.bincount(which, weights=axis, minlength=count) for axis in inside], axis=1) / voxels[:, None]
     middles = (middles + [side.start for side in box]) @ grid.affine[:3, :3].T + grid.affine[:3, 3]
     voxel_ml = float(np.prod(grid.voxel)) / 1000
     found = []

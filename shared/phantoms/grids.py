@@ -111,14 +111,30 @@ def _cells(axis: Array, origin: float, step: float) -> tuple[NDArray[np.intp], A
     return below.astype(np.intp), place - below
 
 
+CACHED = 2**16
+"""Numbers that are worked on at once: what a processor's own cache holds of a few arrays."""
+
+
 def _mix(values: Array, axis: int, first: NDArray[np.intp], weights: Array) -> Array:
     """Interpolate along one axis: of the knots from `first` on, weights (knots, points).
 
-    Written without matrix products, whose last bits depend on the number of threads.
+    Written without matrix products, whose last bits depend on the number of threads, and in parts that stay in cache.
     """
-    shape = [1] * values.ndim
-    shape[axis] = -1
-    mixed = np.zeros((), dtype=np.float32)
-    for knot, weight in enumerate(weights.astype(np.float32)):
-        mixed = mixed + np.take(values, first + knot, axis=axis) * weight.reshape(shape)
-    return mixed
+    axis %= values.ndim
+    before, after = values.shape[:axis], values.shape[axis + 1 :]
+    flat = np.ascontiguousarray(values).reshape(math.prod(before), values.shape[axis], math.prod(after))
+    mixed = np.empty((len(flat), len(first), flat.shape[2]), dtype=np.float32)
+    factors = weights.astype(np.float32)[:, :, None]
+    rows = max(1, CACHED // max(1, mixed[:1].size))
+    beside = np.empty_like(mixed[:rows])
+    for start in range(0, len(flat), rows):
+        part, into = flat[start : start + rows], mixed[start : start + rows]
+        # The mode spares a buffer: all knots are there.
+        np.take(part, first, axis=1, out=into, mode="clip")
+        into *= factors[0]
+        for knot in range(1, len(factors)):
+            other = beside[: len(part)]
+            np.take(part, first + knot, axis=1, out=other, mode="clip")
+            other *= factors[knot]
+            into += other
+    return mixed.reshape(*before, len(first), *after)

@@ -5,6 +5,7 @@ bands at the ventricles, choroid plexus, fluid that flows in while FLAIR nulls t
 Intensities are relative to white matter, which is 1.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,6 +19,9 @@ from shared.phantoms.lesions import LesionMaps
 from shared.phantoms.relaxation import CAP, CORTEX, DAMAGED, FLUID, LIMBIC, NUCLEI, PLEXUS, WHITE, Sequence
 
 Contrast = Literal["FLAIR", "T2w"]
+
+SLAB = 2**18
+"""Voxels that are worked on at once: what a processor's own cache holds of a few arrays."""
 
 
 @dataclass(frozen=True)
@@ -105,15 +109,24 @@ def scan(
         signal = ndimage.gaussian_filter(signal, [protocol.blur / size for size in grid.voxel], truncate=3)
     if rng.random() < protocol.ghosting:
         signal = _ghosted(signal, rng)
-    signal *= np.exp(protocol.bias * SmoothField(rng, 70.0)((x, y, z)))
-    real = signal + protocol.noise * rng.standard_normal(signal.shape, dtype=np.float32)
-    imaginary = protocol.noise * rng.standard_normal(signal.shape, dtype=np.float32)
-    magnitude = np.minimum(np.sqrt(real**2 + imaginary**2), protocol.clip)
+    shading, image = SmoothField(rng, 70.0), np.zeros(grid.shape, dtype=np.int16)
+    for part in _slabs(signal.shape):
+        signal[part] *= np.exp(protocol.bias * shading((x[part], y, z)))
+        signal[part] += protocol.noise * rng.standard_normal(signal[part].shape, dtype=np.float32)
+    for part in _slabs(signal.shape):
+        imaginary = protocol.noise * rng.standard_normal(signal[part].shape, dtype=np.float32)
+        signal[part] = np.minimum(np.sqrt(signal[part] ** 2 + imaginary**2), protocol.clip)
     gain = protocol.level * float(np.exp(rng.normal(0, 0.12)))
-    stored = np.clip(np.rint(gain * magnitude), 1, np.iinfo(np.int16).max)
-    image = np.zeros(grid.shape, dtype=np.int16)
-    image[box] = np.where(tissues.brain[box], stored, 0)
+    for part in _slabs(signal.shape):
+        stored = np.clip(np.rint(gain * signal[part]), 1, np.iinfo(np.int16).max)
+        image[box][part] = np.where(tissues.brain[box][part], stored, 0)
     return image
+
+
+def _slabs(shape: tuple[int, ...]) -> list[slice]:
+    """Return parts along the first axis that stay in a processor's cache."""
+    rows = max(1, SLAB // math.prod(shape[1:]))
+    return [slice(start, start + rows) for start in range(0, shape[0], rows)]
 
 
 def _signal(
@@ -125,30 +138,42 @@ def _signal(
     rng: np.random.Generator,
 ) -> Array:
     """Return the signal of a box, as an ideal scanner would receive it."""
-    of = signals_of(protocol.sequence)
-    grey, white, fluid, nuclei = (part[box] for part in (tissues.gm, tissues.wm, tissues.csf, tissues.nuclei))
-    patchy = SmoothField(rng, 16.0)(axes)  # neither cortex nor white matter is equally bright everywhere
-    caps = float(rng.uniform(0.2, 1.0)) * np.exp(-tissues.ventricle_distance[box] / 2.5)
-    limbic = float(rng.uniform(0.3, 1.7)) * tissues.limbic[box] * (1 - nuclei)
-    cortex = of.cortex + (of.nuclei - of.cortex) * nuclei + (of.limbic - of.cortex) * limbic
-    cortex = float(rng.normal(1, 0.03)) * cortex + (0.3 * (of.cortex - 1) + 0.02) * patchy
-    matter = 1 + of.cap * (caps * (1 + 0.4 * patchy) + 0.15 * patchy)
-    if of.fluid > 1:
-        # Widened spaces around vessels: here and there a little of white matter is fluid (Wardlaw et al. 2020).
-        matter += (of.fluid - matter) * np.clip(0.12 * (SmoothField(rng, 3.0)(axes) - 2.2), 0, 0.3)
+    of, (x, y, z) = signals_of(protocol.sequence), axes
+    patches = SmoothField(rng, 16.0)  # neither cortex nor white matter is equally bright everywhere
+    capped, limbic_share = float(rng.uniform(0.2, 1.0)), float(rng.uniform(0.3, 1.7))
+    brightness = float(rng.normal(1, 0.03))
+    # Widened spaces around vessels: here and there a little of white matter is fluid (Wardlaw et al. 2020).
+    vessels = SmoothField(rng, 3.0) if of.fluid > 1 else None
     # Inflow brings fluid that was never inverted: third and fourth ventricle, in each patient by another amount.
-    dark = of.fluid + protocol.flow * float(rng.uniform(0, 1.5)) * tissues.flow[box]
-    dark += (of.plexus - dark) * tissues.plexus[box]
-    normal = grey * cortex + white * matter + fluid * dark
+    inflow = protocol.flow * float(rng.uniform(0, 1.5))
+    signal = np.empty(tissues.gm[box].shape, dtype=np.float32)
+    for part in _slabs(signal.shape):
 
-    fraction = lesions.fraction[box]
-    rim = 0.4 * of.cap * lesions.rim[box] * white
-    signal = (normal + rim) * (1 - fraction)
-    some = fraction > 0
-    part = fraction[some]
-    t2, t1 = lesions.t2[box][some] / part, lesions.t1[box][some] / part
-    signal[some] += part * lesion_signals(protocol.sequence, t2, t1)
-    return np.asarray(signal, dtype=np.float32)
+        def of_part(values: Array, part: slice = part) -> Array:
+            return values[box][part]
+
+        grey, white, fluid, nuclei = map(of_part, (tissues.gm, tissues.wm, tissues.csf, tissues.nuclei))
+        patchy = patches((x[part], y, z))
+        caps = capped * np.exp(-of_part(tissues.ventricle_distance) / 2.5)
+        limbic = limbic_share * of_part(tissues.limbic) * (1 - nuclei)
+        cortex = of.cortex + (of.nuclei - of.cortex) * nuclei + (of.limbic - of.cortex) * limbic
+        cortex = brightness * cortex + (0.3 * (of.cortex - 1) + 0.02) * patchy
+        matter = 1 + of.cap * (caps * (1 + 0.4 * patchy) + 0.15 * patchy)
+        if vessels is not None:
+            matter += (of.fluid - matter) * np.clip(0.12 * (vessels((x[part], y, z)) - 2.2), 0, 0.3)
+        dark = of.fluid + inflow * of_part(tissues.flow)
+        dark += (of.plexus - dark) * of_part(tissues.plexus)
+        normal = grey * cortex + white * matter + fluid * dark
+
+        fraction = of_part(lesions.fraction)
+        rim = 0.4 * of.cap * of_part(lesions.rim) * white
+        made = (normal + rim) * (1 - fraction)
+        some = fraction > 0
+        share = fraction[some]
+        t2, t1 = of_part(lesions.t2)[some] / share, of_part(lesions.t1)[some] / share
+        made[some] += share * lesion_signals(protocol.sequence, t2, t1)
+        signal[part] = made
+    return signal
 
 
 def _ghosted(signal: Array, rng: np.random.Generator) -> Array:

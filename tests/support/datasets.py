@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nibabel
 import numpy as np
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
 from client.data.inventory import Case
@@ -14,6 +15,11 @@ EXTENT = 48.0
 
 LESION_CENTER, LESION_RADIUS = (4.0, -3.0, 2.0), 7.0
 """mm; about 1.4 ml."""
+
+
+PLAIN = (1.0, 1.0, 1.0)
+TALL = (1.0, 1.0, 3.0)
+"""mm; voxels of two images."""
 
 
 def grid(voxel: tuple[float, float, float], tilt: float = 0.0) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
@@ -62,6 +68,18 @@ def write_case(
         write_image(folder / "sub-01_FLAIR.nii.gz", image, affine),
         write_image(folder / "sub-01_lesion-manual.nii.gz", label, affine if label_affine is None else label_affine),
     )
+
+
+def patient_case(folder: Path, voxel: tuple[float, float, float], axcodes: str = "RAS", tilt: float = 0.0) -> Case:
+    """The patient's case, stored with its axes in the order and direction of `axcodes`."""
+    shape, affine = grid(voxel, tilt)
+    images = []
+    for array in patient(shape, affine):
+        image = nibabel.Nifti1Image(array, affine)
+        turn = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(axcodes)))
+        images.append(image.as_reoriented(turn))
+    image, label = images
+    return write_case(folder, np.asarray(image.dataobj), np.asarray(label.dataobj), image.affine)
 
 
 def write_dataset(

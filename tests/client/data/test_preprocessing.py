@@ -4,35 +4,17 @@ import gzip
 from collections.abc import Callable
 from pathlib import Path
 
-import nibabel
 import numpy as np
 import pytest
 import torch
-from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 from numpy.typing import NDArray
 
 from client.data.bids import find_cases
-from client.data.inventory import Case
 from client.data.preprocessing import CLIP, Volume, prepare
 from client.data.volume_cache import open_volume
 from client.evaluation.metrics import score
 from shared.errors import DataError
-from tests.support.datasets import grid, patient, write_case, write_image
-
-PLAIN = (1.0, 1.0, 1.0)
-TALL = (1.0, 1.0, 3.0)
-
-
-def patient_case(folder: Path, voxel: tuple[float, float, float], axcodes: str = "RAS", tilt: float = 0.0) -> Case:
-    """The patient's case, stored with its axes in the order and direction of `axcodes`."""
-    shape, affine = grid(voxel, tilt)
-    images = []
-    for array in patient(shape, affine):
-        image = nibabel.Nifti1Image(array, affine)
-        turn = ornt_transform(io_orientation(affine), axcodes2ornt(tuple(axcodes)))
-        images.append(image.as_reoriented(turn))
-    image, label = images
-    return write_case(folder, np.asarray(image.dataobj), np.asarray(label.dataobj), image.affine)
+from tests.support.datasets import PLAIN, TALL, grid, patient, patient_case, write_case, write_image
 
 
 def milliliters(label: NDArray[np.uint8], affine: NDArray[np.float64]) -> float:

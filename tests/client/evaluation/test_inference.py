@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from client.data.preprocessing import Volume, prepare
-from client.evaluation.inference import evaluate, segment
+from client.evaluation.inference import (
+    COMPARING,
+    MOST_WINDOWS,
+    WINDOWS,
+    comparing,
+    evaluate,
+    segment,
+    windows_at_once,
+)
 from shared.config.settings import Settings
+from shared.cores import cores_here
 from shared.model.network import initial_weights
 from tests.support.datasets import grid, patient, write_case
 from tests.support.examples import examples
@@ -117,6 +126,29 @@ def test_scores_come_in_the_order_of_the_volumes_and_of_as_many_as_there_are(
     one, other = evaluate(biased(options, -9.0), volumes, options, CPU)
     many = evaluate(biased(options, -9.0), volumes * 4, options, CPU)
     assert many == [one, other] * 4
+
+
+def test_more_volumes_than_may_wait_are_scored_in_order(
+    run_config: dict[str, Any], volumes: list[Volume], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("client.evaluation.inference.comparing", lambda device: 1)
+    options = Settings.from_run_config(run_config | {"patch-size": 16, "exemplar-mm": 96.0})
+    one, other = evaluate(biased(options, -9.0), volumes, options, CPU)
+    assert evaluate(biased(options, -9.0), volumes * 4, options, CPU) == [one, other] * 4
+
+
+@pytest.mark.parametrize(("free_gib", "windows"), [(80, MOST_WINDOWS), (4, 16), (0.1, 1)])
+def test_as_many_windows_go_through_a_gpu_at_once_as_half_of_its_free_memory_holds(
+    monkeypatch: pytest.MonkeyPatch, free_gib: float, windows: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free_gib * 2**30, 80 * 2**30))
+    assert windows_at_once(32, 64, torch.device("cuda")) == windows
+    assert windows_at_once(32, 64, CPU) == WINDOWS
+
+
+def test_a_gpu_has_a_comparison_for_each_core_and_a_cpu_few() -> None:
+    assert comparing(torch.device("cuda")) == max(COMPARING, cores_here())
+    assert comparing(CPU) == COMPARING
 
 
 def test_what_goes_wrong_in_a_comparison_is_raised(

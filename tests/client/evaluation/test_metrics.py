@@ -2,6 +2,8 @@
 
 import json
 import math
+import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from monai.metrics.hausdorff_distance import compute_hausdorff_distance
 from monai.metrics.meandice import DiceMetric
 from numpy.typing import NDArray
 
@@ -196,6 +199,45 @@ def test_dice_is_that_of_monai(density: float) -> None:
         metric = DiceMetric(ignore_empty=False)
         metric(torch.from_numpy(prediction)[None, None], torch.from_numpy(truth)[None, None])
         assert score(prediction, truth, MM).dice == pytest.approx(metric.aggregate().item(), abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_hd95_is_that_of_monai(seed: int) -> None:
+    pair = make_pair(seed)
+    if not (pair.prediction.any() and pair.truth.any()):
+        return
+    made = score(pair.prediction.astype(np.float32), pair.truth.astype(np.float32), np.diag([*pair.spacing, 1.0]))
+    assert made.hd95_mm == monai_hd95(pair.prediction, pair.truth, pair.spacing)
+
+
+@given(soft_pairs, spacings)
+def test_hd95_is_that_of_monai_whatever_the_masks(pair: tuple[NDArray, NDArray], affine: NDArray) -> None:
+    prediction, truth = (part >= 0.5 for part in pair)
+    if prediction.any() and truth.any():
+        assert score(*pair, affine).hd95_mm == monai_hd95(prediction, truth, np.diag(affine)[:3].tolist())
+
+
+def monai_hd95(prediction: NDArray, truth: NDArray, spacing: Sequence[float]) -> float:
+    two = [torch.from_numpy(np.ascontiguousarray(mask)).bool()[None, None] for mask in (prediction, truth)]
+    with warnings.catch_warnings():
+        # MONAI 1.6 warns of an argument that it passes to itself.
+        warnings.simplefilter("ignore", FutureWarning)
+        return float(compute_hausdorff_distance(*two, include_background=True, percentile=95.0, spacing=list(spacing)))
+
+
+@given(soft_pairs)
+def test_soft_dice_is_that_of_sums_in_double_precision(pair: tuple[NDArray, NDArray]) -> None:
+    prediction, truth = (part.astype(np.float64) for part in pair)
+    mass = prediction.sum() + truth.sum()
+    expected = min(1.0, 2 * (prediction * truth).sum() / mass) if mass else 1.0
+    assert score(*pair, MM).soft_dice == pytest.approx(expected, rel=1e-6, abs=1e-30)
+
+
+def test_arrays_in_columns_have_the_scores_of_those_in_rows() -> None:
+    pair = make_pair(1)
+    rows = [np.ascontiguousarray(part, dtype=np.float32) for part in (pair.prediction, pair.truth)]
+    columns = [np.asfortranarray(part) for part in rows]
+    assert score(*columns, MM) == score(rows[0], columns[1], MM) == score(*rows, MM)
 
 
 # What holds for all

@@ -1,5 +1,7 @@
 """A center's data: under which pseudonym, at which node, and what is set aside."""
 
+import hashlib
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -222,6 +224,24 @@ def test_a_center_without_any_usable_subject_is_named(deployed: Callable[..., Ho
     with pytest.raises(DataError, match=r"center milan has no usable subject of 1: .*is an empty file: copy") as caught:
         center.open(center.test)
     assert caught.value.public == "center milan has no usable subject of 1: one cannot be read; one cannot be read"
+
+
+def test_many_cores_open_the_same_in_the_same_order(
+    deployed: Callable[..., Hospital], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    center = deployed("milan")
+    cases = center.training + center.test
+    for case in cases[::2]:
+        case.image.write_bytes(b"")
+    found = []
+    for number in (1, 8):
+        monkeypatch.setattr("shared.cores.cores_of_hospital", lambda number=number: number)
+        shutil.rmtree(center.cache)
+        good, problems = center.open(cases)
+        digests = [hashlib.sha256(np.ascontiguousarray(volume.image).tobytes()).hexdigest() for _, volume in good]
+        found.append(([case for case, _ in good], digests, list(problems.items()), capfd.readouterr().out))
+    assert found[0] == found[1]
+    assert len(found[0][0]) == len(cases) // 2
 
 
 def test_a_missing_data_folder_is_named(deployed: Callable[..., Hospital], tmp_path: Path) -> None:

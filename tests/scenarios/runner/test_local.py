@@ -189,8 +189,9 @@ def test_tail_keeps_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="the mark is read from /proc")
+@pytest.mark.parametrize("grace", [0.3, 0.0])
 @pytest.mark.parametrize("marked", [True, False])
-def test_processes_are_stopped_though_orphaned_and_deaf(marked: bool, tmp_path: Path) -> None:
+def test_processes_are_stopped_though_orphaned_and_deaf(marked: bool, grace: float, tmp_path: Path) -> None:
     # The child ignores SIGTERM and its parent is gone: only mark or session lead to it.
     child = "import signal, time; signal.signal(15, signal.SIG_IGN); print(flush=True); time.sleep(60)"
     parent = f"""
@@ -208,7 +209,7 @@ def test_processes_are_stopped_though_orphaned_and_deaf(marked: bool, tmp_path: 
     )
     pid, session = map(int, run.stdout.split())
     assert alive(pid)
-    stop_all(set(), str(tmp_path), sessions=set() if marked else {session}, grace=0.3)
+    stop_all(set(), str(tmp_path), sessions=set() if marked else {session}, grace=grace)
     assert not alive(pid)
 
 
@@ -327,6 +328,17 @@ def test_client_lines_arrive_while_the_client_works(dummy_app: Path, tmp_path: P
     assert f"server heard {word}" in lines
     assert f"client heard {word}" in lines
     assert heard.exists()
+    assert left_over(dummy_app) == []
+
+
+@pytest.mark.runtime
+@pytest.mark.timeout(180)
+def test_after_the_last_line_nothing_is_waited_for_and_nothing_is_left(dummy_app: Path) -> None:
+    lines: list[str] = []
+    launched = Launch(dummy_app, {"word": "hello", "heard": "/nowhere"}, supernodes=1, cpus=1)
+    # The client would work for a minute.
+    assert launch(launched, lines.append, lambda line: line == "working") == "finished:completed"
+    assert lines[-1] == "working"
     assert left_over(dummy_app) == []
 
 

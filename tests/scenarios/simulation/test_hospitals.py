@@ -2,12 +2,14 @@
 
 import json
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
 import pytest
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from client.hospital.config import Data
@@ -223,3 +225,38 @@ def test_another_hospital_of_one_scanner_has_a_folder_of_its_own(root: Path) -> 
     theirs, karo = files(folder), files(hospital_folder("karo", SMALL, root))
     assert theirs.keys() == karo.keys()
     assert not any(theirs[name] == karo[name] for name in theirs if name.endswith(".nii.gz"))
+
+
+def test_the_hospitals_of_a_run_are_those_that_are_made_one_by_one(
+    root: Path, tmp_path: Path, run_config: dict[str, Any]
+) -> None:
+    small = {"phantom-minimum": 2, "phantom-scale": 0.02, "spacing": 4.0, "cache-dir": str(tmp_path)}
+    settings = Settings.from_run_config(run_config | small | {"centers": "nih,amu"})
+    said: list[str] = []
+    prepare_hospitals(settings, said.append)
+    for center in ("amu", "nih"):
+        assert files(hospital_folder(center, SMALL, tmp_path / "hospitals")) == files(
+            hospital_folder(center, SMALL, root)
+        )
+    assert [line.partition(",")[0] for line in said[1:]] in (["made amu", "made nih"], ["made nih", "made amu"])
+    assert not list(tmp_path.glob("hospitals/*/.*.partial"))
+    prepare_hospitals(settings, said.append)
+    assert len(said) == 3
+
+
+def test_a_run_that_waited_for_another_makes_the_rest(tmp_path: Path, run_config: dict[str, Any]) -> None:
+    small = {"phantom-minimum": 2, "phantom-scale": 0.02, "spacing": 4.0, "cache-dir": str(tmp_path)}
+    settings = Settings.from_run_config(run_config | small | {"centers": "amu,nih"})
+    root = tmp_path / "hospitals"
+    folder = hospital_folder("amu", SMALL, root)
+    folder.parent.mkdir(parents=True)
+    said: list[str] = []
+    with FileLock(folder.with_name(".amu.lock")):
+        waiting = threading.Thread(target=prepare_hospitals, args=(settings, said.append))
+        waiting.start()
+        time.sleep(0.5)
+        assert not hospital_folder("nih", SMALL, root).exists()
+        folder.mkdir()
+    waiting.join(timeout=120)
+    assert [line.partition(",")[0] for line in said[1:]] == ["made nih"]
+    assert hospital_folder("nih", SMALL, root).is_dir() and not list(folder.iterdir())

@@ -4,7 +4,6 @@ import sys
 
 import pytest
 
-from scenarios.processes.resources import cores_here
 from scenarios.run_config import load_settings
 from scenarios.study.capacity import (
     Asked,
@@ -18,6 +17,7 @@ from scenarios.study.capacity import (
 )
 from scenarios.study.run import count_volumes, free_gpu_mb
 from scenarios.study.run_folder import Attempt, CellRecord
+from shared.cores import cores_here
 from shared.errors import LaunchError, SettingsError
 from tests.conftest import ROOT
 
