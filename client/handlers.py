@@ -11,7 +11,7 @@ from flwr.app import Context, Message, RecordDict
 
 from client.evaluation.inference import evaluate
 from client.governance.hash_chain import Facts
-from client.governance.policy import report_scores
+from client.governance.policy import Policy, check_reported, report_scores
 from client.hospital.assignment import Assignment, assigned
 from client.hospital.center import Hospital, open_hospital
 from client.hospital.config import Site
@@ -22,7 +22,7 @@ from client.sharing.kept_replies import forget_visit, keeping_visit
 from client.sharing.outbound import leaving, reply_of
 from client.sharing.recipients import look_ahead
 from client.sharing.score_report import scores_leaving
-from client.training.stage import train_stage
+from client.training.stage import Opened, train_stage
 from shared.clock import Clock, utc_now
 from shared.config.settings import Settings
 from shared.errors import DataError, MessageError, PolicyError, WardroundError
@@ -118,7 +118,8 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
                 say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
             while reply is None:
                 voided = partial(custody.note_voided, task)
-                trained = train_stage(request, memory, hospitals, settings, visit.checkpoints, voided)
+                admit = partial(_admit, places, hospitals, settings, task)
+                trained = train_stage(request, memory, hospitals, settings, visit.checkpoints, voided, admit)
                 reached = reply_of(trained, places[0], hospitals[0], request, settings, outlook)
                 now = [_open(place, work) for place in places]
                 if gone := _withdrawn_meanwhile(hospitals, now):
@@ -157,7 +158,7 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
         if figures is not None:
             say(f"{center}: stage {task.stage + 1} was tested before: answered from disk")
         else:
-            scored, aside = _scored(request, hospital, settings)
+            scored, aside = _scored(request, hospital, settings, custody.policy)
             # What was decided meanwhile holds for what leaves.
             work = _assigned(task.protocol, (task.run,), context, desk)
             place = _place(center, work, desk)
@@ -180,11 +181,28 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     return pack_header(figures)
 
 
+def _admit(
+    places: Sequence[Place],
+    hospitals: Sequence[Hospital],
+    settings: Settings,
+    task: TrainTask,
+    opened: Sequence[Opened],
+) -> None:
+    """Raise `PolicyError` where what could be opened is below what a hospital's policy lets a model train on."""
+    for place, hospital, (good, problems) in zip(places, hospitals, opened, strict=True):
+        left = hospital.counting([case for case, _ in good])
+        place.custody.check_training(left, settings, task.rounds, len(problems))
+
+
 def _scored(
-    request: EvaluateRequest, hospital: Hospital, settings: Settings
+    request: EvaluateRequest, hospital: Hospital, settings: Settings, policy: Policy
 ) -> tuple[list[CaseScore], Mapping[str, str]]:
-    """The rounded scores of the hospital's test images, and the reason for each subject that could not be opened."""
+    """The rounded scores of the hospital's test images, and the reason for each subject that could not be opened.
+
+    Raises `PolicyError`, before anything is computed, where so few could be that no score would leave.
+    """
     good, problems = hospital.open(hospital.test)
+    check_reported(policy, len({case.subject for case, _ in good}))
     device = choose_device(settings.training.device)
     scores = evaluate(request.weights, [volume for _, volume in good], settings, device)
     scored = [

@@ -141,15 +141,16 @@ class Custody:
                 'must not ask, or the hospital sets role = "both"'
             )
 
-    def check_training(self, hospital: Hospital, settings: Settings, rounds: int) -> None:
-        """Raise `PolicyError` where the policy lets no model train here so.
+    def check_training(self, hospital: Hospital, settings: Settings, rounds: int, unopened: int = 0) -> None:
+        """Raise `PolicyError` where the policy lets no model train here so; `unopened` are the subjects set aside.
 
         As where nobody is left to test on, or a training of so few steps, patches or subjects would show them.
         """
+        aside = f" (images of {counted(unopened, 'subject')} could not be used)" if unopened else ""
         if why := _why_untrained(self.policy, hospital, settings, rounds):
             raise PolicyError(
-                f"this hospital's policy lets no model train so: {why}: the coordinator asks for more, or the hospital "
-                "lowers them"
+                f"this hospital's policy lets no model train so: {why}{aside}: the coordinator asks for more, or the "
+                "hospital lowers them"
             )
         if not hospital.tested and not self.policy.trains_untested:
             raise PolicyError(
