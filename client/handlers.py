@@ -113,28 +113,29 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
         every = settings.training.checkpoint_seconds
         with keeping_visit(first.state, request, every, custody.tasks) as visit:
             forget_visit(first.state, task, first.center)
-            reply = visit.finished()
-            if reply is not None:
-                say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
-            while reply is None:
-                voided = partial(custody.note_voided, task)
-                admit = partial(_admit, places, hospitals, settings, task)
-                trained = train_stage(request, memory, hospitals, settings, visit.checkpoints, voided, admit)
-                reached = reply_of(trained, places[0], hospitals[0], request, settings, outlook)
-                now = [_open(place, work) for place in places]
-                if gone := _withdrawn_meanwhile(hospitals, now):
-                    voided(gone)
-                    visit.checkpoints.forget()
-                    hospitals = now
-                    continue
-                reply = reached
-                visit.finish(reply, settings.network)
-            if custody.tasks is not None:
-                custody.tasks.finish(task)
-        # What was decided in the hours of training holds for what leaves.
-        work = _assigned(task.protocol, (task.run,), context, desk)
-        place = _place(asked[0], work, desk)
-        reply = leaving(reply, place, _open(place, work), task, settings)
+            while True:
+                reply = visit.finished()
+                if reply is not None:
+                    say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
+                else:
+                    voided = partial(custody.note_voided, task)
+                    admit = partial(_admit, places, hospitals, settings, task)
+                    trained = train_stage(request, memory, hospitals, settings, visit.checkpoints, voided, admit)
+                    reply = reply_of(trained, places[0], hospitals[0], request, settings, outlook)
+                    visit.finish(reply, settings.network)
+                if custody.tasks is not None:
+                    custody.tasks.finish(task)
+                # What was decided in the hours of training, and until now, holds for what leaves.
+                work = _assigned(task.protocol, (task.run,), context, desk)
+                places = [_place(center, work, desk) for center in asked]
+                trained_on = visit.trained_on() or _training(hospitals)
+                hospitals = [_open(place, work) for place in places]
+                gone = trained_on & frozenset().union(*(hospital.withdrawn for hospital in hospitals))
+                if not gone or custody.has_left(task):
+                    break
+                custody.note_voided(task, gone)
+                visit.void(custody.tasks)
+            reply = leaving(reply, places[0], hospitals[0], task, settings)
     return pack_train_reply(reply)
 
 
@@ -232,13 +233,12 @@ def _open(place: Place, work: Assignment) -> Hospital:
     return open_hospital(place.site, place.prepared, work.settings, work.runs)
 
 
-def _withdrawn_meanwhile(before: Sequence[Hospital], now: Sequence[Hospital]) -> frozenset[str]:
-    """Pseudonyms of subjects that a stage was trained on, and that have been withdrawn since it began."""
+def _training(hospitals: Sequence[Hospital]) -> frozenset[str]:
+    """Pseudonyms of the subjects that a stage at these hospitals trains on."""
     return frozenset(
         known
-        for then, hospital in zip(before, now, strict=True)
-        for known in {then.pseudonym(case.subject) for case in then.training}
-        if known in hospital.withdrawn - then.withdrawn
+        for hospital in hospitals
+        for known in {hospital.pseudonym(case.subject) for case in hospital.training} - hospital.withdrawn
     )
 
 

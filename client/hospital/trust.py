@@ -187,6 +187,10 @@ class Custody:
         subjects = tuple(sorted(changed))
         self.note("voided", Facts(message=VOIDED, run=task.run, stage=task.stage, subjects=subjects))
 
+    def has_left(self, task: TrainTask) -> bool:
+        """Whether the model of this task has left before; in simulation nobody knows. Raises `RecordError`."""
+        return self.tasks is not None and self.tasks.has_left(task)
+
     def sent_before(self) -> Mapping[str, Left]:
         """What ever left of each subject, by pseudonym; a reply that was sent again counts once. Raises `RecordError`.
 
