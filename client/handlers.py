@@ -85,7 +85,7 @@ def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     cards = []
     for center in _centers_here(context, work):
         place = _place(center, work, desk)
-        place.custody.check_log(question.heads.get(center))
+        place.custody.check_log(question.heads.get(center), "roll call")
         hospital = open_hospital(place.site, place.prepared, work.settings, work.runs, look_over=True)
         place.custody.note("sent", Facts(message="roll call"))
         cards.append(place.custody.shown(hospital, work.settings))
@@ -101,6 +101,7 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     asked = _asked(task, context, work)
     places = [_place(center, work, desk) for center in asked]
     custody = places[0].custody
+    custody.check_log(task.head, "train request")
     with custody.asked("train", task):
         work.check_train(task)
         memory = receive_training(custody, request, work)
@@ -149,6 +150,7 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     (center,) = _asked(task, context, work)
     place = _place(center, work, desk)
     custody = place.custody
+    custody.check_log(task.head, "evaluate request")
     with custody.asked("evaluate", task):
         work.check_evaluate(task)
         receive_test(custody, request, work)

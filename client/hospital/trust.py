@@ -93,8 +93,11 @@ class Custody:
             }
         )
 
-    def check_log(self, kept: LogHead | None) -> None:
-        """Raise `RecordError` where the audit log lacks what the coordinator saw of it in this run: it was put back."""
+    def check_log(self, kept: LogHead | None, message: str) -> None:
+        """Raise `RecordError` where the audit log lacks what the coordinator saw of it in this run: it was put back.
+
+        `message` says what brought that.
+        """
         if self.audit is None or kept is None:
             return
         entries = self.audit.entries()
@@ -104,7 +107,7 @@ class Custody:
             f"the audit log of {self.center} has no entry {kept.count} as this run knows it, so it was put back or "
             "replaced since: its hospital restores the log"
         )
-        self.note("refused", Facts(message="roll call", reason=problem))
+        self.note("refused", Facts(message=message, reason=problem))
         raise RecordError(f"{problem} in {self.audit.folder}, or tells the coordinator that it was lost", problem)
 
     def log_head(self) -> LogHead | None:
