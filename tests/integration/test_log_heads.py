@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from client.hospital.trust import Custody
 from server.journal.journal import Journal
 from shared.errors import CenterError
 from shared.protocol.document import read_protocol
+from shared.wire.headers import LogHead
 from tests.support.approved import approve
 from tests.support.joined import CENTERS, NODES, Study, Wire
 
@@ -166,6 +168,19 @@ def test_the_coordinator_finds_a_shorter_log_where_a_hospital_does_not_look(
     assert found and int(found[1]) < int(found[2])
 
 
-def test_a_finished_run_knows_where_each_log_ended(fresh: Study) -> None:
-    fresh.run(fresh.wire())
+@pytest.mark.parametrize("method", ["replay", "fedavg"])
+def test_a_finished_run_knows_where_each_log_ended(fresh: Study, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    for center in CENTERS:
+        fresh.write_site(center, allow_averaged_models=True)
+    heard: list[str] = []
+    add_heads = Journal.add_heads
+
+    def listen(self: Journal, heads: Mapping[str, LogHead | None]) -> None:
+        heard.extend(heads)
+        add_heads(self, heads)
+
+    monkeypatch.setattr(Journal, "add_heads", listen)
+    fresh.run(fresh.wire(method=method, rounds=2))
+    messages = 3 + 9 if method == "replay" else 2 * 3 + 3
+    assert len(heard) == len(CENTERS) + messages, "at the roll call, and with every reply"
     assert heads(fresh) == {center: (len(log := fresh.audit(center)), log[-1].hash) for center in CENTERS}

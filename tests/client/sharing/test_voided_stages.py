@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from client.governance.audit_log import AuditLog
 from client.governance.pseudonyms import pseudonym, pseudonym_key
 from client.governance.tasks import Tasks
 from client.hospital.division import kept_division
 from client.sharing.kept_replies import VisitFolder
 from client.training.checkpoints import CheckpointFiles
+from shared.errors import RecordError
 from shared.wire.messages import TrainReply, unpack_train_reply
 from shared.wire.records import Refused
 from tests.support.hospital_messages import ask
@@ -150,6 +152,24 @@ def test_a_withdrawal_between_the_kept_reply_and_its_leaving_begins_the_stage_an
     assert len(study.audited("grace", "voided", "stage begun anew")) == 1
 
 
+def test_it_begins_anew_too_where_nobody_could_note_whom_it_trains_on(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, waiting = Tasks.finish, [study.withdraw]
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def interrupted(self: Tasks, *args: Any) -> Any:
+        if waiting:
+            waiting.pop()("grace", chosen(study))
+        return finish(self, *args)
+
+    monkeypatch.setattr("client.training.checkpoints.write_document", full)
+    monkeypatch.setattr(Tasks, "finish", interrupted)
+    assert train(study).figures.subjects == 2
+
+
 def kept_but_not_sent(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     """The hospital's process ends when the reply is kept and noted as done, right before it leaves."""
 
@@ -188,6 +208,14 @@ def test_a_model_that_has_left_stays_as_it_is(study: Study) -> None:
     again = train(study)
     assert same(again.weights, first.weights) and again.figures.subjects == 3
     assert not study.audited("grace", "voided", "stage begun anew")
+
+
+def test_no_record_of_a_model_that_has_left_is_opened_again(study: Study) -> None:
+    train(study)
+    state = study.root / "grace" / "state"
+    task = study.plan(**LONGER).train_task(0, "grace")
+    with pytest.raises(RecordError, match="its model has left: it does not begin anew"):
+        Tasks(state, AuditLog(state / "audit")).void(task)
 
 
 def test_a_void_reply_that_cannot_be_deleted_is_not_sent(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
