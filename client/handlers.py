@@ -11,7 +11,7 @@ from flwr.app import Context, Message, RecordDict
 
 from client.evaluation.inference import evaluate
 from client.governance.hash_chain import Facts
-from client.governance.policy import report_scores
+from client.governance.policy import Policy, check_reported, report_scores
 from client.hospital.assignment import Assignment, assigned
 from client.hospital.center import Hospital, open_hospital
 from client.hospital.config import Site
@@ -22,7 +22,7 @@ from client.sharing.kept_replies import forget_visit, keeping_visit
 from client.sharing.outbound import leaving, reply_of
 from client.sharing.recipients import look_ahead
 from client.sharing.score_report import scores_leaving
-from client.training.stage import train_stage
+from client.training.stage import Opened, train_stage
 from shared.clock import Clock, utc_now
 from shared.config.settings import Settings
 from shared.errors import DataError, MessageError, PolicyError, WardroundError
@@ -85,7 +85,7 @@ def roll_call(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     cards = []
     for center in _centers_here(context, work):
         place = _place(center, work, desk)
-        place.custody.check_log(question.heads.get(center))
+        place.custody.check_log(question.heads.get(center), "roll call")
         hospital = _open(place, work, look_over=True)
         place.custody.note("sent", Facts(message="roll call"))
         cards.append(place.custody.shown(hospital, work.settings))
@@ -101,6 +101,7 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
     asked = _asked(task, context, work)
     places = [_place(center, work, desk) for center in asked]
     custody = places[0].custody
+    custody.check_log(task.head, "train request")
     with custody.asked("train", task):
         work.check_train(task)
         memory = receive_training(custody, request, work)
@@ -113,27 +114,29 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
         every = settings.training.checkpoint_seconds
         with keeping_visit(first.state, request, every, custody.tasks) as visit:
             forget_visit(first.state, task, first.center)
-            reply = visit.finished()
-            if reply is not None:
-                say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
-            while reply is None:
-                voided = partial(custody.note_voided, task)
-                trained = train_stage(request, memory, hospitals, settings, visit.checkpoints, voided)
-                reached = reply_of(trained, places[0], hospitals[0], request, settings, outlook)
-                now = [_open(place, work) for place in places]
-                if gone := _withdrawn_meanwhile(hospitals, now):
-                    voided(gone)
-                    visit.checkpoints.forget()
-                    hospitals = now
-                    continue
-                reply = reached
-                visit.finish(reply, settings.network)
-            if custody.tasks is not None:
-                custody.tasks.finish(task)
-        # What was decided in the hours of training holds for what leaves.
-        work = _assigned(task.protocol, (task.run,), context, desk)
-        place = _place(asked[0], work, desk)
-        reply = leaving(reply, place, _open(place, work), task, settings)
+            while True:
+                reply = visit.finished()
+                if reply is not None:
+                    say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
+                else:
+                    voided = partial(custody.note_voided, task)
+                    admit = partial(_admit, places, hospitals, settings, task)
+                    trained = train_stage(request, memory, hospitals, settings, visit.checkpoints, voided, admit)
+                    reply = reply_of(trained, places[0], hospitals[0], request, settings, outlook)
+                    visit.finish(reply, settings.network)
+                if custody.tasks is not None:
+                    custody.tasks.finish(task)
+                # What was decided in the hours of training, and until now, holds for what leaves.
+                work = _assigned(task.protocol, (task.run,), context, desk)
+                places = [_place(center, work, desk) for center in asked]
+                trained_on = visit.trained_on() or _training(hospitals)
+                hospitals = [_open(place, work) for place in places]
+                gone = trained_on & frozenset().union(*(hospital.withdrawn for hospital in hospitals))
+                if not gone or custody.has_left(task):
+                    break
+                custody.note_voided(task, gone)
+                visit.void(custody.tasks)
+            reply = leaving(reply, places[0], hospitals[0], task, settings)
     return pack_train_reply(reply)
 
 
@@ -147,6 +150,7 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     (center,) = _asked(task, context, work)
     place = _place(center, work, desk)
     custody = place.custody
+    custody.check_log(task.head, "evaluate request")
     with custody.asked("evaluate", task):
         work.check_evaluate(task)
         receive_test(custody, request, work)
@@ -157,7 +161,7 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
         if figures is not None:
             say(f"{center}: stage {task.stage + 1} was tested before: answered from disk")
         else:
-            scored, aside = _scored(request, hospital, settings)
+            scored, aside = _scored(request, hospital, settings, custody.policy)
             # What was decided meanwhile holds for what leaves.
             work = _assigned(task.protocol, (task.run,), context, desk)
             place = _place(center, work, desk)
@@ -180,11 +184,28 @@ def evaluate_here(content: RecordDict, context: Context, desk: Desk) -> RecordDi
     return pack_header(figures)
 
 
+def _admit(
+    places: Sequence[Place],
+    hospitals: Sequence[Hospital],
+    settings: Settings,
+    task: TrainTask,
+    opened: Sequence[Opened],
+) -> None:
+    """Raise `PolicyError` where what could be opened is below what a hospital's policy lets a model train on."""
+    for place, hospital, (good, problems) in zip(places, hospitals, opened, strict=True):
+        left = hospital.counting([case for case, _ in good])
+        place.custody.check_training(left, settings, task.rounds, len(problems))
+
+
 def _scored(
-    request: EvaluateRequest, hospital: Hospital, settings: Settings
+    request: EvaluateRequest, hospital: Hospital, settings: Settings, policy: Policy
 ) -> tuple[list[CaseScore], Mapping[str, str]]:
-    """The rounded scores of the hospital's test images, and the reason for each subject that could not be opened."""
+    """The rounded scores of the hospital's test images, and the reason for each subject that could not be opened.
+
+    Raises `PolicyError`, before anything is computed, where so few could be that no score would leave.
+    """
     good, problems = hospital.open(hospital.test)
+    check_reported(policy, len({case.subject for case, _ in good}))
     device = choose_device(settings.training.device)
     scores = evaluate(request.weights, [volume for _, volume in good], settings, device)
     scored = [
@@ -214,13 +235,12 @@ def _open(place: Place, work: Assignment, look_over: bool = False) -> Hospital:
     return open_hospital(place.site, place.prepared, work.settings, work.runs, look_over, work.root)
 
 
-def _withdrawn_meanwhile(before: Sequence[Hospital], now: Sequence[Hospital]) -> frozenset[str]:
-    """Pseudonyms of subjects that a stage was trained on, and that have been withdrawn since it began."""
+def _training(hospitals: Sequence[Hospital]) -> frozenset[str]:
+    """Pseudonyms of the subjects that a stage at these hospitals trains on."""
     return frozenset(
         known
-        for then, hospital in zip(before, now, strict=True)
-        for known in {then.pseudonym(case.subject) for case in then.training}
-        if known in hospital.withdrawn - then.withdrawn
+        for hospital in hospitals
+        for known in {hospital.pseudonym(case.subject) for case in hospital.training} - hospital.withdrawn
     )
 
 

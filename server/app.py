@@ -81,7 +81,7 @@ def _begin(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Roste
     check_terms(settings, roster.cards, plan.course, roster.simulated, protocol.identities if protocol else {})
     check_tests(settings, roster.cards, plan.course)
     journal = Journal.create(folder, plan, roster.cards, protocol)
-    journal.add_heads(roster.cards)
+    journal.add_heads(roster.logs)
     return journal, roster
 
 
@@ -115,5 +115,5 @@ def _resume(grid: Grid, settings: Settings, folder: Path) -> tuple[Journal, Rost
     check_terms(settings, roster.cards, left, roster.simulated, protocol.identities if protocol else {})
     check_tests(settings, roster.cards, left)
     roster.check(journal, settings.run)
-    journal.add_heads(roster.cards)
+    journal.add_heads(roster.logs)
     return journal, roster

@@ -18,7 +18,7 @@ from shared.errors import CenterError, MessageError, TrustError
 from shared.log import say
 from shared.trust.identity import Identity
 from shared.wire.code_fingerprint import code_fingerprint
-from shared.wire.headers import CenterCard, Question, RollCall
+from shared.wire.headers import CenterCard, LogHead, Question, RollCall
 from shared.wire.records import pack_question, unpack_header
 
 POLL_SECONDS = 0.5
@@ -44,6 +44,11 @@ class Roster:
     def identities(self) -> dict[str, str]:
         """Name and public keys of each center, as it showed them."""
         return {center: card.identity for center, card in self.cards.items()}
+
+    @property
+    def logs(self) -> dict[str, LogHead | None]:
+        """Where each center's audit log ended at the roll call."""
+        return {center: card.log for center, card in self.cards.items()}
 
     def find(self, grid: Grid, run: RunSettings, center: str, seconds: float | None = None) -> int | None:
         """Where a center that was lost, or did not come to the roll call, is now; nothing while it is away.

@@ -172,15 +172,20 @@ def unknown_never(policy: Policy, names: Collection[str]) -> tuple[str, ...]:
 def report_scores(policy: Policy, cases: Sequence[S]) -> ScoreReport[S]:
     """Test scores as the policy lets them leave: means, and each image's only where it says so.
 
-    Raises `PolicyError` where a mean would be of fewer than `least-test-subjects`.
+    Raises `PolicyError` as `check_reported` does.
     """
     if policy.report_subject_scores:
         return ScoreReport(mean_scores(cases, least=1), tuple(cases))
-    if why := policy.why_withheld(len({case.subject for case in cases})):
+    check_reported(policy, len({case.subject for case in cases}))
+    return ScoreReport(mean_scores(cases, policy.least_test_subjects), ())
+
+
+def check_reported(policy: Policy, subjects: int) -> None:
+    """Raise `PolicyError` where no score of so many test subjects leaves: a mean would be of too few."""
+    if why := policy.why_withheld(subjects):
         raise PolicyError(
             f"this hospital {why}: no score leaves; it tests on more, or sets report-subject-scores = true"
         )
-    return ScoreReport(mean_scores(cases, policy.least_test_subjects), ())
 
 
 def _label(name: str) -> str:

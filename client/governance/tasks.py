@@ -115,19 +115,31 @@ class Tasks:
                 self._write(task, known)
             return known
 
-    def _check_unknown(self, task: TrainTask | EvaluateTask) -> None:
+    def void(self, task: TrainTask) -> TaskRecord:
+        """Have a task that was done begin anew, since a subject was withdrawn before its model left.
+
+        Raises `RecordError`, also where the model has left: another one beside it would show the subject.
+        """
+        with locked(self._lock):
+            known = self.find(task)
+            if known is None or self.has_left(task):
+                raise RecordError(f"{self._path(task)} is gone, or its model has left: it does not begin anew")
+            record = known.model_copy(update={"done": False, "voided": known.voided + 1})
+            self._write(task, record)
+            return record
+
+    def has_left(self, task: TrainTask | EvaluateTask) -> bool:
+        """Whether the audit log says that the outcome of a task has left. Raises `RecordError`."""
         messages = {MODEL} if isinstance(task, TrainTask) else {IMAGE_SCORES, MEAN_SCORES}
-        for entry in self._audit.entries():
-            facts = entry.facts
-            if (
-                entry.kind == "sent"
-                and facts.message in messages
-                and (facts.run, facts.stage) == (task.run, task.stage)
-            ):
-                raise RecordError(
-                    f"{self._path(task)} is gone, and the audit log says that this task was done: it is not done "
-                    "again; restore the file from a backup, or begin a new run"
-                )
+        facts = [entry.facts for entry in self._audit.entries() if entry.kind == "sent"]
+        return any(one.message in messages and (one.run, one.stage) == (task.run, task.stage) for one in facts)
+
+    def _check_unknown(self, task: TrainTask | EvaluateTask) -> None:
+        if self.has_left(task):
+            raise RecordError(
+                f"{self._path(task)} is gone, and the audit log says that this task was done: it is not done again; "
+                "restore the file from a backup, or begin a new run"
+            )
 
     def _write(self, task: TrainTask | EvaluateTask, record: TaskRecord) -> None:
         path = self._path(task)

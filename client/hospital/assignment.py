@@ -20,7 +20,7 @@ from shared.clock import Clock
 from shared.config.settings import Settings
 from shared.errors import MessageError, PolicyError, RecordError, SettingsError, WardroundError
 from shared.protocol.plan import RunPlan, plan_of_run
-from shared.wire.headers import EvaluateTask, TrainTask
+from shared.wire.headers import TOLD, EvaluateTask, TrainTask
 
 OURS: Mapping[str, str | bool] = {"data-dir": "", "cache-dir": "", "output-dir": "", "protocol": "", "resume": False}
 """Circumstances that are no coordinator's to name, as a deployed hospital has them."""
@@ -49,8 +49,9 @@ class Assignment:
             raise MessageError(
                 f"the coordinator asked {task.center} to train at stage {task.stage + 1}, {self._unsaid}"
             )
-        expected = self.plan.train_task(task.stage, task.center, task.dropped)
-        if differing := [name for name in TrainTask.model_fields if getattr(task, name) != getattr(expected, name)]:
+        expected = self.plan.train_task(task.stage, task.center)
+        asked = [name for name in TrainTask.model_fields if name not in TOLD]
+        if differing := [name for name in asked if getattr(task, name) != getattr(expected, name)]:
             raise MessageError(f"the coordinator asked for another {' and '.join(differing)}, {self._unsaid}")
 
     def check_evaluate(self, task: EvaluateTask) -> None:

@@ -3,8 +3,8 @@
 import hmac
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -102,6 +102,15 @@ class Hospital:
         """A keyed hash of a subject's name, which this hospital alone can undo; it does not leave."""
         return pseudonym(self.key, subject)
 
+    def counting(self, cases: Collection[Case]) -> "Hospital":
+        """The same, where these are the cases that are left to train on."""
+        return replace(
+            self,
+            training_subjects=len({case.subject for case in cases}),
+            training_images=len(cases),
+            training_contrasts=len({case.contrast for case in cases}),
+        )
+
     def _used(self, cases: tuple[Case, ...]) -> tuple[Case, ...]:
         return tuple(case for case in cases if self.pseudonym(case.subject) not in self.withdrawn)
 
@@ -188,9 +197,8 @@ def open_hospital(
         # To divide the others as before, all files were looked over, theirs too.
         cases = (*division.training, *division.test)
         forget_images(prepared, {case.image for case in cases if hidden(case.subject) in withdrawn})
-    left = [case for case in division.training if hidden(case.subject) not in withdrawn]
     subjects = {hidden(case.subject) for case in (*division.training, *division.test)} | withdrawn
-    return Hospital(
+    hospital = Hospital(
         center=site.center,
         training=division.training,
         test=division.test,
@@ -203,11 +211,9 @@ def open_hospital(
         runs=lineage,
         outside={known: outside_name(key, root, known) if root else known for known in subjects},
         passed_over=passed,
-        training_subjects=len({case.subject for case in left}),
-        training_images=len(left),
-        training_contrasts=len({case.contrast for case in left}),
         tested=any(hidden(case.subject) not in withdrawn for case in division.test),
     )
+    return hospital.counting(hospital._used(hospital.training))
 
 
 def _logged(state: Path) -> frozenset[str]:

@@ -93,8 +93,11 @@ class Custody:
             }
         )
 
-    def check_log(self, kept: LogHead | None) -> None:
-        """Raise `RecordError` where the audit log lacks what the coordinator saw of it in this run: it was put back."""
+    def check_log(self, kept: LogHead | None, message: str) -> None:
+        """Raise `RecordError` where the audit log lacks what the coordinator saw of it in this run: it was put back.
+
+        `message` says what brought that.
+        """
         if self.audit is None or kept is None:
             return
         entries = self.audit.entries()
@@ -104,7 +107,7 @@ class Custody:
             f"the audit log of {self.center} has no entry {kept.count} as this run knows it, so it was put back or "
             "replaced since: its hospital restores the log"
         )
-        self.note("refused", Facts(message="roll call", reason=problem))
+        self.note("refused", Facts(message=message, reason=problem))
         raise RecordError(f"{problem} in {self.audit.folder}, or tells the coordinator that it was lost", problem)
 
     def log_head(self) -> LogHead | None:
@@ -141,15 +144,16 @@ class Custody:
                 'must not ask, or the hospital sets role = "both"'
             )
 
-    def check_training(self, hospital: Hospital, settings: Settings, rounds: int) -> None:
-        """Raise `PolicyError` where the policy lets no model train here so.
+    def check_training(self, hospital: Hospital, settings: Settings, rounds: int, unopened: int = 0) -> None:
+        """Raise `PolicyError` where the policy lets no model train here so; `unopened` are the subjects set aside.
 
         As where nobody is left to test on, or a training of so few steps, patches or subjects would show them.
         """
+        aside = f" (images of {counted(unopened, 'subject')} could not be used)" if unopened else ""
         if why := _why_untrained(self.policy, hospital, settings, rounds):
             raise PolicyError(
-                f"this hospital's policy lets no model train so: {why}: the coordinator asks for more, or the hospital "
-                "lowers them"
+                f"this hospital's policy lets no model train so: {why}{aside}: the coordinator asks for more, or the "
+                "hospital lowers them"
             )
         if not hospital.tested and not self.policy.trains_untested:
             raise PolicyError(
@@ -185,6 +189,10 @@ class Custody:
         say(f"{self.center}: stage {task.stage + 1} begins anew: whom it trains on has changed by {whose}")
         subjects = tuple(sorted(changed))
         self.note("voided", Facts(message=VOIDED, run=task.run, stage=task.stage, subjects=subjects))
+
+    def has_left(self, task: TrainTask) -> bool:
+        """Whether the model of this task has left before; in simulation nobody knows. Raises `RecordError`."""
+        return self.tasks is not None and self.tasks.has_left(task)
 
     def sent_before(self) -> Mapping[str, Left]:
         """What ever left of each subject, by pseudonym; a reply that was sent again counts once. Raises `RecordError`.

@@ -12,15 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from client.governance.tasks import TaskRecord, Tasks
-from client.training.checkpoints import CheckpointFiles
+from client.training.checkpoints import SOURCES, CheckpointFiles
 from shared.config.groups import NetworkSettings
-from shared.errors import DamagedError, PolicyError, ResultsError
+from shared.errors import DamagedError, PolicyError, RecordError, ResultsError
 from shared.log import say
 from shared.stage_archive import keep_visit, open_visit
 from shared.wire.headers import EvaluateTask, TrainTask
@@ -95,7 +94,7 @@ def _folder(folder: Path, task: TrainTask) -> Path:
 
 @dataclass
 class VisitFolder:
-    """One visit's folder: its reply, and before that the checkpoints of its training."""
+    """One visit's folder: its reply, before that the checkpoints of its training, and all along whom it trains on."""
 
     folder: Path
     request: TrainRequest
@@ -103,7 +102,7 @@ class VisitFolder:
     """As what the request is begun, or gone on with."""
     every_seconds: float
 
-    @cached_property
+    @property
     def checkpoints(self) -> CheckpointFiles:
         """Where its training is put down and taken up again."""
         # Those of an attempt that was voided are another's.
@@ -148,5 +147,26 @@ class VisitFolder:
             say(f"{self.request.task.center}: a reply cannot be kept in {self.folder} ({reason}): going on without")
             return
         for path in self.folder.iterdir():
-            if path.is_file():  # a checkpoint
+            if path.is_file() and path.name != SOURCES:  # a checkpoint
                 path.unlink(missing_ok=True)
+
+    def trained_on(self) -> frozenset[str]:
+        """Pseudonyms of the subjects that the training was, or is, on; none where nobody knows."""
+        return frozenset(self.checkpoints.subjects())
+
+    def void(self, tasks: Tasks | None) -> None:
+        """Delete the reply and the checkpoints: the training begins anew. Raises `RecordError`.
+
+        The record of the task comes first, for a reply that is gone cannot answer a task that was done.
+        """
+        if tasks is not None:
+            self.begun = tasks.void(self.request.task)
+        try:
+            if (self.folder / "reply").exists():
+                shutil.rmtree(self.folder / "reply")
+            self.checkpoints.forget()
+        except OSError as error:
+            raise RecordError(
+                f"{self.folder} cannot be deleted ({error.strerror or error}), and holds a model of a subject that was "
+                "withdrawn: it is not sent; let this user write the state folder"
+            ) from None

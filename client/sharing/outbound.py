@@ -157,7 +157,8 @@ def leaving(reply: TrainReply, place: Place, hospital: Hospital, task: TrainTask
     place.custody.check_training(hospital, settings, task.rounds)
     given = still_allowed(place, hospital, task, reply.contribution)
     note_sent(place.custody, hospital, task, given, reply)
-    figures = reply.figures.model_copy(update={"withdrawn": place.custody.to_drop(hospital)})
+    told = {"withdrawn": place.custody.to_drop(hospital), "log": place.custody.log_head()}
+    figures = reply.figures.model_copy(update=told)
     return replace(reply, contribution=given, figures=figures)
 
 

@@ -70,9 +70,7 @@ class CheckpointFiles:
         new = {subject: sorted(contrasts) for subject, contrasts in sources.items()}
         path = self.folder / SOURCES
         try:
-            old: dict[str, list[str]] = dict(read_document(path))
-        except FileNotFoundError:
-            old = {}
+            old = self._sources()
         except (DamagedError, TypeError, ValueError) as error:
             self._start_over(error)
             old = {}
@@ -86,6 +84,23 @@ class CheckpointFiles:
             write_document(path, new)
         except OSError as error:
             say(f"{self.center}: {path} cannot be written ({error.strerror or error}): going on without")
+
+    def _sources(self) -> dict[str, list[str]]:
+        """On whom an earlier process trained, nobody where none did.
+
+        Raises `DamagedError`, `TypeError` or `ValueError` where that cannot be read.
+        """
+        try:
+            return dict(read_document(self.folder / SOURCES))
+        except FileNotFoundError:
+            return {}
+
+    def subjects(self) -> Collection[str]:
+        """On whom the training is, or was, as far as that can be read."""
+        try:
+            return self._sources().keys()
+        except (DamagedError, TypeError, ValueError):
+            return ()
 
     def forget(self) -> None:
         """Delete what is kept: the training begins anew."""

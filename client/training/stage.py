@@ -29,6 +29,9 @@ from shared.text import tallied
 from shared.wire.headers import TrainFigures
 from shared.wire.messages import TrainRequest
 
+Opened = tuple[list[tuple[Case, Volume]], dict[str, str]]
+"""A hospital's volumes to train on, and the reason for each subject (pseudonym) that was set aside."""
+
 
 @dataclass(frozen=True)
 class TrainedStage:
@@ -51,14 +54,17 @@ def train_stage(
     settings: Settings,
     checkpoints: CheckpointFiles,
     voided: Callable[[frozenset[str]], None] = lambda subjects: None,
+    admit: Callable[[Sequence[Opened]], None] = lambda opened: None,
 ) -> TrainedStage:
     """Train on the hospitals' data and the memory; `voided` hears whose coming or going begins the stage anew.
 
-    Raises `DataError` or `TrainingError`.
+    `admit` sees what could be opened before anything is computed, and raises where that is too little. Raises
+    `DataError` or `TrainingError`.
     """
     started = time.perf_counter()
     task = request.task
     opened = [hospital.open(hospital.training) for hospital in hospitals]
+    admit(opened)
     checkpoints = replace(checkpoints, sources=_contrasts(hospitals, opened), voided=voided)
     device = choose_device(settings.training.device)
     patch, contrasts = settings.training.patch_size, settings.data.contrasts
@@ -107,9 +113,7 @@ def train_stage(
     return TrainedStage(trained.weights, state, figures, trained.network, method, tuple(opened[0][0]))
 
 
-def _contrasts(
-    hospitals: Sequence[Hospital], opened: Sequence[tuple[list[tuple[Case, Volume]], dict[str, str]]]
-) -> dict[str, set[str]]:
+def _contrasts(hospitals: Sequence[Hospital], opened: Sequence[Opened]) -> dict[str, set[str]]:
     """The contrasts of each subject that is trained on, by pseudonym."""
     found: dict[str, set[str]] = {}
     for hospital, (good, _) in zip(hospitals, opened, strict=True):

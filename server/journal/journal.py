@@ -26,7 +26,7 @@ from shared.protocol.plan import RunPlan, plan_of_run
 from shared.replay.contribution import Contribution
 from shared.stage_archive import KeptVisit, Moved, Transit, keep_visit
 from shared.trust.signed_model import SignedModel
-from shared.wire.headers import CenterCard, PassedOverCard, TestFigures, TrainFigures
+from shared.wire.headers import CenterCard, LogHead, PassedOverCard, TestFigures, TrainFigures
 from shared.wire.messages import TrainReply, TrainRequest
 
 
@@ -42,7 +42,7 @@ class Journal:
         self.withdrawn = dict(content.withdrawn)
         """Pseudonyms by the center that withdrew them."""
         self.heads = dict(content.heads)
-        """By center, where its audit log ended at the last roll call."""
+        """By center, where its audit log ended when it was last heard of."""
         self._folder = journal_folder(results)
         self._visits = list(content.visits)
         self._rows = list(content.rows)
@@ -76,8 +76,7 @@ class Journal:
         longer = self.begin(results, self.facts.model_copy(update=changed))
         if self.withdrawn:
             longer._write(longer._folder / WITHDRAWN, self.withdrawn)
-        longer.heads = self.heads
-        longer.add_heads({})
+        longer.add_heads(self.heads)
 
     @classmethod
     def begin(cls, results: Path, facts: RunFacts) -> Self:
@@ -284,10 +283,22 @@ class Journal:
         except OSError as error:
             raise unwritable(self._folder, error) from None
 
-    def add_heads(self, cards: Mapping[str, CenterCard]) -> None:
-        """Keep where the hospitals' audit logs end now. Raises `ResultsError` where the disk refuses."""
-        self.heads = self.heads | {center: card.log for center, card in cards.items() if card.log is not None}
-        if self.heads:
+    def add_heads(self, heads: Mapping[str, LogHead | None]) -> None:
+        """Keep where the hospitals' audit logs end now.
+
+        Raises `CenterError`, naming the center, where one ends before what is known of it, and `ResultsError` where
+        the disk refuses.
+        """
+        for center, head in heads.items():
+            if (known := self.heads.get(center)) is not None and not _goes_on(known, head):
+                ends = f"entry {head.count}" if head is not None else "nothing"
+                raise CenterError(
+                    f"center {center} replied from an audit log that ends with {ends}, where this run knows entry "
+                    f"{known.count} of it: it was cut or put back, and its reply is refused; its hospital restores the "
+                    "log from a backup, or tells you that it was lost"
+                )
+        if new := {center: head for center, head in heads.items() if head is not None}:
+            self.heads = self.heads | new
             body = {center: head.model_dump(mode="json") for center, head in self.heads.items()}
             self._write(self._folder / HEADS, body)
 
@@ -366,6 +377,11 @@ def _most(kept: CenterCard, card: CenterCard) -> tuple[PassedOverCard, ...]:
         known = found.setdefault((one.contrast, one.reason), one)
         found[one.contrast, one.reason] = max(known, one, key=lambda each: each.count)
     return tuple(found.values())
+
+
+def _goes_on(known: LogHead, head: LogHead | None) -> bool:
+    """Whether a log that ends so can hold what is known of it; whether it does, its hospital looks up."""
+    return head is not None and (head == known or head.count > known.count)
 
 
 def _now() -> str:

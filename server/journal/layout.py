@@ -3,7 +3,7 @@
 journal/run.json              settings, order, what the centers said of themselves
 journal/attempts.json         when the run was started, interrupted and resumed
 journal/withdrawn.json        the subjects (pseudonyms) whose exemplars their hospitals withdrew
-journal/heads.json            where each hospital's audit log ended at the last roll call
+journal/heads.json            where each hospital's audit log ended when the run last heard of it
 journal/stage-000/            a finished training: model, exemplars, state, figures (shared/stage_archive.py)
 journal/stage-000/row.json    the test scores that have come so far, and what is missing for good
 journal/round-000-ucsf/       a center's part of a round of federated averaging (server/journal/partial_round.py)

@@ -26,7 +26,7 @@ class JournalContent:
     withdrawn: Mapping[str, list[str]] = field(default_factory=dict)
     """Pseudonyms by the center that withdrew them."""
     heads: Mapping[str, LogHead] = field(default_factory=dict)
-    """By center, where its audit log ended at the last roll call."""
+    """By center, where its audit log ended when it was last heard of."""
     visits: tuple[KeptVisit, ...] = ()
     rows: tuple[Row, ...] = ()
     """Of each visit."""

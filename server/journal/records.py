@@ -10,7 +10,7 @@ from shared.metrics.scores import mean_score
 from shared.stage_archive import Moved, Transit
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures
 
-FORMAT = 10
+FORMAT = 11
 """Version of the journal."""
 
 

@@ -60,7 +60,7 @@ class Rounds(Visits):
         weights = dict(arrays.to_torch_state_dict())
         plan = self._plan
         self._requests = {
-            center: TrainRequest(plan.train_task(stage.index, center, self._dropped(center)), weights, ())
+            center: TrainRequest(plan.train_task(stage.index, center, *self._told(center)), weights, ())
             for center in stage.apart
         }
         found = {center: self._journal.part(request) for center, request in self._requests.items()}
@@ -109,6 +109,7 @@ class Rounds(Visits):
         inspect_reply(reply, request, self._plan, card, self._roster.simulated)
         if problem := figures_problem(reply.figures, card):
             raise CenterError(f"center {center} sent {problem}: refused; look at its client's log")
+        self._journal.add_heads({center: reply.figures.log})
         self._parts[center] = self._journal.add_part(request, reply, self._settings)
         self._withdraw(center, reply.figures.withdrawn)
 

@@ -31,7 +31,7 @@ from shared.protocol.lineage import first_weights
 from shared.protocol.plan import RunPlan
 from shared.replay.contribution import Contribution
 from shared.text import counted
-from shared.wire.headers import TestFigures
+from shared.wire.headers import LogHead, TestFigures
 from shared.wire.messages import (
     EvaluateRequest,
     TrainReply,
@@ -140,7 +140,7 @@ class Visits(Strategy):
         sent = dict(arrays.to_torch_state_dict()) if carried else self._fresh
         origin = self._journal.signed(stage.index - 1) if carried else None
         memory = self._handed_on(stage) if stage.replay else ()
-        task = self._plan.train_task(stage.index, stage.center, self._dropped(stage.center))
+        task = self._plan.train_task(stage.index, stage.center, *self._told(stage.center))
         self._request = TrainRequest(task, sent, memory, self._journal.state(), origin)
         content = pack_train_request(self._request)
         return [Message(content, self._roster.nodes[stage.center], "train", ttl=self._ttl)]
@@ -157,6 +157,7 @@ class Visits(Strategy):
             raise CenterError(f"center {stage.center} replied, but was not asked")
         card = self._roster.cards[stage.center]
         inspect_reply(reply, self._request, self._plan, card, self._roster.simulated)
+        self._journal.add_heads({stage.center: reply.figures.log})
         self._reply = reply
         if reply.contribution is not None:
             self._memory = (*self._memory, reply.contribution)
@@ -183,7 +184,7 @@ class Visits(Strategy):
             if card.withholds:
                 self._miss(center, card.withholds)
                 continue
-            task = self._plan.evaluate_task(stage.index, center, self._dropped(center))
+            task = self._plan.evaluate_task(stage.index, center, *self._told(center))
             request = EvaluateRequest(task, weights, self._journal.signed(stage.index))
             content = pack_evaluate_request(request, arrays)
             # Flower hands the group of a message on to its reply: so a refusal is known by its center.
@@ -201,6 +202,11 @@ class Visits(Strategy):
                 continue
             if problem := tests_problem(figures, center, self._roster.cards[center]):
                 self._miss(center, f"sent {problem}: refused; look at its client's log")
+                continue
+            try:
+                self._journal.add_heads({center: figures.log})
+            except CenterError as error:
+                self._miss(center, f"did not test: {error}")
                 continue
             self._journal.add_tests(stage.index, figures)
             self._withdraw(center, figures.withdrawn)
@@ -258,8 +264,9 @@ class Visits(Strategy):
             dropped = sum(s in new for c in self._memory if c.center == center for s in c.subjects)
             say(f"{center} withdrew {len(new)} subjects: {dropped} of their exemplars leave the memory")
 
-    def _dropped(self, center: str) -> tuple[str, ...]:
-        return tuple(self._journal.withdrawn.get(center, ()))
+    def _told(self, center: str) -> tuple[tuple[str, ...], LogHead | None]:
+        """What a task tells its center: whose withdrawals were heard, and where its audit log ended."""
+        return tuple(self._journal.withdrawn.get(center, ())), self._journal.heads.get(center)
 
     @property
     def _plan(self) -> RunPlan:

@@ -13,7 +13,7 @@ from shared.course import Stage, plan_course
 from shared.errors import MessageError, SettingsError
 from shared.protocol.document import Ancestor, StudyProtocol, Value
 from shared.replay.memory import center_budget
-from shared.wire.headers import EvaluateTask, TrainTask
+from shared.wire.headers import EvaluateTask, LogHead, TrainTask
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,10 @@ class RunPlan:
             raise MessageError(f"stage {index + 1} was asked for, but the course has {len(self.course)}")
         return self.course[index]
 
-    def train_task(self, index: int, center: str, dropped: tuple[str, ...] = ()) -> TrainTask:
-        """What `center` is asked for at a stage."""
+    def train_task(
+        self, index: int, center: str, dropped: tuple[str, ...] = (), head: LogHead | None = None
+    ) -> TrainTask:
+        """What `center` is asked for at a stage; `dropped` and `head` are what it is told with it."""
         stage = self.stage(index)
         asked: dict[str, Any] = (
             {"round": index, "rounds": stage.rounds}
@@ -75,12 +77,17 @@ class RunPlan:
             center=center,
             contribute=stage.replay,
             dropped=dropped,
+            head=head,
             **asked,
         )
 
-    def evaluate_task(self, index: int, center: str, dropped: tuple[str, ...] = ()) -> EvaluateTask:
-        """What `center` is asked for when it is to test the model after a stage."""
-        return EvaluateTask(protocol=self.protocol, run=self.run, stage=index, center=center, dropped=dropped)
+    def evaluate_task(
+        self, index: int, center: str, dropped: tuple[str, ...] = (), head: LogHead | None = None
+    ) -> EvaluateTask:
+        """What `center` is asked for when it is to test the model after a stage; the rest is as in `train_task`."""
+        return EvaluateTask(
+            protocol=self.protocol, run=self.run, stage=index, center=center, dropped=dropped, head=head
+        )
 
     def origin(self, index: int) -> Origin | None:
         """Who must have trained, and signed, the model after a stage; None where it is an average."""

@@ -33,6 +33,10 @@ class LogHead(Header):
     hash: Sha256
 
 
+TOLD = frozenset({"dropped", "head"})
+"""Fields by which a task tells its hospital what the run has heard of it, and which ask for nothing."""
+
+
 class Question(Header):
     """The roll call's question."""
 
@@ -117,6 +121,8 @@ class TrainTask(Header):
     """Name and public keys of each center that comes later, as far as it has keys."""
     dropped: Pseudonyms = ()
     """Of this center's subjects whose withdrawal was heard: their exemplars are handed on no more."""
+    head: LogHead | None = None
+    """Where its audit log ended when the run last heard of it: a log that lacks that was put back."""
 
     @model_validator(mode="after")
     def _one_of_the_rounds(self) -> Self:
@@ -152,6 +158,8 @@ class TrainFigures(Header):
     """Subjects that could not be used, by reason."""
     withdrawn: Pseudonyms = ()
     """Of subjects whose exemplars left in this run, or one that it goes on from, and may no longer be handed on."""
+    log: LogHead | None = None
+    """Where the hospital's audit log ends with this reply; None in simulation."""
 
 
 class CaseScore(Scores):
@@ -169,7 +177,8 @@ class EvaluateTask(Header):
     stage: int = Field(ge=0)
     center: str
     dropped: Pseudonyms = ()
-    """As in `TrainTask`."""
+    """As in `TrainTask`, and so is the next."""
+    head: LogHead | None = None
 
 
 class TestFigures(Header):
@@ -185,6 +194,8 @@ class TestFigures(Header):
     """Test subjects that could not be used, by reason."""
     withdrawn: Pseudonyms = ()
     """Of subjects whose exemplars left in this run, or one that it goes on from, and may no longer be handed on."""
+    log: LogHead | None = None
+    """As in `TrainFigures`."""
 
     @model_validator(mode="after")
     def _one_or_the_other(self) -> Self:

@@ -22,7 +22,7 @@ from shared.text import printable, printable_in
 from shared.trust.signed_model import SignedModel
 from shared.wire.headers import Header, Question
 
-PROTOCOL = 10
+PROTOCOL = 11
 """Version of this format."""
 
 H = TypeVar("H", bound=Header)

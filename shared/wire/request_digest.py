@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from shared.model.weights import State, digest_of, model_digest
 from shared.replay.contribution import Contribution, PlainContribution
+from shared.wire.headers import TOLD
 from shared.wire.messages import EvaluateRequest, TrainRequest
 
 
@@ -41,14 +42,14 @@ class Asked:
 def request_digest(request: TrainRequest) -> str:
     """SHA-256 over all that a train request asks for: task, model, state and memory.
 
-    Not over what it tells: which withdrawals were heard.
+    Not over what it tells: which withdrawals were heard, and of which log.
     """
     return _with_memory(_task_digest(request), request)
 
 
 def _task_digest(request: TrainRequest | EvaluateRequest) -> "hashlib._Hash":
     state: State = request.state if isinstance(request, TrainRequest) else {}
-    digest = hashlib.sha256(request.task.model_dump_json(exclude={"dropped"}).encode())
+    digest = hashlib.sha256(request.task.model_dump_json(exclude=set(TOLD)).encode())
     digest.update(f"{model_digest(request.weights)} {digest_of(state)}".encode())
     return digest
 

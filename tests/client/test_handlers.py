@@ -10,6 +10,7 @@ import torch
 
 from client.evaluation.inference import segment
 from client.governance.audit_log import AuditLog
+from client.hospital.division import kept_division
 from client.sharing.lesion_aware import prototypicality, score_crop
 from scenarios.simulation.clientapp import app
 from shared.config.settings import Settings
@@ -176,6 +177,40 @@ def test_a_subject_that_breaks_later_is_set_aside_and_counted(deployed: Deployed
     assert set(figures.set_aside) == {"cannot be read"} and number in (1, 2) and figures.subjects + number == 3
     told = everything_in(content)
     assert not [name for name in broken if name.removeprefix("sub-").encode() in told] and b"anat" not in told
+
+
+def computed(*_: Any, **__: Any) -> Any:
+    raise AssertionError("computed")
+
+
+def test_who_is_set_aside_only_when_opened_counts_against_the_floors(
+    deployed: Deployed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The roll call found enough subjects; of those that broke since, nothing is computed without the others."""
+    file = tmp_path / "hospital.toml"
+    stricter = {"least-subjects = 1": "least-subjects = 3", "report-subject-scores = true": "least-test-subjects = 2"}
+    for lax, strict in stricter.items():
+        file.write_text(file.read_text().replace(lax, strict))
+    (card,) = unpack_header(ask(deployed, "query.roll_call", deployed.question(), 7), RollCall).cards
+    assert (card.untrained, card.withholds) == ("", "")
+    site = deployed.site
+    division = kept_division(site.state, site.center, deployed.plan().runs, site.data.folder)
+    assert division is not None
+    whole = {path: path.read_bytes() for path in (tmp_path / "st-elsewhere").rglob("*.nii.gz")}
+    with monkeypatch.context() as nothing:
+        nothing.setattr("client.training.stage.train", computed)
+        nothing.setattr("client.handlers.evaluate", computed)
+        break_images(tmp_path, (division.training[0].subject, division.test[0].subject))
+        few = r"2 subjects where least-subjects = 3 \(images of 1 subject could not be used\)"
+        with pytest.raises(Refused, match=f"lets no model train so: {few}"):
+            trained_by(deployed)
+        with pytest.raises(Refused, match=r"has 1 subject to test on, .* over 2 or more .*: no score leaves"):
+            unpack_header(ask(deployed, "evaluate", deployed.test(), 7), TestFigures)
+    reasons = [e.facts.reason for e in AuditLog(tmp_path / "state" / "audit").entries() if e.kind == "refused"]
+    assert ["least-subjects" in reasons[0], "least-test-subjects" in reasons[1]] == [True, True]
+    for path, content in whole.items():
+        path.write_bytes(content)
+    assert trained_by(deployed).figures.subjects == 3, "once they are mended"
 
 
 def test_who_has_nobody_to_test_on_trains_only_where_its_policy_says_so(deployed: Deployed, tmp_path: Path) -> None:

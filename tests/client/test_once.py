@@ -171,7 +171,9 @@ def test_a_test_is_answered_from_disk_and_another_model_is_refused(
     content = hospital.test()
     first = scores_of(hospital, content)
     monkeypatch.setattr(client.handlers, "evaluate", never)
-    assert scores_of(hospital, content) == first
+    again = scores_of(hospital, content)
+    assert again.log and first.log and again.log.count > first.log.count, "it stands in the audit log once more"
+    assert again.model_copy(update={"log": first.log}) == first
     with pytest.raises(Refused, match="this hospital does each task once, and was asked before to evaluate in stage 2"):
         scores_of(hospital, hospital.test(weights=weights_of(hospital.run_config, 1)))
     (entry,) = audited(tmp_path, "refused")

@@ -64,6 +64,10 @@ REFUSED: dict[str, tuple[str, ...]] = {
         "train: crops of another run",
         "train: crops of another stage",
     ),
+    "has no entry 1 as this run knows it": (
+        "train: an end that its audit log does not have",
+        "test: an end that its audit log does not have",
+    ),
     "is signed as that of grace": ("test: another stage",),
     "center elsewhere was asked for at the node of mercy": ("test: another center",),
     "in another order than that of the visits": ("train: the memory in another order",),

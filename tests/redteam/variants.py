@@ -20,7 +20,7 @@ from shared.replay.contribution import Contribution
 from shared.replay.manifest import SealedContribution, Visit
 from shared.replay.sealing import Terms, seal
 from shared.trust.identity import Keys
-from shared.wire.headers import Header
+from shared.wire.headers import Header, LogHead
 from shared.wire.messages import EvaluateRequest, TrainRequest, pack_evaluate_request, pack_train_request
 from tests.redteam.attacks import copying, portions, silent
 from tests.redteam.course import At, HonestCourse, Lying, Moment, Sent
@@ -244,6 +244,8 @@ TASKS: Mapping[str, Lying] = {
     "keys of the coordinator's": lambda moment: task(identities=somebody_s_keys(moment))(moment),
     "keys left out": task(identities=()),
     "a withdrawal that nobody made": task(dropped=(STRANGER,)),
+    "no end of its audit log": task(head=None),
+    "an end that its audit log does not have": task(head=LogHead(count=1, hash="0" * 64)),
 }
 """Changes of the second center's train task."""
 
@@ -275,6 +277,8 @@ TESTS: Mapping[str, Lying] = {
     "a larger test set": both(task(run=OTHER_RUN), setting(test_fraction=0.6)),
     "a finer spacing": setting(spacing=3.0),
     "a withdrawal that nobody made": task(dropped=(STRANGER,)),
+    "no end of its audit log": task(head=None),
+    "an end that its audit log does not have": task(head=LogHead(count=1, hash="0" * 64)),
     "a model that finds nothing": model(finds_nothing),
 }
 """Changes of a test at the second center."""

@@ -58,6 +58,18 @@ def test_a_center_whose_policy_lets_no_model_train_so_ends_the_run_before_it_beg
     check_terms(settings, cards, plan_course(("ucsf",), settings.run), simulated=True, identities={})
 
 
+def test_a_center_that_shows_other_keys_than_the_protocol_names_ends_the_run_before_it_begins(
+    settings: Settings,
+) -> None:
+    cards = {"milan": card(identity="milan's"), "ucsf": card("ucsf", identity="ucsf's")}
+    course = plan_course(tuple(cards), settings.run)
+    check_terms(settings, cards, course, simulated=False, identities={"milan": "milan's", "ucsf": "ucsf's"})
+    for identity in ("another's", ""):
+        changed = cards | {"milan": card(identity=identity)}
+        with pytest.raises(CenterError, match="center milan shows other keys than the protocol names"):
+            check_terms(settings, changed, course, simulated=False, identities={"milan": "milan's", "ucsf": "ucsf's"})
+
+
 FEW = {"withholds": "has 1 subject to test on, and its policy reports means over 5 or more alone"}
 
 

@@ -16,12 +16,14 @@ from shared.config.settings import Settings
 from shared.errors import CenterError, SealError
 from shared.metrics.scores import mean_scores
 from shared.model.weights import Weights
+from shared.protocol.lineage import trained_claims
 from shared.protocol.plan import RunPlan
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution, Visit
 from shared.replay.sealing import Terms, seal
 from shared.trust.identity import Keys
+from shared.trust.signed_model import SignedModel
 from shared.wire.headers import CenterCard, TestFigures, TrainFigures, TrainTask
 from shared.wire.messages import TrainReply, TrainRequest
 from tests.conftest import ROOT
@@ -83,6 +85,40 @@ def test_what_was_asked_for_is_accepted() -> None:
     accept(replace(REPLY, contribution=None), silent)
     with pytest.raises(CenterError):
         accept(REPLY, silent)
+
+
+KEYS = Keys.generate("milan")
+APPROVED = RunPlan(TASK.run, SETTINGS, ("milan", "ucsf"), {"milan": str(KEYS.identity)}, "a" * 64)
+"""As a protocol has it that hospitals approved."""
+ASKED = TrainRequest(TASK.model_copy(update={"protocol": APPROVED.protocol}), SENT, ())
+
+
+def signed(request: TrainRequest = ASKED, keys: Keys = KEYS, **changed: torch.Tensor) -> TrainReply:
+    """The reply, signed as the answer to a request and for the model with some parameters changed."""
+    claims = trained_claims(request, model(**changed).weights, {})
+    return replace(REPLY, signed=SignedModel.sign(claims, keys))
+
+
+def test_a_model_that_its_hospital_signed_is_accepted() -> None:
+    inspect_reply(signed(), ASKED, APPROVED, CARD, True)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (REPLY, "a model without its signature"),
+        (signed(up__bias=torch.ones(4) * 2), "a model whose signature is for another one, or for another stage"),
+        (
+            signed(replace(ASKED, task=ASKED.task.model_copy(update={"stage": 0}))),
+            "a model whose signature is for another one, or for another stage",
+        ),
+        (signed(keys=Keys.generate("milan")), "a model that is signed with another key than the protocol names"),
+    ],
+    ids=["none", "another model", "another stage", "another key"],
+)
+def test_a_model_that_the_next_hospital_would_refuse_for_its_signature(reply: TrainReply, said: str) -> None:
+    with pytest.raises(CenterError, match=f"center milan sent {said}: refused"):
+        inspect_reply(reply, ASKED, APPROVED, CARD, True)
 
 
 def test_a_model_that_lacks_a_parameter() -> None:

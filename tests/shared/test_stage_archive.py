@@ -19,7 +19,7 @@ from shared.model.weights import Weights
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.stage_archive import Transit, VisitDocument, keep_visit, open_visit
-from shared.wire.headers import TrainFigures, TrainTask
+from shared.wire.headers import TOLD, LogHead, TrainFigures, TrainTask
 from shared.wire.messages import TrainReply, TrainRequest
 from shared.wire.request_digest import request_digest
 from tests.support.examples import examples
@@ -234,8 +234,8 @@ def test_another_task_is_another_request(field: str) -> None:
 
 
 def test_what_a_task_only_tells_is_no_part_of_the_request() -> None:
-    assert set(TrainTask.model_fields) - set(OTHER_TASKS) == {"dropped"}
-    told = TASK.model_copy(update={"dropped": ("0123456789abcdef",)})
+    assert set(TrainTask.model_fields) - set(OTHER_TASKS) == TOLD == {"dropped", "head"}
+    told = TASK.model_copy(update={"dropped": ("0123456789abcdef",), "head": LogHead(count=7, hash="a" * 64)})
     assert request_digest(replace(REQUEST, task=told)) == request_digest(REQUEST)
 
 

@@ -16,11 +16,15 @@ from shared.clock import utc_now
 from shared.config.settings import Settings
 from shared.errors import MessageError, PolicyError, SettingsError, TrustError
 from shared.protocol.document import StudyProtocol
+from shared.protocol.lineage import first_weights
 from shared.protocol.plan import plan_of
 from shared.trust.identity import Keys
-from shared.wire.headers import TrainTask
-from tests.support.approved import protocol_of
-from tests.support.joined import CENTERS, Study
+from shared.wire.headers import TestFigures, TrainTask
+from shared.wire.messages import EvaluateRequest, pack_evaluate_request
+from shared.wire.records import Refused, unpack_header
+from tests.support.approved import protocol_of, signed_by
+from tests.support.hospital_messages import ask
+from tests.support.joined import CENTERS, NODES, Study
 
 Read = Callable[..., ProtocolReading]
 
@@ -172,7 +176,7 @@ LIES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("field", sorted(TrainTask.model_fields.keys() - {"dropped"}))
+@pytest.mark.parametrize("field", sorted(TrainTask.model_fields.keys() - {"dropped", "head"}))
 def test_every_part_of_a_task_is_the_approved_one(study: Study, approved: StudyProtocol, field: str) -> None:
     work = at_mercy(study, approved.digest, approved.run_name(0))
     task = plan_of(approved, 0, study.config).train_task(1, "mercy")
@@ -192,6 +196,24 @@ def test_a_test_that_the_course_does_not_have_is_refused(study: Study) -> None:
         work.check_evaluate(plan.evaluate_task(0, "mercy"))
     with pytest.raises(MessageError, match="stage 9 was asked for, but the course has 3"):
         work.check_evaluate(plan.evaluate_task(2, "mercy").model_copy(update={"stage": 8}))
+
+
+def test_a_hospital_computes_no_test_that_the_course_does_not_have(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though its model is signed by the hospital that trained it."""
+
+    def computed(*_: Any) -> None:
+        raise AssertionError("computed")
+
+    monkeypatch.setattr("client.handlers.evaluate", computed)
+    plan = study.plan(tested_others=0)
+    weights = first_weights(plan.settings)
+    request = EvaluateRequest(plan.evaluate_task(0, "mercy"), weights, signed_by(study.keys["grace"], plan, 0, weights))
+    answer = ask(study.wire(tested_others=0), "evaluate", pack_evaluate_request(request), NODES["mercy"])
+    with pytest.raises(Refused, match="asked mercy to test the model of stage 1, which the approved protocol"):
+        unpack_header(answer, TestFigures)
+    assert study.audit("mercy")[-1].kind == "refused"
 
 
 def test_a_simulated_hospital_is_asked_whatever_its_message_says(run_config: dict[str, Any]) -> None:

@@ -5,11 +5,17 @@ from typing import Any
 
 import pytest
 
+from client.governance.audit_log import AuditLog
+from client.governance.pseudonyms import pseudonym, pseudonym_key
+from client.governance.tasks import Tasks
 from client.hospital.division import kept_division
+from client.sharing.kept_replies import VisitFolder
 from client.training.checkpoints import CheckpointFiles
+from shared.errors import RecordError
 from shared.wire.messages import TrainReply, unpack_train_reply
+from shared.wire.records import Refused
 from tests.support.hospital_messages import ask
-from tests.support.joined import NODES, Study
+from tests.support.joined import NODES, SUBJECTS, Study
 from tests.support.training import Killed, only, same
 
 STEPS = 4
@@ -102,3 +108,126 @@ def test_a_damaged_list_of_subjects_begins_the_stage_anew(study: Study, monkeypa
     only(study.root / "grace" / "state", "sources.json").write_bytes(b"{}")
     assert train(study).figures.subjects == 3
     assert len(study.audited("grace", "voided", "stage begun anew")) == 1
+
+
+# A withdrawal once the stage was trained
+
+
+def chosen(study: Study) -> str:
+    """The name of a subject that grace trains on."""
+    return training_subjects(study)[1]
+
+
+def without(study: Study) -> TrainReply:
+    """What the stage gives where the subject was withdrawn long before."""
+    return train(study, "another run")
+
+
+def sent(study: Study) -> list[str]:
+    run = study.plan(**LONGER).run
+    return [e.facts.message for e in study.audit("grace") if e.kind == "sent" and e.facts.run == run]
+
+
+@pytest.mark.parametrize(("owner", "name"), [(VisitFolder, "finish"), (Tasks, "finish")])
+def test_a_withdrawal_between_the_kept_reply_and_its_leaving_begins_the_stage_anew(
+    study: Study, monkeypatch: pytest.MonkeyPatch, owner: type, name: str
+) -> None:
+    finish, waiting = getattr(owner, name), [study.withdraw]
+
+    def interrupted(self: Any, *args: Any) -> Any:
+        result = finish(self, *args)
+        if waiting:
+            waiting.pop()("grace", chosen(study))
+        return result
+
+    monkeypatch.setattr(owner, name, interrupted)
+    reply = train(study)
+    assert reply.figures.subjects == 2 and same(reply.weights, without(study).weights)
+    (entry,) = study.audited("grace", "voided", "stage begun anew")
+    key = pseudonym_key(study.root / "grace" / "state", "grace")
+    assert entry.facts.subjects == (pseudonym(key, f"sub-grace{chosen(study)}"),)
+    assert sent(study).count("trained model") == 1
+    assert same(train(study).weights, reply.weights), "and is then answered from disk"
+    assert len(study.audited("grace", "voided", "stage begun anew")) == 1
+
+
+def test_it_begins_anew_too_where_nobody_could_note_whom_it_trains_on(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish, waiting = Tasks.finish, [study.withdraw]
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def interrupted(self: Tasks, *args: Any) -> Any:
+        if waiting:
+            waiting.pop()("grace", chosen(study))
+        return finish(self, *args)
+
+    monkeypatch.setattr("client.training.checkpoints.write_document", full)
+    monkeypatch.setattr(Tasks, "finish", interrupted)
+    assert train(study).figures.subjects == 2
+
+
+def kept_but_not_sent(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hospital's process ends when the reply is kept and noted as done, right before it leaves."""
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("client.handlers.leaving", die)
+        with pytest.raises(Killed):
+            train(study)
+
+
+def test_a_reply_that_was_kept_and_never_left_is_void_after_a_withdrawal(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept_but_not_sent(study, monkeypatch)
+    study.withdraw("grace", chosen(study))
+    reply = train(study)
+    assert reply.figures.subjects == 2 and same(reply.weights, without(study).weights)
+    assert len(study.audited("grace", "voided", "stage begun anew")) == 1
+
+
+def test_a_reply_that_was_kept_and_never_left_is_answered_from_disk_otherwise(
+    study: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept_but_not_sent(study, monkeypatch)
+    study.withdraw("grace", min({*SUBJECTS} - {*training_subjects(study)}))
+    assert train(study).figures.subjects == 3 and "answered from disk" in capsys.readouterr().out
+    assert not study.audited("grace", "voided", "stage begun anew")
+
+
+def test_a_model_that_has_left_stays_as_it_is(study: Study) -> None:
+    """Two models, one with and one without the subject, would show it."""
+    first = train(study)
+    study.withdraw("grace", chosen(study))
+    again = train(study)
+    assert same(again.weights, first.weights) and again.figures.subjects == 3
+    assert not study.audited("grace", "voided", "stage begun anew")
+
+
+def test_no_record_of_a_model_that_has_left_is_opened_again(study: Study) -> None:
+    train(study)
+    state = study.root / "grace" / "state"
+    task = study.plan(**LONGER).train_task(0, "grace")
+    with pytest.raises(RecordError, match="its model has left: it does not begin anew"):
+        Tasks(state, AuditLog(state / "audit")).void(task)
+
+
+def test_a_void_reply_that_cannot_be_deleted_is_not_sent(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept_but_not_sent(study, monkeypatch)
+    study.withdraw("grace", chosen(study))
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("client.sharing.kept_replies.shutil.rmtree", refuse)
+        for _ in range(2):
+            with pytest.raises(Refused, match="cannot be relied on"):
+                train(study)
+    assert not sent(study)
+    assert train(study).figures.subjects == 2

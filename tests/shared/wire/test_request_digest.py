@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from shared.replay.contribution import Contribution, PlainContribution
-from shared.wire.headers import EvaluateTask, TrainTask
+from shared.wire.headers import EvaluateTask, LogHead, TrainTask
 from shared.wire.messages import EvaluateRequest, TrainRequest
 from shared.wire.request_digest import Asked, request_digest
 from tests.support.journals import crop
@@ -55,6 +55,6 @@ def test_any_other_request_is_not_the_same(other: TrainRequest) -> None:
 
 def test_a_test_is_the_same_for_the_same_model_alone() -> None:
     first = EvaluateRequest(EvaluateTask(run=TASK.run, stage=0, center="milan"), WEIGHTS)
-    told = first.task.model_copy(update={"dropped": ("0123456789abcdef",)})
+    told = first.task.model_copy(update={"dropped": ("0123456789abcdef",), "head": LogHead(count=7, hash="a" * 64)})
     assert again(replace(first, task=told), first)
     assert not again(replace(first, weights={"w": torch.ones(3)}), first)
