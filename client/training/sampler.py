@@ -208,9 +208,13 @@ class Recalled:
 
     def cut(self, size: int, on_lesion: bool, random: np.random.Generator) -> Cut:
         """As `Source.cut`."""
+        return self.decoded().cut(size, on_lesion, random)
+
+    def decoded(self) -> Source:
+        """The exemplar as a source, which is then kept."""
         if self._source is None:
             self._source = Source.of_exemplar(self._exemplar, self._patch, self.contrast)
-        return self._source.cut(size, on_lesion, random)
+        return self._source
 
 
 @dataclass(frozen=True)

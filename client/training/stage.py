@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from client.data.inventory import Case
 from client.data.preprocessing import Volume
 from client.hospital.center import Hospital
@@ -19,6 +21,7 @@ from client.training.replay import recalled
 from client.training.sampler import Recalled, Source
 from client.training.trainer import Checkpoints, Progress, train
 from shared.config.settings import Settings
+from shared.cores import spread
 from shared.log import say
 from shared.model.device import choose_device
 from shared.model.network import LesionNet
@@ -68,13 +71,13 @@ def train_stage(
     checkpoints = replace(checkpoints, sources=_contrasts(hospitals, opened), voided=voided)
     device = choose_device(settings.training.device)
     patch, contrasts = settings.training.patch_size, settings.data.contrasts
-    own = [
-        Source.of_volume(volume, patch, contrasts.index(case.contrast)) for good, _ in opened for case, volume in good
-    ]
+    cases = [one for good, _ in opened for one in good]
+    own = list(spread(lambda one: Source.of_volume(one[1], patch, contrasts.index(one[0].contrast)), cases))
     past: list[Sequence[Recalled]] = [
         [Recalled(one, patch, contrasts.index(one.provenance.contrast)) for one in given]
         for given in recalled(memory, task, settings)
     ]
+    decode_for(device, past)
     learnt = sum(len({case.contrast for case, _ in good}) for good, _ in opened)
 
     def report(progress: Progress) -> None:
@@ -111,6 +114,13 @@ def train_stage(
         set_aside=tallied(reason for _, problems in opened for reason in problems.values()),
     )
     return TrainedStage(trained.weights, state, figures, trained.network, method, tuple(opened[0][0]))
+
+
+def decode_for(device: torch.device, past: Sequence[Sequence[Recalled]]) -> None:
+    """Decode all exemplars at once where a GPU would wait for them in its first steps; a CPU decodes what it draws."""
+    if device.type == "cuda":
+        for _ in spread(Recalled.decoded, [one for center in past for one in center]):
+            pass
 
 
 def _contrasts(hospitals: Sequence[Hospital], opened: Sequence[Opened]) -> dict[str, set[str]]:

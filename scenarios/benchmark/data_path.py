@@ -63,6 +63,8 @@ class DataPath:
     """In one turn, of either."""
     workers: int
     """Processes of the paper's data path."""
+    alone: Turns
+    """The same batches, made and not trained on."""
 
     @property
     def value(self) -> float:
@@ -72,8 +74,15 @@ class DataPath:
     @property
     def detail(self) -> str:
         """What it was made from."""
-        theirs, ours = (self.patches / statistics.median(taken) for taken in (self.turns.first, self.turns.second))
-        return f"{ours:.0f} patches/s against {theirs:.0f} with {self.workers} workers"
+        theirs, ours, their_data, our_data = (
+            self.patches / statistics.median(taken)
+            for turns in (self.turns, self.alone)
+            for taken in (turns.first, turns.second)
+        )
+        return (
+            f"{ours:.0f} patches/s against {theirs:.0f} with {self.workers} workers; without the network "
+            f"{our_data:.0f} against {their_data:.0f}, {self.alone.ratio:.0f} times as many"
+        )
 
 
 def measure_data_path(conditions: Conditions) -> DataPath:
@@ -102,11 +111,20 @@ def measure_data_path(conditions: Conditions) -> DataPath:
         feed((batch["image"].to(device), batch["label"].to(device)) for batch in loader)
 
     def ours() -> None:
-        feed((batch.images, batch.labels) for batch in (sampler.batch() for _ in range(steps)))
+        feed((batch.images, batch.labels) for batch in (sampler.batch(device) for _ in range(steps)))
 
     by_turns(timed(theirs), timed(ours), 1)  # starts the workers, and warms up
     turns = by_turns(timed(theirs), timed(ours), size.turns)
-    return DataPath(turns, patches, workers)
+
+    def their_data() -> None:
+        for _ in loader:
+            pass
+
+    def our_data() -> None:
+        for _ in range(steps):
+            sampler.batch(device)
+
+    return DataPath(turns, patches, workers, by_turns(timed(their_data), timed(our_data), size.turns))
 
 
 def _sampler(volumes: list[Volume], size: _FeedSize, device: torch.device) -> PatchSampler:

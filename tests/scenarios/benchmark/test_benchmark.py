@@ -82,7 +82,7 @@ def test_a_ratio_is_the_median_over_the_turns_so_that_one_disturbance_does_not_c
     [
         (ComputeShare((StageTime(10, 9), StageTime(10, 1), StageTime(4, 3))), 0.75),
         (PeakShare(step_gflop=120, step_seconds=(3, 2, 9), peak_gflops=80, peak_edge=64), 0.5),
-        (DataPath(Turns((8, 6), (2, 2)), patches=16, workers=2), 3.5),
+        (DataPath(Turns((8, 6), (2, 2)), patches=16, workers=2, alone=Turns((5,), (1,))), 3.5),
         (FlowerOverhead(Turns((11,), (10,)), startups=(20,), apart=0), 1.1),
         (ReplayCost(Turns((66,), (60,)), centers=8, steps=60), 1.1),
         (Handoff(exemplars=2, handed_on=100, volumes=2000), 0.05),
