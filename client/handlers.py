@@ -117,6 +117,7 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
             while True:
                 reply = visit.finished()
                 if reply is not None:
+                    trained_on = visit.trained_on() or _training(hospitals)
                     say(f"{task.center}: stage {task.stage + 1} was trained before: answered from disk")
                 else:
                     voided = partial(custody.note_voided, task)
@@ -124,12 +125,12 @@ def train_here(content: RecordDict, context: Context, desk: Desk) -> RecordDict:
                     trained = train_stage(request, memory, hospitals, settings, visit.checkpoints, voided, admit)
                     reply = reply_of(trained, places[0], hospitals[0], request, settings, outlook)
                     visit.finish(reply, settings.network)
+                    trained_on = _training(hospitals)
                 if custody.tasks is not None:
                     custody.tasks.finish(task)
                 # What was decided in the hours of training, and until now, holds for what leaves.
                 work = _assigned(task.protocol, (task.run,), context, desk)
                 places = [_place(center, work, desk) for center in asked]
-                trained_on = visit.trained_on() or _training(hospitals)
                 hospitals = [_open(place, work) for place in places]
                 gone = trained_on & frozenset().union(*(hospital.withdrawn for hospital in hospitals))
                 if not gone or custody.has_left(task):
@@ -193,8 +194,9 @@ def _admit(
 ) -> None:
     """Raise `PolicyError` where what could be opened is below what a hospital's policy lets a model train on."""
     for place, hospital, (good, problems) in zip(places, hospitals, opened, strict=True):
-        left = hospital.counting([case for case, _ in good])
-        place.custody.check_training(left, settings, task.rounds, len(problems))
+        if problems:  # else they are those that were counted before
+            left = hospital.counting([case for case, _ in good])
+            place.custody.check_training(left, settings, task.rounds, len(problems))
 
 
 def _scored(

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from client.data.inventory import Case, Inventory
 from client.data.layouts import take_inventory
@@ -104,12 +105,7 @@ class Hospital:
 
     def counting(self, cases: Collection[Case]) -> "Hospital":
         """The same, where these are the cases that are left to train on."""
-        return replace(
-            self,
-            training_subjects=len({case.subject for case in cases}),
-            training_images=len(cases),
-            training_contrasts=len({case.contrast for case in cases}),
-        )
+        return replace(self, **_counts(cases))
 
     def _used(self, cases: tuple[Case, ...]) -> tuple[Case, ...]:
         return tuple(case for case in cases if self.pseudonym(case.subject) not in self.withdrawn)
@@ -198,7 +194,7 @@ def open_hospital(
         cases = (*division.training, *division.test)
         forget_images(prepared, {case.image for case in cases if hidden(case.subject) in withdrawn})
     subjects = {hidden(case.subject) for case in (*division.training, *division.test)} | withdrawn
-    hospital = Hospital(
+    return Hospital(
         center=site.center,
         training=division.training,
         test=division.test,
@@ -212,8 +208,17 @@ def open_hospital(
         outside={known: outside_name(key, root, known) if root else known for known in subjects},
         passed_over=passed,
         tested=any(hidden(case.subject) not in withdrawn for case in division.test),
+        **_counts([case for case in division.training if hidden(case.subject) not in withdrawn]),
     )
-    return hospital.counting(hospital._used(hospital.training))
+
+
+def _counts(cases: Collection[Case]) -> dict[str, Any]:
+    """What a `Hospital` says of the cases that are left to train on."""
+    return {
+        "training_subjects": len({case.subject for case in cases}),
+        "training_images": len(cases),
+        "training_contrasts": len({case.contrast for case in cases}),
+    }
 
 
 def _logged(state: Path) -> frozenset[str]:

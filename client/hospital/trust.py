@@ -116,10 +116,12 @@ class Custody:
             return None
         return LogHead(count=head.count, hash=head.hash)
 
-    def note(self, kind: Kind, facts: Facts) -> None:
-        """Write into the audit log. Raises `RecordError` where that cannot be done: then nothing may leave."""
-        if self.audit is not None:
-            self.audit.append(kind, facts)
+    def note(self, kind: Kind, facts: Facts) -> LogHead | None:
+        """Write into the audit log, and say where it ends then. Raises `RecordError`: then nothing may leave."""
+        if self.audit is None:
+            return None
+        entry = self.audit.append(kind, facts)
+        return LogHead(count=entry.sequence, hash=entry.hash)
 
     @contextmanager
     def asked(self, role: Role, task: TrainTask | EvaluateTask) -> Iterator[None]:

@@ -22,7 +22,7 @@ from shared.replay.contribution import Contribution, PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.replay.manifest import SealedContribution, Visit
 from shared.replay.sealing import Terms, seal
-from shared.wire.headers import TrainTask
+from shared.wire.headers import LogHead, TrainTask
 from shared.wire.messages import TrainReply, TrainRequest
 
 
@@ -156,21 +156,24 @@ def leaving(reply: TrainReply, place: Place, hospital: Hospital, task: TrainTask
     place.custody.check_role("train")
     place.custody.check_training(hospital, settings, task.rounds)
     given = still_allowed(place, hospital, task, reply.contribution)
-    note_sent(place.custody, hospital, task, given, reply)
-    told = {"withdrawn": place.custody.to_drop(hospital), "log": place.custody.log_head()}
-    figures = reply.figures.model_copy(update=told)
+    head = note_sent(place.custody, hospital, task, given, reply)
+    figures = reply.figures.model_copy(update={"withdrawn": place.custody.to_drop(hospital), "log": head})
     return replace(reply, contribution=given, figures=figures)
 
 
 def note_sent(
     custody: Custody, hospital: Hospital, task: TrainTask, given: Contribution | None, reply: TrainReply
-) -> None:
-    """Write into the audit log what is about to leave, and whose it is. Raises `RecordError`: then nothing may."""
+) -> LogHead | None:
+    """Write into the audit log what is about to leave, and whose it is, and say where it ends then.
+
+    Raises `RecordError`: then nothing may leave.
+    """
+    head = None
     parts = {f"{part} of its parameters": weights for part, weights in reply.state.items()}
     for message, weights in ({MODEL: reply.weights} | parts).items():
-        custody.note("sent", Facts(message=message, run=task.run, stage=task.stage, size=nbytes(weights)))
+        head = custody.note("sent", Facts(message=message, run=task.run, stage=task.stage, size=nbytes(weights)))
     if given is None:
-        return
+        return head
     sealed = isinstance(given, SealedContribution)
     recipients = given.recipients if isinstance(given, SealedContribution) else task.later
     facts = Facts(
@@ -183,4 +186,4 @@ def note_sent(
         subjects=_known(hospital, given),
         reason="" if sealed else "not sealed: the coordinator sees them",
     )
-    custody.note("sent", facts)
+    return custody.note("sent", facts)

@@ -22,5 +22,5 @@ def scores_leaving(custody: Custody, hospital: Hospital, task: EvaluateTask, kep
             cases.sort(key=lambda case: (case.subject, case.contrast))
         kept = kept.model_copy(update={"cases": tuple(cases), "mean": None if cases else report.mean})
     message = IMAGE_SCORES if kept.cases else MEAN_SCORES
-    custody.note("sent", Facts(message=message, run=task.run, stage=task.stage))
-    return kept.model_copy(update={"withdrawn": custody.to_drop(hospital), "log": custody.log_head()})
+    head = custody.note("sent", Facts(message=message, run=task.run, stage=task.stage))
+    return kept.model_copy(update={"withdrawn": custody.to_drop(hospital), "log": head})

@@ -5,7 +5,9 @@ from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from shared.config.groups import DiceOver, Loss
+from client.training.methods.base import Method
+from client.training.sampler import Batch
+from shared.config.groups import DiceOver, Loss, TrainingSettings
 from shared.model.network import LesionNet, soft_segmentation
 
 # Smoothed by 1, so that a patch without lesion is defined.
@@ -38,3 +40,15 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
     """
     apart: Tensor = _squared_dice(one, other)
     return apart
+
+
+def cost(network: LesionNet, method: Method, batch: Batch, options: TrainingSettings) -> Tensor:
+    """The loss of a batch with the method's penalty, whose gradients are then the network's."""
+    scores = scores_of(network, batch.images)
+    loss = loss_of(network, scores, batch.labels, options.loss, options.dice_over)
+    penalty = method.penalty(network, batch, scores)
+    if penalty is not None:
+        loss = loss + penalty
+    loss.backward()  # type: ignore[no-untyped-call]
+    method.adjust_gradients(network, batch)
+    return loss.detach()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.preprocessing import Volume
+from shared.cores import spread
 from shared.replay.exemplar import Exemplar
 
 Scalar = TypeVar("Scalar", np.float16, np.float32, np.uint8)
@@ -152,9 +153,9 @@ class Source:
     def _padded(
         cls, image: NDArray[np.float16], label: NDArray[np.uint8], air: float, patch: int, contrast: int
     ) -> Self:
-        if min(image.shape) < patch:
-            image, label = pad_to(image, patch, _least(np.array(image))), pad_to(label, patch, 0.0)
-        image, label = np.ascontiguousarray(image), np.ascontiguousarray(label)
+        least = _least(np.array(image)) if min(image.shape) < patch else 0.0
+        image = np.ascontiguousarray(pad_to(image, patch, least))
+        label = np.ascontiguousarray(pad_to(label, patch, 0.0))
         return cls(image, label, np.flatnonzero(label >= 128), air, contrast)
 
     @property
@@ -215,6 +216,12 @@ class Recalled:
         if self._source is None:
             self._source = Source.of_exemplar(self._exemplar, self._patch, self.contrast)
         return self._source
+
+
+def decode_all(past: Sequence[Sequence[Recalled]]) -> None:
+    """Decode exemplars by all cores, for a GPU that would wait for them in its first steps."""
+    for _ in spread(Recalled.decoded, [one for center in past for one in center]):
+        pass
 
 
 @dataclass(frozen=True)
@@ -343,6 +350,8 @@ def _least(image: NDArray[np.float16]) -> float:
 
 
 def pad_to(array: NDArray[Scalar], size: int, value: float) -> NDArray[Scalar]:
-    """A (D, H, W) array of which no edge is shorter than `size`, filled evenly on both sides."""
+    """A (D, H, W) array of which no edge is shorter than `size`, filled evenly on both sides; itself where none is."""
     lacking = [max(0, size - edge) for edge in array.shape]
+    if not any(lacking):
+        return array
     return np.pad(array, [(edge // 2, edge - edge // 2) for edge in lacking], constant_values=value)

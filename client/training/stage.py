@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-
 from client.data.inventory import Case
 from client.data.preprocessing import Volume
 from client.hospital.center import Hospital
@@ -18,7 +16,7 @@ from client.training.methods.base import Method
 from client.training.methods.registry import begin_method
 from client.training.plan import plan_stage
 from client.training.replay import recalled
-from client.training.sampler import Recalled, Source
+from client.training.sampler import Recalled, Source, decode_all
 from client.training.trainer import Checkpoints, Progress, train
 from shared.config.settings import Settings
 from shared.cores import spread
@@ -77,7 +75,8 @@ def train_stage(
         [Recalled(one, patch, contrasts.index(one.provenance.contrast)) for one in given]
         for given in recalled(memory, task, settings)
     ]
-    decode_for(device, past)
+    if device.type == "cuda":
+        decode_all(past)
     learnt = sum(len({case.contrast for case, _ in good}) for good, _ in opened)
 
     def report(progress: Progress) -> None:
@@ -114,13 +113,6 @@ def train_stage(
         set_aside=tallied(reason for _, problems in opened for reason in problems.values()),
     )
     return TrainedStage(trained.weights, state, figures, trained.network, method, tuple(opened[0][0]))
-
-
-def decode_for(device: torch.device, past: Sequence[Sequence[Recalled]]) -> None:
-    """Decode all exemplars at once where a GPU would wait for them in its first steps; a CPU decodes what it draws."""
-    if device.type == "cuda":
-        for _ in spread(Recalled.decoded, [one for center in past for one in center]):
-            pass
 
 
 def _contrasts(hospitals: Sequence[Hospital], opened: Sequence[Opened]) -> dict[str, set[str]]:

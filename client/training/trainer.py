@@ -9,9 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from client.training.captured import CapturedSteps
+from client.training.eager import EagerSteps
 from client.training.methods.base import Method
 from client.training.plan import Plan
-from client.training.steps import steps_of
+from shared.config.groups import TrainingSettings
 from shared.config.settings import Settings
 from shared.errors import TrainingError
 from shared.model.network import LesionNet, network_with
@@ -58,6 +60,33 @@ class Checkpoints(Protocol):
 
     def save(self, state: dict[str, Any]) -> None:
         """Keep a state: tensors, numbers and strings in dictionaries and lists."""
+
+
+class Steps(Protocol):
+    """Training steps, and where they are."""
+
+    block: int
+    """Steps that are best taken at once."""
+    computing: float
+    """Seconds in forward, backward and optimiser."""
+
+    def take(self, count: int, ahead: int) -> list[float]:
+        """The losses of the next `count` steps; so many as `ahead` are known to come after them."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the next steps depend on beside the network and the method."""
+
+    def load_state_dict(self, state: dict[str, Any], taken: int) -> None:
+        """Go on where another one was after so many steps."""
+
+
+def steps_of(
+    network: LesionNet, method: Method, plan: Plan, options: TrainingSettings, random: np.random.Generator
+) -> Steps:
+    """Those of a stage, by the device that the network is on."""
+    if next(network.parameters()).is_cuda:
+        return CapturedSteps(network, method, plan, options, random)
+    return EagerSteps(network, method, plan, options, random)
 
 
 def train(

@@ -14,8 +14,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from client.data.preprocessing import Volume
-from client.training.sampler import Batch, Patches, PatchSampler, Recalled, Recipe, Source, Stratum, batch_of
-from client.training.stage import decode_for
+from client.training.sampler import (
+    Batch,
+    Patches,
+    PatchSampler,
+    Recalled,
+    Recipe,
+    Source,
+    Stratum,
+    batch_of,
+    decode_all,
+)
 from shared.replay.exemplar import Exemplar
 from tests.support.examples import examples
 
@@ -300,16 +309,17 @@ def test_an_exemplar_is_decoded_when_it_is_drawn_and_only_once(monkeypatch: pyte
     assert len(decoded) == len(set(decoded)) == 30
 
 
-def test_a_gpu_finds_all_exemplars_decoded_and_a_cpu_decodes_what_it_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_exemplars_are_decoded_at_once_and_then_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[str] = []
     unpack = Exemplar.unpack
     monkeypatch.setattr(Exemplar, "unpack", lambda self: decoded.append(self.provenance.checksum) or unpack(self))
     past = [[Recalled(recallable(seed), 8) for seed in part] for part in ((0, 1), (2,))]
-    decode_for(CPU, past)
     assert decoded == []
-    decode_for(torch.device("cuda"), past)
-    decode_for(torch.device("cuda"), past)
+    decode_all(past)
     assert len(decoded) == len(set(decoded)) == 3
+    past[0][0].cut(8, False, generator())
+    decode_all(past)
+    assert len(decoded) == 3
 
 
 def test_a_source_is_kept_in_half_precision_and_loses_nothing_by_it() -> None:

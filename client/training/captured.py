@@ -1,25 +1,25 @@
-"""The steps of a stage: one after another on a CPU; on a GPU captured once and run again, with nothing to wait for.
+"""The steps of a stage on a GPU: captured once and run again, with nothing to wait for.
 
-Both take the same step of the same patches: draw, forward, loss, backward, optimiser. On CUDA the host draws the places
-of a block of steps while the device is at the block before, and all else is one CUDA graph, which finds its patches,
-its learning rate and where to write its loss by the number of steps that were taken (Gray 2019, Getting Started with
-CUDA Graphs).
+They are those of `EagerSteps` (client/training/eager.py): draw, forward, loss, backward, optimiser. The host draws
+the places of a block of steps while the device is at the block before, and all else is one CUDA graph, which finds its
+patches, its learning rate and where to write its loss by the number of steps that were taken (Gray 2019, Getting
+Started with CUDA Graphs).
 """
 
 import time
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from client.training.arena import COLUMNS, Arena
-from client.training.losses import loss_of, scores_of
+from client.training.losses import cost
 from client.training.methods.base import Method
-from client.training.optimisers import CapturedOptimisation, Optimisation
+from client.training.optimisers import CapturedOptimisation
 from client.training.plan import Plan
-from client.training.sampler import Batch, PatchSampler
+from client.training.sampler import PatchSampler
 from shared.config.groups import TrainingSettings
 from shared.errors import TrainingError
 from shared.model.network import LesionNet
@@ -32,86 +32,6 @@ WARM_UP = 3
 
 WRONG = 0.05
 """Share by which bfloat16 convolutions may differ from float32 ones; rounding makes 0.004."""
-
-
-class Steps(Protocol):
-    """Training steps, and where they are."""
-
-    block: int
-    """Steps that are best taken at once."""
-    computing: float
-    """Seconds in forward, backward and optimiser."""
-
-    def take(self, count: int, ahead: int) -> list[float]:
-        """The losses of the next `count` steps; so many as `ahead` are known to come after them."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the next steps depend on beside the network and the method."""
-
-    def load_state_dict(self, state: dict[str, Any], taken: int) -> None:
-        """Go on where another one was after so many steps."""
-
-
-def steps_of(
-    network: LesionNet, method: Method, plan: Plan, options: TrainingSettings, random: np.random.Generator
-) -> Steps:
-    """Those of a stage, by the device that the network is on."""
-    if next(network.parameters()).is_cuda:
-        return CapturedSteps(network, method, plan, options, random)
-    return EagerSteps(network, method, plan, options, random)
-
-
-def cost(network: LesionNet, method: Method, batch: Batch, options: TrainingSettings) -> Tensor:
-    """The loss of a batch with the method's penalty, whose gradients are then the network's."""
-    scores = scores_of(network, batch.images)
-    loss = loss_of(network, scores, batch.labels, options.loss, options.dice_over)
-    penalty = method.penalty(network, batch, scores)
-    if penalty is not None:
-        loss = loss + penalty
-    loss.backward()  # type: ignore[no-untyped-call]
-    method.adjust_gradients(network, batch)
-    return loss.detach()
-
-
-class EagerSteps:
-    """One step after another."""
-
-    block = 1
-
-    def __init__(
-        self, network: LesionNet, method: Method, plan: Plan, options: TrainingSettings, random: np.random.Generator
-    ) -> None:
-        self._network, self._method, self._options = network, method, options
-        self._optimisation = Optimisation(
-            network, options, plan.before + plan.steps + plan.after, plan.steps_per_epoch, plan.before
-        )
-        self._sampler = PatchSampler(plan.own, plan.past, plan.recipe, random)
-        self._taken = 0
-        self.computing = 0.0
-
-    def take(self, count: int, ahead: int) -> list[float]:
-        """As `Steps` says."""
-        losses = []
-        for _ in range(count):
-            batch = self._sampler.batch()
-            begun = time.perf_counter()
-            loss = cost(self._network, self._method, batch, self._options)
-            self._optimisation.step()
-            self._taken += 1
-            self._method.after_step(self._network, self._taken)
-            losses.append(loss.item())
-            self.computing += time.perf_counter() - begun
-        return losses
-
-    def state_dict(self) -> dict[str, Any]:
-        """As `Steps` says."""
-        return {"optimisation": self._optimisation.state_dict(), "sampler": self._sampler.state()}
-
-    def load_state_dict(self, state: dict[str, Any], taken: int) -> None:
-        """As `Steps` says."""
-        self._optimisation.load_state_dict(state["optimisation"])
-        self._sampler.restore(state["sampler"])
-        self._taken = taken
 
 
 class CapturedSteps:
@@ -187,7 +107,7 @@ class CapturedSteps:
         self._drawn = torch.from_numpy(np.stack(tables)) if tables else None
 
     def take(self, count: int, ahead: int) -> list[float]:
-        """As `Steps` says; at most `block` of either."""
+        """As `Steps` of client/training/trainer.py says; at most `block` of either."""
         if self._drawn is None:
             self._draw(count)
         if self._drawn is None or len(self._drawn) != count:

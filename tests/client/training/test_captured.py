@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from client.training.arena import Arena
+from client.training.captured import CapturedSteps
+from client.training.eager import EagerSteps
 from client.training.methods.base import Method
 from client.training.optimisers import KernelMuon, Optimisation, orthogonalised
 from client.training.plan import Plan, plan_stage
 from client.training.sampler import Batch, Cut, PatchSampler, Recalled, Recipe, Source, batch_of
-from client.training.steps import CapturedSteps, EagerSteps, Steps, steps_of
+from client.training.trainer import Steps, steps_of
 from shared.config.settings import Settings
 from shared.model.network import LesionNet, network_with
 from shared.replay.exemplar import Exemplar
