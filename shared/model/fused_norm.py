@@ -62,7 +62,7 @@ def _instance_forward(
     mean = _summed(partial, n, shares, 0, 2, C, CP, SP) / voxels
     square = _summed(partial, n, shares, 1, 2, C, CP, SP) / voxels
     inverse = 1.0 / tl.sqrt(tl.maximum(square - mean * mean, 0.0) + epsilon)
-    first = (channel < C) & (k == 0)
+    first = channel < C - C * tl.minimum(k, 1)  # of the first program alone
     tl.store(stats + n * 2 * C + channel, mean, mask=first)
     tl.store(stats + n * 2 * C + C + channel, inverse, mask=first)
     a = tl.load(slope).to(tl.float32)

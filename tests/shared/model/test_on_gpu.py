@@ -5,6 +5,8 @@ The kernels are run by Triton's interpreter, which needs no GPU; what a GPU make
 """
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from client.training.losses import loss_of
 from shared.config.groups import NetworkSettings
 from shared.model import blocks, network
 from shared.model.network import LesionNet, network_with
+from tests.conftest import ROOT
 from tests.support.training import CPU
 
 pytest.importorskip("triton")
@@ -143,3 +146,21 @@ def test_a_network_names_its_parameters_as_monai_does(tmp_path: Path) -> None:
     own = LesionNet(NetworkSettings(features=4, activation="sigmoid", norm="instance"))
     unet = UNet(3, 1, network.TOP_CHANNELS, [4, 8, 16, 32], [2, 2, 2], num_res_units=2, norm="instance")
     assert list(own.unet.state_dict()) == list(unet.state_dict())
+
+
+@pytest.mark.slow
+def test_the_kernels_compile_for_a_gpu_that_is_not_here(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "tests/support/compiled_kernels.py"],
+        cwd=ROOT,
+        env=environment | {"TRITON_CACHE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    names = [line.split()[0] for line in done.stdout.splitlines()]
+    assert set(names) == {"_sums", *(f"_instance_{part}" for part in ("forward", "back_sums", "backward"))} | {
+        f"_{which}_{way}" for which in ("channel", "first", "last") for way in ("forward", "backward")
+    } | {"_last_kernel"}
+    assert all(int(line.split()[1]) > 1000 for line in done.stdout.splitlines())
