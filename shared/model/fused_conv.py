@@ -82,18 +82,30 @@ def _first_backward(
 
 
 @triton.jit
+def _coordinates(voxel, D, H, W):
+    """Where voxels of several samples' flat maps lie along each axis."""
+    i, rest = voxel % W, voxel // W
+    j, rest = rest % H, rest // H
+    return rest % D, j, i
+
+
+@triton.jit
+def _neighbour(x, voxel, voxels, k, j, i, D, H, W, tap: tl.constexpr, C: tl.constexpr, LYING: tl.constexpr):
+    """What lies by one tap of a kernel from each voxel, (ROWS, C), zero beyond the map."""
+    dz, dy, dx = tap // 9 - 1, (tap // 3) % 3 - 1, tap % 3 - 1
+    inside = (k + dz >= 0) & (k + dz < D) & (j + dy >= 0) & (j + dy < H) & (i + dx >= 0) & (i + dx < W)
+    at = (voxel.to(tl.int64) + ((dz * H + dy) * W + dx))[:, None] * LYING + tl.arange(0, C)[None, :]
+    return tl.load(x + at, mask=((voxel < voxels) & inside)[:, None], other=0.0).to(tl.float32)
+
+
+@triton.jit
 def _last_forward(x, kernel, bias, scores, voxels, D, H, W, C: tl.constexpr, LYING: tl.constexpr, ROWS: tl.constexpr):
     voxel = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, C)
-    i, rest = voxel % W, voxel // W
-    j, rest = rest % H, rest // H
-    k = rest % D
+    k, j, i = _coordinates(voxel, D, H, W)
     total = tl.zeros((ROWS, C), tl.float32)
     for tap in tl.static_range(27):
-        dz, dy, dx = tap // 9 - 1, (tap // 3) % 3 - 1, tap % 3 - 1
-        inside = (k + dz >= 0) & (k + dz < D) & (j + dy >= 0) & (j + dy < H) & (i + dx >= 0) & (i + dx < W)
-        at = (voxel.to(tl.int64) + ((dz * H + dy) * W + dx))[:, None] * LYING + channel[None, :]
-        value = tl.load(x + at, mask=((voxel < voxels) & inside)[:, None], other=0.0).to(tl.float32)
+        value = _neighbour(x, voxel, voxels, k, j, i, D, H, W, tap, C, LYING)
         total += value * tl.load(kernel + tap * C + channel)[None, :]
     tl.store(scores + voxel, tl.sum(total, 1) + tl.load(bias), mask=voxel < voxels)
 
@@ -102,9 +114,7 @@ def _last_forward(x, kernel, bias, scores, voxels, D, H, W, C: tl.constexpr, LYI
 def _last_backward(gradient, kernel, back, voxels, D, H, W, C: tl.constexpr, LYING: tl.constexpr, ROWS: tl.constexpr):
     voxel = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     channel = tl.arange(0, LYING)
-    i, rest = voxel % W, voxel // W
-    j, rest = rest % H, rest // H
-    k = rest % D
+    k, j, i = _coordinates(voxel, D, H, W)
     total = tl.zeros((ROWS, LYING), tl.float32)
     for tap in tl.static_range(27):
         dz, dy, dx = tap // 9 - 1, (tap // 3) % 3 - 1, tap % 3 - 1
@@ -127,16 +137,11 @@ def _last_kernel(
     total = tl.zeros((32, C), tl.float32)
     for tile in range(TILES):
         voxel = (p * TILES + tile) * ROWS + tl.arange(0, ROWS)
-        i, rest = voxel % W, voxel // W
-        j, rest = rest % H, rest // H
-        k = rest % D
+        k, j, i = _coordinates(voxel, D, H, W)
         came = tl.load(gradient + voxel, mask=voxel < voxels, other=0.0)
         total += tl.where((line == 27)[:, None], tl.sum(came, 0), 0.0)
         for tap in tl.static_range(27):
-            dz, dy, dx = tap // 9 - 1, (tap // 3) % 3 - 1, tap % 3 - 1
-            inside = (k + dz >= 0) & (k + dz < D) & (j + dy >= 0) & (j + dy < H) & (i + dx >= 0) & (i + dx < W)
-            at = (voxel.to(tl.int64) + ((dz * H + dy) * W + dx))[:, None] * LYING + channel[None, :]
-            value = tl.load(x + at, mask=((voxel < voxels) & inside)[:, None], other=0.0).to(tl.float32)
+            value = _neighbour(x, voxel, voxels, k, j, i, D, H, W, tap, C, LYING)
             total += tl.where((line == tap)[:, None], tl.sum(value * came[:, None], 0)[None, :], 0.0)
     tl.store(partial + p * 32 * C + line[:, None] * C + channel[None, :], total)
 

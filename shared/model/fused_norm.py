@@ -22,6 +22,34 @@ PROGRAMS = 64
 
 
 @triton.jit
+def _places(n, start, voxels, C: tl.constexpr, CP: tl.constexpr, ROWS: tl.constexpr):
+    """Where a tile of a sample's map lies, (ROWS, CP), and what of it is within the map."""
+    row, channel = start + tl.arange(0, ROWS), tl.arange(0, CP)
+    inside = (row < voxels)[:, None] & (channel < C)[None, :]
+    return (n.to(tl.int64) * voxels + row)[:, None] * C + channel[None, :], inside
+
+
+@triton.jit
+def _kept(stats, n, C: tl.constexpr, CP: tl.constexpr):
+    """Mean and inverse deviation of each of a sample's channels, as the way forward kept them."""
+    channel = tl.arange(0, CP)
+    mean = tl.load(stats + n * 2 * C + channel, mask=channel < C, other=0.0)
+    return mean, tl.load(stats + n * 2 * C + C + channel, mask=channel < C, other=0.0)
+
+
+@triton.jit
+def _normalised(x, bias, row, rows, epsilon, channels, C: tl.constexpr, CP: tl.constexpr):
+    """Voxels over their channels' root mean square, with what they were multiplied by, their places, and which are."""
+    channel = tl.arange(0, CP)
+    inside = (row < rows)[:, None] & (channel < C)[None, :]
+    at = row.to(tl.int64)[:, None] * C + channel[None, :]
+    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    value += tl.load(bias + channel, mask=channel < C, other=0.0)[None, :]
+    inverse = 1.0 / tl.sqrt(tl.sum(value * value, 1) / channels + epsilon)
+    return value * inverse[:, None], inverse, at, inside
+
+
+@triton.jit
 def _sums(x, partial, voxels, C: tl.constexpr, CP: tl.constexpr, ROWS: tl.constexpr, TILES: tl.constexpr):
     """Sum and sum of squares of each channel over a share of a sample's voxels, to partial (N, shares, 2, C)."""
     k, n = tl.program_id(0), tl.program_id(1)
@@ -30,9 +58,7 @@ def _sums(x, partial, voxels, C: tl.constexpr, CP: tl.constexpr, ROWS: tl.conste
     total = tl.zeros((CP,), tl.float32)
     squares = tl.zeros((CP,), tl.float32)
     for tile in range(TILES):
-        row = (k * TILES + tile) * ROWS + tl.arange(0, ROWS)
-        inside = (row < voxels)[:, None] & (channel < C)[None, :]
-        at = (n.to(tl.int64) * voxels + row)[:, None] * C + channel[None, :]
+        at, inside = _places(n, (k * TILES + tile) * ROWS, voxels, C, CP, ROWS)
         value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
         total += tl.sum(value, 0)
         squares += tl.sum(value * value, 0)
@@ -67,11 +93,8 @@ def _instance_forward(
     tl.store(stats + n * 2 * C + C + channel, inverse, mask=first)
     a = tl.load(slope).to(tl.float32)
     for tile in range(TILES):
-        row = (k * TILES + tile) * ROWS + tl.arange(0, ROWS)
-        inside = (row < voxels)[:, None] & (channel < C)[None, :]
-        at = (n.to(tl.int64) * voxels + row)[:, None] * C + channel[None, :]
-        value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-        value = (value - mean[None, :]) * inverse[None, :]
+        at, inside = _places(n, (k * TILES + tile) * ROWS, voxels, C, CP, ROWS)
+        value = (tl.load(x + at, mask=inside, other=0.0).to(tl.float32) - mean[None, :]) * inverse[None, :]
         value = tl.where(value > 0, value, a * value)
         if ADDS:
             value += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
@@ -98,19 +121,15 @@ def _instance_back_sums(
     k, n = tl.program_id(0), tl.program_id(1)
     shares = tl.num_programs(0)
     channel = tl.arange(0, CP)
-    mean = tl.load(stats + n * 2 * C + channel, mask=channel < C, other=0.0)
-    inverse = tl.load(stats + n * 2 * C + C + channel, mask=channel < C, other=0.0)
+    mean, inverse = _kept(stats, n, C, CP)
     a = tl.load(slope).to(tl.float32)
     total = tl.zeros((CP,), tl.float32)
     along = tl.zeros((CP,), tl.float32)
     below = tl.zeros((CP,), tl.float32)
     raw = tl.zeros((CP,), tl.float32)
     for tile in range(TILES):
-        row = (k * TILES + tile) * ROWS + tl.arange(0, ROWS)
-        inside = (row < voxels)[:, None] & (channel < C)[None, :]
-        at = (n.to(tl.int64) * voxels + row)[:, None] * C + channel[None, :]
-        value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-        value = (value - mean[None, :]) * inverse[None, :]
+        at, inside = _places(n, (k * TILES + tile) * ROWS, voxels, C, CP, ROWS)
+        value = (tl.load(x + at, mask=inside, other=0.0).to(tl.float32) - mean[None, :]) * inverse[None, :]
         came = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32)
         raw += tl.sum(came, 0)
         below += tl.sum(tl.where(value > 0, 0.0, came * value), 0)
@@ -131,18 +150,13 @@ def _instance_backward(
 ):  # fmt: skip
     k, n = tl.program_id(0), tl.program_id(1)
     shares = tl.num_programs(0)
-    channel = tl.arange(0, CP)
-    mean = tl.load(stats + n * 2 * C + channel, mask=channel < C, other=0.0)
-    inverse = tl.load(stats + n * 2 * C + C + channel, mask=channel < C, other=0.0)
+    mean, inverse = _kept(stats, n, C, CP)
     a = tl.load(slope).to(tl.float32)
     total = _summed(partial, n, shares, 0, 4, C, CP, SP) / voxels
     along = _summed(partial, n, shares, 1, 4, C, CP, SP) / voxels
     for tile in range(TILES):
-        row = (k * TILES + tile) * ROWS + tl.arange(0, ROWS)
-        inside = (row < voxels)[:, None] & (channel < C)[None, :]
-        at = (n.to(tl.int64) * voxels + row)[:, None] * C + channel[None, :]
-        value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-        value = (value - mean[None, :]) * inverse[None, :]
+        at, inside = _places(n, (k * TILES + tile) * ROWS, voxels, C, CP, ROWS)
+        value = (tl.load(x + at, mask=inside, other=0.0).to(tl.float32) - mean[None, :]) * inverse[None, :]
         came = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32)
         came = tl.where(value > 0, came, a * came)
         came = (came - total[None, :] - value * along[None, :]) * inverse[None, :]
@@ -155,12 +169,7 @@ def _channel_forward(
     ADDS: tl.constexpr, SHIFTS: tl.constexpr, C: tl.constexpr, CP: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
     row, channel = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, CP)
-    inside = (row < rows)[:, None] & (channel < C)[None, :]
-    at = row.to(tl.int64)[:, None] * C + channel[None, :]
-    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-    value += tl.load(bias + channel, mask=channel < C, other=0.0)[None, :]
-    inverse = 1.0 / tl.sqrt(tl.sum(value * value, 1) / channels + epsilon)
-    value = value * inverse[:, None]
+    value, _, at, inside = _normalised(x, bias, row, rows, epsilon, channels, C, CP)
     value = tl.where(value > 0, value, tl.load(slope).to(tl.float32) * value)
     if ADDS:
         value += tl.load(residual + at, mask=inside, other=0.0).to(tl.float32)
@@ -177,12 +186,7 @@ def _channel_backward(
     """Per channel, to partial (programs, 3, C): sums of the gradient, of what came, and the slope's own gradient."""
     k = tl.program_id(0)
     row, channel = k * ROWS + tl.arange(0, ROWS), tl.arange(0, CP)
-    inside = (row < rows)[:, None] & (channel < C)[None, :]
-    at = row.to(tl.int64)[:, None] * C + channel[None, :]
-    value = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-    value += tl.load(bias + channel, mask=channel < C, other=0.0)[None, :]
-    inverse = 1.0 / tl.sqrt(tl.sum(value * value, 1) / channels + epsilon)
-    value = value * inverse[:, None]
+    value, inverse, at, inside = _normalised(x, bias, row, rows, epsilon, channels, C, CP)
     came = tl.load(gradient + at, mask=inside, other=0.0).to(tl.float32)
     to = partial + k * 3 * C + channel
     tl.store(to + C, tl.sum(came, 0), mask=channel < C)
