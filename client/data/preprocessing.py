@@ -69,9 +69,9 @@ class Volume:
     empty: Finding | None = None
     """Why the label marks no lesion; None where it marks some."""
 
-    def to_own_grid(self, segmentation: torch.Tensor) -> FloatArray:
-        """A segmentation of shape `image.shape`, resampled to the image's own grid."""
-        return to_grid(segmentation.cpu(), self.affine, self.own_affine, self.truth.shape).numpy()
+    def to_own_grid(self, segmentation: torch.Tensor) -> torch.Tensor:
+        """A segmentation of shape `image.shape`, resampled to the image's own grid, on its device."""
+        return to_grid(segmentation, self.affine, self.own_affine, self.truth.shape)
 
 
 def prepare(case: Case, spacing: float, allow_empty: bool = False) -> Volume:

@@ -11,12 +11,11 @@ from monai.inferers.utils import sliding_window_inference
 from torch import Tensor
 
 from client.data.preprocessing import Volume
-from client.data.resampling import to_grid
 from client.evaluation.metrics import score
 from shared.config.settings import Settings
 from shared.cores import cores_here
 from shared.metrics.scores import Scores
-from shared.model.network import LEVELS, LesionNet, network_with, soft_segmentation
+from shared.model.network import LEVELS, LesionNet, network_with, scores_of, soft_segmentation
 from shared.model.weights import Weights
 
 WINDOWS = 8
@@ -58,7 +57,7 @@ def segment(network: LesionNet, image: Tensor, patch: int, window_overlap: float
             image[None, None],
             (patch,) * 3,
             windows_at_once(settings.features, patch, image.device),
-            partial(_scores, network),
+            partial(scores_of, network),
             overlap=window_overlap,
             mode="gaussian",
             cval=air,
@@ -79,13 +78,6 @@ def windows_at_once(features: int, patch: int, device: torch.device) -> int:
     return max(1, min(MOST_WINDOWS, free // 2 // one))
 
 
-def _scores(network: LesionNet, images: Tensor) -> Tensor:
-    """Scores (B, 1, D, H, W) in float32."""
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=images.device.type == "cuda"):
-        scores: Tensor = network(images)
-    return scores.float()
-
-
 @lru_cache(maxsize=4)
 def _weights_of_window(patch: int, device: torch.device) -> Tensor:
     """How much each voxel of a window counts where windows overlap; MONAI would make it anew for each volume."""
@@ -98,7 +90,7 @@ def _in_one_piece(network: LesionNet, image: Tensor) -> Tensor:
     edges = [edge + -edge % MULTIPLE for edge in image.shape]
     whole = image.min().repeat(1, 1, *edges).contiguous(memory_format=torch.channels_last_3d)
     whole[0, 0, :depth, :height, :width] = image
-    return _scores(network, whole)[..., :depth, :height, :width]
+    return scores_of(network, whole)[..., :depth, :height, :width]
 
 
 def segment_volume(
@@ -138,6 +130,5 @@ def comparing(device: torch.device) -> int:
 
 def compare(volume: Volume, soft: Tensor) -> Scores:
     """A soft segmentation on the prepared grid, on any device, against a volume's truth, in the image's own grid."""
-    own = to_grid(soft, volume.affine, volume.own_affine, volume.truth.shape)
     truth = torch.from_numpy(np.array(volume.truth, order="C")).to(soft.device).float() / 255
-    return score(own, truth, volume.own_affine)
+    return score(volume.to_own_grid(soft), truth, volume.own_affine)

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 
 from client.data.lesions import LESION
-from client.training.losses import scores_of
 from client.training.methods.base import Method
 from client.training.sampler import Patches, PatchSampler, Recipe
 from client.training.trainer import Checkpoints, Trained
 from shared.config.settings import Settings
 from shared.log import say
-from shared.model.network import LesionNet, carry_over, initial_weights, soft_segmentation
+from shared.model.network import LesionNet, carry_over, initial_weights, scores_of, soft_segmentation
 from shared.model.weights import Weights
 from shared.seeds import derive_seed
 from shared.wire.headers import TrainTask

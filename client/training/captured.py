@@ -8,6 +8,7 @@ Started with CUDA Graphs).
 
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -159,10 +160,11 @@ class _Clock:
         return self._stopped - self._begun
 
 
+@cache
 def check_convolutions(device: torch.device, patches: int, features: int, edge: int) -> None:
     """Raise `TrainingError` where a bfloat16 convolution, or its gradient, is not what float32 gives, but for rounding.
 
-    cuDNN 9.10.2 gave wrong results for large maps (PyTorch issue 163539).
+    Asked once a process. cuDNN 9.10.2 gave wrong results for large maps (PyTorch issue 163539).
     """
     with torch.random.fork_rng(devices=[device]):
         torch.manual_seed(0)

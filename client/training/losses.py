@@ -1,6 +1,5 @@
 """What each step of a training computes: the network's scores for a batch, and their loss."""
 
-import torch
 from monai.losses.dice import DiceLoss
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -8,7 +7,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from client.training.methods.base import Method
 from client.training.sampler import Batch
 from shared.config.groups import DiceOver, Loss, TrainingSettings
-from shared.model.network import LesionNet, soft_segmentation
+from shared.model.network import LesionNet, scores_of, soft_segmentation
 
 # Smoothed by 1, so that a patch without lesion is defined.
 _dice: dict[DiceOver, DiceLoss] = {
@@ -16,13 +15,6 @@ _dice: dict[DiceOver, DiceLoss] = {
     "patch": DiceLoss(batch=False, smooth_nr=1.0, smooth_dr=1.0),
 }
 _squared_dice = DiceLoss(batch=True, squared_pred=True, smooth_nr=1.0, smooth_dr=1.0)
-
-
-def scores_of(network: LesionNet, images: Tensor) -> Tensor:
-    """A score a voxel, float32; on CUDA by way of bfloat16."""
-    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=images.device.type == "cuda"):
-        scores: Tensor = network(images)
-    return scores.float()
 
 
 def loss_of(

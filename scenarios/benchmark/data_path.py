@@ -26,14 +26,14 @@ from monai.transforms.utility.dictionary import ToTensord
 from torch import Tensor
 
 from client.data.preprocessing import Volume
-from client.training.losses import loss_of, scores_of
+from client.training.losses import loss_of
 from client.training.sampler import PatchSampler, Recipe, Source
 from scenarios.benchmark.fixtures import Bedside
 from scenarios.benchmark.harness import Conditions, Turns, by_turns, timed
 from shared.config.settings import Settings
 from shared.cores import cores_here
 from shared.model.device import choose_device
-from shared.model.network import initial_weights, network_with
+from shared.model.network import initial_weights, network_with, scores_of
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 

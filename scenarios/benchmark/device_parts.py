@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from client.data.inventory import Case
 from client.data.preprocessing import Volume
 from client.evaluation.inference import evaluate
-from client.training.losses import loss_of, scores_of
+from client.training.losses import loss_of
 from client.training.plan import plan_stage
 from client.training.sampler import Source
 from client.training.trainer import Progress, train
@@ -27,7 +27,7 @@ from scenarios.run_config import app_folder, load_settings
 from shared.config.settings import Settings
 from shared.metrics.scores import Scores, mean_score
 from shared.model.device import choose_device
-from shared.model.network import initial_weights, network_with
+from shared.model.network import initial_weights, network_with, scores_of
 from shared.model.weights import Weights
 
 Volumes = Sequence[tuple[Case, Volume]]

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from client.training.losses import loss_of, scores_of
+from client.training.losses import loss_of
 from scenarios.benchmark.harness import Conditions, by_turns, timed
 from shared.model.device import choose_device
-from shared.model.network import LesionNet, initial_weights, network_with
+from shared.model.network import LesionNet, initial_weights, network_with, scores_of
 
 
 class _StepSize(NamedTuple):

@@ -73,6 +73,13 @@ class LesionNet(nn.Module):
         return last_on_gpu(up, last, self.head, skip(first_on_gpu(down, image)))  # type: ignore[has-type]
 
 
+def scores_of(network: LesionNet, images: Tensor) -> Tensor:
+    """A score a voxel, float32; on CUDA by way of bfloat16."""
+    with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=images.device.type == "cuda"):
+        scores: Tensor = network(images)
+    return scores.float()
+
+
 def soft_segmentation(scores: Tensor, activation: Literal["sigmoid", "normalised-relu"]) -> Tensor:
     """Scores (B, 1, D, H, W) to a soft segmentation in [0, 1].
 

@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from client.training.losses import distance, scores_of
+from client.training.losses import distance
 from client.training.methods.base import Method
 from client.training.sampler import Batch
 from shared.config.settings import Settings
-from shared.model.network import LesionNet, soft_segmentation
+from shared.model.network import LesionNet, scores_of, soft_segmentation
 from shared.replay.exemplar import Exemplar
 from shared.wire.messages import TrainRequest
 

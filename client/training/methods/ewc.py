@@ -16,12 +16,12 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from client.training.losses import loss_of, scores_of
+from client.training.losses import loss_of
 from client.training.methods.importance import Anchor, Anchored, importance_seed, mean_over_patches
 from client.training.sampler import Batch
 from shared.config.groups import Loss
 from shared.config.settings import Settings
-from shared.model.network import LesionNet
+from shared.model.network import LesionNet, scores_of
 from shared.model.weights import Weights
 from shared.wire.messages import TrainRequest
 

@@ -21,11 +21,11 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from client.training.losses import distance, scores_of
+from client.training.losses import distance
 from client.training.methods.base import Method
 from client.training.sampler import Batch
 from shared.config.settings import Settings
-from shared.model.network import LesionNet, network_with, soft_segmentation
+from shared.model.network import LesionNet, network_with, scores_of, soft_segmentation
 from shared.wire.messages import TrainRequest
 
 

@@ -17,11 +17,10 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from client.training.losses import scores_of
 from client.training.methods.importance import Anchor, Anchored, importance_seed, mean_over_patches
 from client.training.sampler import Batch
 from shared.config.settings import Settings
-from shared.model.network import LesionNet, soft_segmentation
+from shared.model.network import LesionNet, scores_of, soft_segmentation
 from shared.model.weights import Weights
 from shared.wire.messages import TrainRequest
 

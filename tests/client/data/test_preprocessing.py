@@ -136,7 +136,7 @@ def test_the_way_back_to_the_own_grid(
     tmp_path: Path, voxel: tuple[float, float, float], spacing: float, axcodes: str, tilt: float
 ) -> None:
     volume = prepare(patient_case(tmp_path, voxel, axcodes, tilt), spacing)
-    back = volume.to_own_grid(torch.from_numpy(volume.label.astype(np.float32) / 255))
+    back = volume.to_own_grid(torch.from_numpy(volume.label.astype(np.float32) / 255)).numpy()
     assert back.shape == volume.truth.shape and back.dtype == np.float32
     assert back.min() >= 0 and back.max() <= 1 + 1e-6
     assert score(back, volume.truth.astype(np.float32) / 255, volume.own_affine).dice > 0.9

@@ -105,7 +105,7 @@ def test_each_volume_is_scored_in_its_own_grid(run_config: dict[str, Any], volum
     assert [score.recall for score in everything] == [1.0, 0.0]
     # Precision is lesion over head, boxed and in the own grid.
     ill = volumes[0]
-    own = ill.to_own_grid(torch.ones(ill.image.shape)) >= 0.5
+    own = ill.to_own_grid(torch.ones(ill.image.shape)).numpy() >= 0.5
     assert everything[0].precision == pytest.approx((ill.truth >= 128).sum() / own.sum())
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from client.training.losses import distance, scores_of
+from client.training.losses import distance
 from client.training.methods.derpp import DERpp
 from shared.config.settings import Settings
-from shared.model.network import initial_weights, network_with, soft_segmentation
+from shared.model.network import initial_weights, network_with, scores_of, soft_segmentation
 from shared.replay.contribution import PlainContribution
 from shared.replay.exemplar import Exemplar
 from shared.wire.headers import TrainTask

@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from monai.losses.dice import DiceLoss
 
-from client.training.losses import distance, scores_of
+from client.training.losses import distance
 from client.training.methods.lwf import LwF
 from shared.config.settings import Settings
-from shared.model.network import initial_weights, network_with
+from shared.model.network import initial_weights, network_with, scores_of
 from shared.wire.headers import TrainTask
 from shared.wire.messages import TrainRequest
 from tests.support.examples import examples

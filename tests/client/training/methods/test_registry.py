@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from client.training.losses import loss_of, scores_of
+from client.training.losses import loss_of
 from client.training.methods.base import Method
 from client.training.methods.registry import CLASSES, begin_method
 from client.training.plan import plan_stage
@@ -18,7 +18,7 @@ from server.app import STRATEGIES
 from shared.config.settings import Settings
 from shared.course import COURSES
 from shared.methods import METHODS
-from shared.model.network import LesionNet, initial_weights, network_with
+from shared.model.network import LesionNet, initial_weights, network_with, scores_of
 from shared.wire.headers import TrainTask
 from shared.wire.messages import TrainRequest
 from tests.conftest import ROOT, Configured
