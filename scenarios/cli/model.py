@@ -123,11 +123,14 @@ def realism(
 ) -> None:
     """Score a model on labelled images that it never learnt from, such as real patients.
 
-    MODEL is a run's folder or its model file. Each FLAIR and T2w image of FOLDER that has a lesion label is
-    segmented as `wardround segment` does it, and compared as in a run: Dice, F1 of lesions, recall and precision, with
-    95 % intervals over patients, by hospital and contrast. Images without
-    label, or that `wardround hospital check` would set aside, are named and skipped; patients without lesions, whose
-    Dice is 1 or 0, are named and left out of the means. Nothing in FOLDER is changed.
+    MODEL is a run's folder or its model file. Each FLAIR and T2w image of FOLDER
+    that has a lesion label is segmented as `wardround segment` does it, and
+    compared as in a run: Dice, F1 of lesions, recall and precision, by hospital
+    and contrast, with intervals over patients.
+
+    Images without label, or that `wardround hospital check` would set aside, are
+    named and skipped; patients without lesions, whose Dice is 1 or 0, are named
+    and left out of the means. Nothing in FOLDER is changed.
     """
     from client.data.inventory import LabelChoice
     from scenarios.cli.validation import Outputs, tell_validation

@@ -45,8 +45,8 @@ def write_validation(found: ExternalValidation, model: Path, page: Path, when: d
         model=model,
         when=f"{when:%Y-%m-%d %H:%M}",
         hospitals=found.hospitals,
-        headline=headline(averaged),
-        sentences=sentences(averaged),
+        headline=headline(groups),
+        sentences=sentences(groups),
         tables=[scores_table(groups), lesions_table(groups)] if groups else [],
         pictures=pictures,
         drawn={one.name: both_themes(one, to_svg(one.figure, one.name)) for one in pictures},
@@ -63,11 +63,11 @@ def write_validation(found: ExternalValidation, model: Path, page: Path, when: d
         raise ResultsError(f"{page} cannot be written ({error.strerror or error}): give another --html") from None
 
 
-def headline(cases: Sequence[ScoredCase]) -> str:
-    """The result in a sentence; `cases` have a lesion each."""
-    if not cases:
+def headline(groups: Sequence[Group]) -> str:
+    """The result in a sentence, that of the last group, which is all images."""
+    if not groups:
         return "No image has a lesion, so that there is no mean."
-    one = _whole(cases)
+    one = groups[-1]
     over = f"{counted(one.images, 'image')} of {counted(one.patients, 'patient')}"
     return f"Mean Dice {one.dice.mean:.3f} over {over}{_interval(one.dice)}."
 
@@ -78,12 +78,11 @@ def _interval(one: Estimate) -> str:
     return f" ({CONFIDENCE:.0%} interval {one.interval[0]:.3f} to {one.interval[1]:.3f})"
 
 
-def sentences(cases: Sequence[ScoredCase]) -> list[str]:
+def sentences(groups: Sequence[Group]) -> list[str]:
     """What the headline leaves open: what is missed and what is false, and why there is no interval."""
-    if not cases:
+    if not groups:
         return []
-    one = _whole(cases)
-    counts = one.counts
+    one, counts = groups[-1], groups[-1].counts
     said = [
         f"On average {one.scores['recall'].mean:.0%} of an image's labelled voxels are found (recall), and "
         f"{one.scores['precision'].mean:.0%} of the found voxels are labelled (precision). Of "
@@ -93,11 +92,6 @@ def sentences(cases: Sequence[ScoredCase]) -> list[str]:
     if one.dice.interval is None:
         said.append(f"There is no interval: fewer than {LEAST} patients, or patients who are all alike, give none.")
     return said
-
-
-def _whole(cases: Sequence[ScoredCase]) -> Group:
-    """All images together: the last of the groups."""
-    return groups_of(cases)[-1]
 
 
 def worst_of(cases: Sequence[ScoredCase]) -> list[ScoredCase]:
