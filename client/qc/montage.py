@@ -10,6 +10,7 @@ from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
+from numpy.typing import NDArray
 
 from client.qc.case_check import CaseCheck
 from client.qc.slices import Slice, View
@@ -81,17 +82,17 @@ def _draw(tile: Figure | SubFigure, view: View, heading: str, ok: bool) -> None:
     width = 1 / len(view.slices)
     for place, one in enumerate(view.slices):
         axes = tile.add_axes((place * width + 0.004, 0.01, width - 0.008, top - 0.01))
-        show_slice(axes, one, view.aspect)
+        show_slice(axes, one.image, view.aspect)
         _outline(axes, one)
         axes.text(0.99, 0.02, f"{one.level:.0%}", color=GOOD, fontsize=6, ha="right", transform=axes.transAxes)
         if place == 0 and view.upright:
             mark_sides(axes)
 
 
-def show_slice(axes: Axes, one: Slice, aspect: float) -> None:
+def show_slice(axes: Axes, image: NDArray[np.uint8], aspect: float) -> None:
     """The image alone, in grey."""
     axes.set_axis_off()
-    axes.imshow(one.image, cmap="gray", vmin=0, vmax=255, aspect=drawable(aspect), interpolation="bilinear")
+    axes.imshow(image, cmap="gray", vmin=0, vmax=255, aspect=drawable(aspect), interpolation="bilinear")
 
 
 def drawable(aspect: float) -> float:

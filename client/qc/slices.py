@@ -47,41 +47,92 @@ class View:
     """Whether the affine told which way is up; else the slices are as stored."""
 
 
-def slices_of(image: NDArray[np.float32], affine: NDArray[np.float64], label: NDArray[np.float32] | None) -> View:
-    """Slices of an image (D, H, W), which may hold anything, with its label where that fits."""
+@dataclass(frozen=True, eq=False)
+class Framed:
+    """An image turned upright and cut to its head, with what is laid over it."""
+
+    image: NDArray[np.float32]
+    """(D, H, W), RAS where the affine told."""
+    head: NDArray[np.bool_]
+    """Of the same shape."""
+    layers: tuple[NDArray[np.float32], ...]
+    """Labels of the same shape, in the order given."""
+    window: tuple[float, float]
+    """What is black and what is white."""
+    aspect: float
+    """Height of a pixel over its width."""
+    thickness: float
+    """mm from a slice to the next; 1 where the affine did not tell."""
+    upright: bool
+
+    @property
+    def planes(self) -> int:
+        """Axial slices."""
+        return int(self.image.shape[2])
+
+    def grey(self, level: int) -> NDArray[np.uint8]:
+        """One axial slice of the image, as `plane` turns it."""
+        low, high = self.window
+        plane = self.image[:, :, level]
+        return self.turned((((plane - low) / max(high - low, 1e-6)).clip(0, 1) * 255).astype(np.uint8))
+
+    def plane(self, layer: int, level: int) -> NDArray[np.float32]:
+        """One axial slice of a label."""
+        return self.turned(self.layers[layer][:, :, level]).copy()  # without the volume behind it
+
+    def height(self, level: int) -> float:
+        """How high a slice lies, from 0 at the bottom to 1 at the top."""
+        return float(level / max(1, self.planes - 1))
+
+    @staticmethod
+    def turned(plane: NDArray[Any]) -> NDArray[Any]:
+        """RAS to rows from the top: anterior up, right on the left."""
+        return plane[::-1, ::-1].T
+
+
+def frame(image: NDArray[np.float32], affine: NDArray[np.float64], *layers: NDArray[np.float32]) -> Framed:
+    """An image (D, H, W), which may hold anything, with labels of its shape, ready to be cut into slices."""
     image = np.nan_to_num(image, nan=0.0, posinf=0.0, neginf=0.0)
-    label = np.zeros(image.shape, dtype=np.float32) if label is None else label
-    spacing, upright = np.ones(3), _turns(affine)
+    parts, spacing, upright = list(layers), np.ones(3), _turns(affine)
     if upright:
         turn = orientations.io_orientation(affine)
         lengths = np.linalg.norm(affine[:3, :3], axis=0)
         spacing = lengths[np.argsort(turn[:, 0])]
-        image, label = (orientations.apply_orientation(part, turn) for part in (image, label))
-    lesion = label >= LESION
+        image = orientations.apply_orientation(image, turn)
+        parts = [orientations.apply_orientation(part, turn) for part in parts]
     dark, bright = np.percentile(image, (2, 98))
     head = image > dark + FOREGROUND * (bright - dark)
     if not head.any():
         head = np.ones(image.shape, dtype=bool)
     # The brightest fat, or fluid, would leave all else dark.
     low, high = min(float(dark), 0.0), float(np.percentile(image[head], 98))
+    lesion = np.any([layer >= LESION for layer in parts], axis=0) if parts else np.zeros(image.shape, dtype=bool)
     box = tuple(_extent(head.sum(axis=others), lesion.sum(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    image, label, lesion, head = image[box], label[box], lesion[box], head[box]
-    # What lies below which height; lesions decide where there are any.
-    mass = (lesion if lesion.any() else head).sum(axis=(0, 1)).cumsum()
-    levels = np.unique([int(np.searchsorted(mass, share * mass[-1])) for share in AT])
-    if len(levels) < len(AT) <= image.shape[2]:
-        middle = int(levels.mean().round())
-        step = max(1, image.shape[2] // 10)
-        levels = np.unique(np.clip([middle - step, middle, middle + step], 0, image.shape[2] - 1))
-    grey = ((image[:, :, levels] - low) / max(high - low, 1e-6)).clip(0, 1) * 255
-    # RAS to rows from the top: anterior up, right on the left.
-    parts = (grey.astype(np.uint8), lesion[:, :, levels], label[:, :, levels])
-    greys, lesions, labels = (np.asarray(part)[::-1, ::-1].transpose(1, 0, 2) for part in parts)
-    slices = tuple(
-        Slice(greys[:, :, i], lesions[:, :, i], labels[:, :, i], float(level / max(1, image.shape[2] - 1)))
-        for i, level in enumerate(levels)
+    return Framed(
+        image=image[box],
+        head=head[box],
+        layers=tuple(layer[box] for layer in parts),
+        window=(low, high),
+        aspect=float(spacing[1] / spacing[0]),
+        thickness=float(spacing[2]),
+        upright=upright,
     )
-    return View(slices, float(spacing[1] / spacing[0]), upright)
+
+
+def slices_of(image: NDArray[np.float32], affine: NDArray[np.float64], label: NDArray[np.float32] | None) -> View:
+    """Slices of an image (D, H, W), which may hold anything, with its label where that fits."""
+    framed = frame(image, affine, np.zeros(image.shape, dtype=np.float32) if label is None else label)
+    lesion = framed.layers[0] >= LESION
+    # What lies below which height; lesions decide where there are any.
+    mass = (lesion if lesion.any() else framed.head).sum(axis=(0, 1)).cumsum()
+    levels = np.unique([int(np.searchsorted(mass, share * mass[-1])) for share in AT])
+    if len(levels) < len(AT) <= framed.planes:
+        middle = int(levels.mean().round())
+        step = max(1, framed.planes // 10)
+        levels = np.unique(np.clip([middle - step, middle, middle + step], 0, framed.planes - 1))
+    labels = [(level, framed.plane(0, level)) for level in map(int, levels)]
+    slices = tuple(Slice(framed.grey(level), plane >= LESION, plane, framed.height(level)) for level, plane in labels)
+    return View(slices, framed.aspect, framed.upright)
 
 
 def _turns(affine: NDArray[np.float64]) -> bool:

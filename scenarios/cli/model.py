@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scenarios.cli.common import progress_bar, say, write_json
+from scenarios.cli.common import progress_bar, say
 from shared.config.groups import DEVICE
 from shared.errors import ResultsError, SettingsError, WardroundError
 from shared.paths import private_output
@@ -103,10 +103,17 @@ def export(
 def realism(
     model: ModelPath,
     data: Annotated[
-        Path,
-        typer.Option(metavar="FOLDER", help="Labelled, skull-stripped FLAIR and T2w images: BIDS.", show_default=False),
+        list[str],
+        typer.Option(
+            metavar="FOLDER",
+            help="A hospital's labelled, skull-stripped FLAIR and T2w images: BIDS. Or NAME=FOLDER; may be repeated.",
+            show_default=False,
+        ),
     ],
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the scores as JSON.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="PAGE", help="Write a page with the worst slices, which are patients'.")
+    ] = None,
     device: Device = "auto",
     allow_empty: Annotated[bool, typer.Option("--allow-empty", help="Let in patients without any lesion.")] = False,
     labels: Annotated[str, typer.Option(metavar="NAME", help="Which labels, where an image has several.")] = "",
@@ -116,29 +123,26 @@ def realism(
 ) -> None:
     """Score a model on labelled images that it never learnt from, such as real patients.
 
-    MODEL is a run's folder or its model file. Each FLAIR and T2w image of FOLDER that has a lesion label is
-    segmented as `wardround segment` does it, and compared as in a run: Dice, and F1 of lesions. Images without
-    label, or that `wardround hospital check` would set aside, are named and skipped; patients without lesions, whose
-    Dice is 1 or 0, are named and left out of the means. Nothing in FOLDER is changed.
+    MODEL is a run's folder or its model file. Each FLAIR and T2w image of FOLDER
+    that has a lesion label is segmented as `wardround segment` does it, and
+    compared as in a run: Dice, F1 of lesions, recall and precision, by hospital
+    and contrast, with intervals over patients.
+
+    Images without label, or that `wardround hospital check` would set aside, are
+    named and skipped; patients without lesions, whose Dice is 1 or 0, are named
+    and left out of the means. Nothing in FOLDER is changed.
     """
     from client.data.inventory import LabelChoice
-    from scenarios.inference.external_validation import HEADING, line_of, means_of, notes, validate
+    from scenarios.cli.validation import Outputs, tell_validation
+    from scenarios.inference.external_validation import Ask, name_hospitals
     from shared.model.model_file import open_model
 
-    if json_file is not None and not json_file.parent.is_dir():
-        raise ResultsError(f"{json_file} cannot be written (no such folder): make {json_file.parent} first")
-    opened, where = open_model(model), _device_named(device)
+    outputs = Outputs(json_file, html)
+    outputs.check()
+    hospitals, opened, where = name_hospitals(data), open_model(model), _device_named(device)
     opened.network.to(where)
-    say(HEADING)
-    choice = LabelChoice(labels, lesion_value)
-    found = validate(opened, data, where, lambda one: say(line_of(one)), allow_empty, choice)
-    say("\n".join(means_of(found)))
-    for text in notes(found.scored):
-        say(f"warning: {text}")
-    for reason in found.skipped:
-        say(f"skipped: {reason}")
-    if json_file is not None:
-        write_json(json_file, found.to_json())
+    ask = Ask(allow_empty, LabelChoice(labels, lesion_value), slices=html is not None)
+    outputs.write(tell_validation(opened, hospitals, where, ask), model)
 
 
 def _device_named(name: str) -> "torch.device":

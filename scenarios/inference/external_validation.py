@@ -1,4 +1,4 @@
-"""How well a model does on patients that it never learnt from: Dice and lesion-wise F1, case by case.
+"""How well a model does on patients that it never learnt from: image by image, with what it misses and what is false.
 
 A network that was trained on simulated hospitals alone, and is applied to real ones as it is, says what those
 simulations are worth (Billot et al., Medical Image Analysis 86:102789, 2023, judge theirs in this way). Images
@@ -7,42 +7,56 @@ are read, refused and warned of as by `wardround hospital check` (client/data/re
 Dice of 1 where nothing is found and 0 where anything is: such cases are named, and the means are of the others.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import fmean
-from typing import Any
 
+import numpy as np
 import torch
 
 from client.data.filenames import CONTRASTS, stem
 from client.data.inventory import ANY_LABEL, Case, LabelChoice
 from client.data.layouts import take_inventory
-from client.data.preprocessing import prepare
+from client.data.lesions import LESION
+from client.data.preprocessing import prepare_reading
+from client.data.reading import read_case
 from client.data.rules import contrast_findings
-from client.evaluation.inference import compare, segment_volume
-from shared.errors import DataError
+from client.evaluation.inference import segment_volume
+from client.evaluation.metrics import score
+from scenarios.inference.lesion_counts import LesionCounts, count_lesions
+from scenarios.inference.worst_slices import ErrorView, worst_slices
+from shared.errors import DataError, SettingsError
 from shared.metrics.scores import Scores
 from shared.model.model_file import Model
-from shared.text import counted
 
 
 @dataclass(frozen=True)
 class ScoredCase:
     """One image that was segmented and compared with its label."""
 
+    hospital: str
+    subject: str
+    """The patient, by the name in the data set."""
     id: str
     """The image's name without contrast, such as `sub-07` or `sub-07_ses-01`."""
     contrast: str
     scores: Scores
-    warnings: tuple[str, ...]
+    counts: LesionCounts
+    warnings: tuple[str, ...] = ()
     empty: bool = False
     """Whether its label marks no lesion."""
+    worst: ErrorView | None = None
+    """The slices of most errors, where they were asked for."""
+
+    @property
+    def patient(self) -> tuple[str, str]:
+        """Whose image it is; patients of two hospitals may have one name."""
+        return self.hospital, self.subject
 
 
 @dataclass(frozen=True)
 class ExternalValidation:
-    """What a folder of cases gave."""
+    """What the hospitals' images gave."""
 
     scored: tuple[ScoredCase, ...]
     skipped: tuple[str, ...]
@@ -54,110 +68,108 @@ class ExternalValidation:
         return tuple(one for one in self.scored if not one.empty)
 
     @property
-    def mean_dice(self) -> float | None:
-        """Over all images with a lesion; None where there is none."""
-        return fmean(one.scores.dice for one in self.averaged) if self.averaged else None
+    def empty(self) -> tuple[ScoredCase, ...]:
+        """Those without."""
+        return tuple(one for one in self.scored if one.empty)
 
-    def means(self) -> dict[str, tuple[int, float, float]]:
-        """Images, mean Dice and mean lesion-wise F1 of each contrast, over those with a lesion."""
-        parts = {c: [one.scores for one in self.averaged if one.contrast == c] for c in CONTRASTS}
-        return {
-            contrast: (len(part), fmean(s.dice for s in part), fmean(s.lesion_f1 for s in part))
-            for contrast, part in parts.items()
-            if part
-        }
+    @property
+    def hospitals(self) -> tuple[str, ...]:
+        """Of which an image was scored, in the order given."""
+        return tuple(dict.fromkeys(one.hospital for one in self.scored))
 
-    def to_json(self) -> dict[str, Any]:
-        """What `--json` writes."""
-        return {
-            "cases": [
-                {
-                    "id": one.id,
-                    "contrast": one.contrast,
-                    "dice": one.scores.dice,
-                    "lesion_f1": one.scores.lesion_f1,
-                }
-                for one in self.averaged
-            ],
-            "without_lesion": [
-                {"id": one.id, "contrast": one.contrast, "found_ml": one.scores.volume_difference_ml}
-                for one in self.scored
-                if one.empty
-            ],
-            "mean_dice": self.mean_dice,
-            "skipped": list(self.skipped),
-        }
+
+@dataclass(frozen=True)
+class Ask:
+    """What is asked of each image."""
+
+    allow_empty: bool = False
+    """Let in labels without lesion."""
+    choice: LabelChoice = ANY_LABEL
+    """Which labels, and which of their values, are meant."""
+    slices: bool = False
+    """Keep the slices of most errors."""
+
+
+DEFAULT = Ask()
+
+
+def name_hospitals(words: Sequence[str]) -> dict[str, Path]:
+    """The data folder of each hospital, from words such as `/data/here` and `there=/data/2`, in their order.
+
+    A folder alone gives its own name. Raises `SettingsError` where a name is missing or stands for two hospitals.
+    """
+    named: dict[str, Path] = {}
+    for word in words:
+        name, sign, folder = word.partition("=")
+        path = Path(folder)
+        if not sign or Path(word).exists():
+            folder, path = word, Path(word)
+            whole = path.resolve()
+            name = (whole.parent if whole.is_file() else whole).name
+        if not folder or not name:
+            raise SettingsError(f"--data {word} names no hospital and folder: give FOLDER or NAME=FOLDER")
+        if name in named:
+            raise SettingsError(f"--data {named[name]} and {path} are both named {name}: give NAME=FOLDER")
+        named[name] = path
+    return named
 
 
 def validate(
     model: Model,
-    folder: Path,
+    hospitals: Mapping[str, Path],
     device: torch.device,
     after_each: Callable[[ScoredCase], None],
-    allow_empty: bool = False,
-    choice: LabelChoice = ANY_LABEL,
+    ask: Ask = DEFAULT,
 ) -> ExternalValidation:
-    """Segment every labelled image of a data folder and score it; `after_each` is called with each result.
+    """Segment every labelled image of the hospitals' data folders and score it; `after_each` hears of each.
 
     The model's network is on `device` already. An image without label, or that cannot be used, is skipped with
-    its reason; `allow_empty` lets in labels without lesion, and `choice` says which labels and which of their values
-    are meant. Raises `DataError` where no image is left.
+    its reason. Raises `DataError` where a folder cannot be read or holds no labelled image, before any is segmented,
+    and where no image is left in the end.
     """
-    inventory = take_inventory(folder, CONTRASTS, choice=choice)
-    skipped = [remark.text for remark in inventory.remarks if remark.problem]
-    scored = []
-    for case in inventory.cases:
-        try:
-            one = _score_case(model, case, device, allow_empty)
-        except DataError as error:
-            skipped.append(str(error))
-            continue
-        scored.append(one)
-        after_each(one)
+    inventories = {name: take_inventory(folder, CONTRASTS, choice=ask.choice) for name, folder in hospitals.items()}
+    skipped = {name: [remark.text for remark in found.remarks if remark.problem] for name, found in inventories.items()}
+    for name, found in inventories.items():
+        if not found.cases:
+            raise _nothing_of(hospitals[name], skipped[name], found.naming)
+    scored: list[ScoredCase] = []
+    for name, found in inventories.items():
+        for case in found.cases:
+            try:
+                one = _score_case(model, name, case, device, ask)
+            except DataError as error:
+                skipped[name].append(str(error))
+                continue
+            scored.append(one)
+            after_each(one)
     if not scored:
-        reason = "; ".join(skipped) if skipped else inventory.naming
-        raise DataError(f"data folder {folder} has no labelled image that could be scored: {reason}")
-    return ExternalValidation(tuple(scored), tuple(skipped))
+        name = next(iter(hospitals))
+        raise _nothing_of(hospitals[name], [reason for own in skipped.values() for reason in own], "")
+    return ExternalValidation(tuple(scored), tuple(reason for own in skipped.values() for reason in own))
 
 
-def _score_case(model: Model, case: Case, device: torch.device, allow_empty: bool) -> ScoredCase:
-    volume = prepare(case, model.inference.spacing, allow_empty)
-    soft = segment_volume(model.network, volume, model.inference.patch_size, model.inference.window_overlap, device)
-    found = compare(volume, soft)
+def _nothing_of(folder: Path, skipped: Sequence[str], naming: str) -> DataError:
+    reason = "; ".join(skipped) or naming
+    return DataError(f"data folder {folder} has no labelled image that could be scored: {reason}")
+
+
+def _score_case(model: Model, hospital: str, case: Case, device: torch.device, ask: Ask) -> ScoredCase:
+    reading = read_case(case, ask.allow_empty)
+    volume = prepare_reading(reading, model.inference.spacing)
+    image = reading.usable_image()
+    prepared = segment_volume(model.network, volume, model.inference.patch_size, model.inference.window_overlap, device)
+    soft = volume.to_own_grid(prepared)
+    truth = torch.from_numpy(np.array(volume.truth, order="C")).to(soft.device).float() / 255
+    there, found = ((part >= LESION).cpu().numpy() for part in (truth, soft))
     unknown = contrast_findings(case.contrast, model.inference.contrasts)
-    warnings = tuple(str(finding) for finding in (*volume.warnings, *unknown))
-    name = stem(case.image.name).removesuffix(f"_{case.contrast}")
-    return ScoredCase(name, case.contrast, found, warnings, volume.empty is not None)
-
-
-WIDTH = 24
-"""Of a table's first column; a longer name moves what follows."""
-
-HEADING = f"{'case':<{WIDTH}}  contrast   Dice  lesion F1"
-
-
-def line_of(one: ScoredCase) -> str:
-    """One image's line below `HEADING`."""
-    if one.empty:
-        found = f"{one.scores.volume_difference_ml:.2f} ml found" if one.scores.dice < 1 else "nothing found"
-        return _line(one.id, one.contrast, f"no lesion labelled, {found}: not in the means")
-    return _line(one.id, one.contrast, f"{one.scores.dice:.3f}      {one.scores.lesion_f1:.3f}")
-
-
-def means_of(realism: ExternalValidation) -> list[str]:
-    """The table's end: the means of each contrast, and the mean Dice of all."""
-    rows = [
-        _line(f"mean of {counted(images, 'image')}", contrast, f"{dice:.3f}      {f1:.3f}")
-        for contrast, (images, dice, f1) in realism.means().items()
-    ]
-    mean = realism.mean_dice
-    return [*rows, _line("mean of all", "", "none has a lesion" if mean is None else f"{mean:.3f}")]
-
-
-def _line(first: str, contrast: str, rest: str) -> str:
-    return f"{first:<{WIDTH}}  {contrast:<8}  {rest}"
-
-
-def notes(scored: Sequence[ScoredCase]) -> list[str]:
-    """The warnings, each with its image."""
-    return [f"{one.id} {one.contrast}: {text}" for one in scored for text in one.warnings]
+    return ScoredCase(
+        hospital=hospital,
+        subject=case.subject,
+        id=stem(case.image.name).removesuffix(f"_{case.contrast}"),
+        contrast=case.contrast,
+        scores=score(soft, truth, volume.own_affine),
+        counts=count_lesions(there, found, volume.own_affine),
+        warnings=tuple(str(finding) for finding in (*volume.warnings, *unknown)),
+        empty=volume.empty is not None,
+        worst=worst_slices(image.array, image.affine, there, found) if ask.slices else None,
+    )

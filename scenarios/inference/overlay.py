@@ -36,7 +36,7 @@ def draw_overlay(view: View, title: str, footer: str) -> bytes:
         for row in (0, 1):
             left, bottom = place / columns, (FOOT + (1 - row) * height) / size[1]
             axes = figure.add_axes((left + 0.004, bottom + 0.004, 1 / columns - 0.008, height / size[1] - 0.008))
-            show_slice(axes, one, view.aspect)
+            show_slice(axes, one.image, view.aspect)
             if row == 1:
                 _lay_over(axes, one, view.aspect)
             if place == 0 and view.upright:

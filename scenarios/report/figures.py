@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from scenarios.report.style import DARK, LIGHT, Theme
-from scenarios.report.table import Sheet
+from scenarios.report.table import EMPTY, Sheet
 
 DOTS = 200
 """An inch, of PNG files."""
@@ -64,7 +64,7 @@ class Picture:
     alternative: str
     """For those who cannot see it: what it shows and what it says."""
     draw: Callable[[Theme], Figure]
-    sheet: Sheet
+    sheet: Sheet = EMPTY
     """The numbers behind it."""
 
     @cached_property

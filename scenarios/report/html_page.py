@@ -1,11 +1,8 @@
 """The report as one HTML page that needs no other file, no script and no network, and its parts as files."""
 
-import base64
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment
 from markupsafe import Markup
 
 from scenarios.report.case_scores import Details, read_details
@@ -17,9 +14,9 @@ from scenarios.report.evaluators import draw_evaluators
 from scenarios.report.figures import Picture, to_png, to_svg
 from scenarios.report.forest_plot import draw_forest
 from scenarios.report.heatmaps import draw_heatmaps
+from scenarios.report.html_parts import both_themes, raster, render_page
 from scenarios.report.overlays import Examples, draw_overlays
 from scenarios.report.result_tables import comparison_table, cost_table, final_table, scores_table, transfer_table
-from scenarios.report.style import DARK, LIGHT
 from scenarios.report.subject_scores import draw_subjects
 from scenarios.report.table import Table
 from scenarios.results.study import ANY_ORDER, Study
@@ -132,7 +129,8 @@ def write_page(report: Report, folder: Path) -> Path:
             write_whole(parts / f"{picture.name}.svg", svg.encode())
             write_whole(parts / f"{picture.name}.png", png)
             write_whole(parts / f"{picture.name}.csv", picture.sheet.to_csv().encode())
-            drawn[picture.name] = _embedded(picture, svg, png)
+            made = raster(png, picture.alternative) if picture.name in RASTER else both_themes(picture, svg)
+            drawn[picture.name] = made
         for table in report.tables:
             write_whole(parts / f"{table.name}.csv", table.sheet.to_csv().encode())
         page = folder / PAGE
@@ -153,29 +151,6 @@ def _clear(parts: Path) -> None:
 
 def render(report: Report, drawn: dict[str, Markup]) -> str:
     """The page's text, with each picture as it was drawn."""
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.globals |= {"light": LIGHT, "dark": DARK, "width": _width}
-    template = environment.from_string(files("scenarios.report").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.render(report=report, study=report.study, drawn=drawn, question=QUESTION)
-
-
-def _embedded(picture: Picture, svg: str, png: bytes) -> Markup:
-    """An image of the page; of a drawing, a light and a dark one, of which the browser shows the one that fits."""
-    image = Markup('<img src="{}" alt="{}">')
-    if picture.name in RASTER:
-        return image.format(_data_uri("image/png", png), picture.alternative)
-    dark = to_svg(picture.dark_figure, picture.name)
-    return Markup('<picture><source media="{}" srcset="{}">{}</picture>').format(
-        "screen and (prefers-color-scheme: dark)",
-        _data_uri("image/svg+xml", dark.encode()),
-        image.format(_data_uri("image/svg+xml", svg.encode()), picture.alternative),
+    return render_page(
+        "page.html", report=report, study=report.study, drawn=drawn, question=QUESTION, parts_folder=PARTS
     )
-
-
-def _data_uri(kind: str, content: bytes) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def _width(picture: Picture) -> str:
-    """How wide a picture is shown at most: its text is then about as large as the page's."""
-    return f"{picture.figure.get_figwidth() * 104:.0f}px"

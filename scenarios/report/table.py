@@ -25,6 +25,10 @@ class Sheet:
         return stream.getvalue()
 
 
+EMPTY = Sheet((), ())
+"""Of what has no file beside its page."""
+
+
 @dataclass(frozen=True)
 class Table:
     """A table of the page. The first column names its row."""
@@ -35,7 +39,7 @@ class Table:
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    sheet: Sheet
+    sheet: Sheet = EMPTY
     wordy: frozenset[int] = frozenset({0})
     """Columns of words, which begin at the left; numbers end at the right."""
     strong: frozenset[int] = frozenset()

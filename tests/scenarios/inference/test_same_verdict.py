@@ -14,7 +14,7 @@ from client.data.preprocessing import prepare
 from client.data.rules import PUBLIC, Finding, refusal
 from client.data.volume_cache import open_volume
 from client.qc.case_check import check_case
-from scenarios.inference.external_validation import validate
+from scenarios.inference.external_validation import Ask, validate
 from scenarios.inference.segment import plan_jobs, segment_image
 from shared.errors import DataError
 from tests.scenarios.inference.test_segment import bright
@@ -66,7 +66,8 @@ def said_by_realism(case: Case, folder: Path, allow_empty: bool = False) -> list
     """Why `wardround realism` skips the only case, or its warnings."""
     choice = LabelChoice(lesion_value=case.lesion_value)
     try:
-        (scored,) = validate(MODEL, folder / "data", torch.device("cpu"), lambda one: None, allow_empty, choice).scored
+        ask, hospitals = Ask(allow_empty, choice), {"data": folder / "data"}
+        (scored,) = validate(MODEL, hospitals, torch.device("cpu"), lambda one: None, ask).scored
     except DataError as error:
         return [str(error).partition("that could be scored: ")[2]]
     return [*scored.warnings]

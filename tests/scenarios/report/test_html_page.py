@@ -4,7 +4,6 @@ import base64
 import html
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from scenarios.report.overlays import Example, Examples
 from scenarios.report.style import DARK, LIGHT
 from scenarios.results.study import Missing, RunEntry, Study, run_entry
 from shared.errors import ResultsError
+from tests.support.browser import CHROMIUM, look_at
 from tests.support.studies import make_run, make_study, write_run
 
 ACCS = {
@@ -25,9 +25,6 @@ ACCS = {
     "single": [0.545, 0.556, 0.567],
 }
 BWTS = {"replay": [-0.011, 0.022, -0.033], "finetune": [-0.141, -0.152, -0.163]}
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
 
 
 def runs() -> list[RunEntry]:
@@ -215,37 +212,18 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     ],
 )
 def test_a_browser_finds_nothing_wrong(study: tuple[Study, Path], scheme: Any, width: int) -> None:
-    from playwright.sync_api import sync_playwright
-
-    said: list[str] = []
-    asked: list[str] = []
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        try:
-            view = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
-            view.on("console", lambda message: said.append(message.text))
-            view.on("pageerror", lambda error: said.append(str(error)))
-            view.on("request", lambda request: asked.append(request.url))
-            view.goto((study[1] / PAGE).as_uri())
-            images = view.evaluate("[...document.images].map(i => i.complete && i.naturalWidth > 0)")
-            wide = view.evaluate("[...document.images].map(i => i.getBoundingClientRect().width > 100)")
-            shown = view.evaluate("[...document.images].map(i => i.currentSrc)")
-            overflow = view.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-            colors = view.evaluate("(s => [s.color, s.backgroundColor])(getComputedStyle(document.body))")
-        finally:
-            browser.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-    assert images == wide == [True] * 6
-    assert overflow <= 0, "the page is wider than its window"
-    assert colors == (
+    seen = look_at(study[1] / PAGE, scheme, width)
+    assert seen.said == seen.outside == []
+    assert seen.images == [True] * 6
+    assert seen.overflow <= 0, "the page is wider than its window"
+    assert seen.colors == (
         ["rgb(230, 233, 236)", "rgb(20, 23, 26)"] if scheme == "dark" else ["rgb(27, 31, 36)", "rgb(255, 255, 255)"]
     )
     ink = (DARK if scheme == "dark" else LIGHT).ink
-    drawings = [base64.b64decode(uri.partition(",")[2]).decode() for uri in shown if "svg" in uri[:20]]
+    drawings = [base64.b64decode(uri.partition(",")[2]).decode() for uri in seen.shown if "svg" in uri[:20]]
     assert len(drawings) == 5
     assert all(ink in svg for svg in drawings), "the figures' words have the page's colour"
-    assert [f"rgb({', '.join(str(int(ink[i : i + 2], 16)) for i in (1, 3, 5))})"] == colors[:1]
+    assert [f"rgb({', '.join(str(int(ink[i : i + 2], 16)) for i in (1, 3, 5))})"] == seen.colors[:1]
 
 
 def test_the_authors_matrices_give_their_page(published_matrices: Path, tmp_path: Path) -> None:
