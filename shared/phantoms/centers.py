@@ -156,8 +156,8 @@ VARIED = CenterProfile(
     title="Varied",
     subjects=50,
     protocols={
-        "FLAIR": Protocol(Sequence("3T", 9000, 115, 2480), noise=0.045, bias=0.10, blur=0.5, level=300, flow=0.5),
-        "T2w": Protocol(Sequence("3T", 5000, 98), noise=0.045, bias=0.10, blur=0.5, level=300),
+        "FLAIR": Protocol(Sequence("3T", 9000, 115, 2480), noise=0.045, bias=0.10, blur=0.4, level=300, flow=0.5),
+        "T2w": Protocol(Sequence("3T", 5000, 98), noise=0.045, bias=0.10, blur=0.4, level=300),
     },
     load=8.0,
     spread=1.3,

@@ -88,7 +88,7 @@ def lesion_signals(sequence: Sequence, t2: Any, t1: Any, brain: Brain | None = N
 
 def draw_mixture(contrast: Contrast, rng: np.random.Generator) -> Mixture:
     """Draw any means and spreads with which an image may still be called by its contrast."""
-    lesion = 1 + float(np.clip(rng.lognormal(np.log(0.5), 0.5), 0.2, 1.6))
+    lesion = 1 + float(np.clip(rng.lognormal(np.log(0.5), 0.45), 0.25, 1.6))
     more = lesion - 1
     cortex = float(rng.uniform(0.65, 1 + 0.9 * more))
     limbic = cortex * float(rng.uniform(0.97, 1.12))
@@ -98,7 +98,7 @@ def draw_mixture(contrast: Contrast, rng: np.random.Generator) -> Mixture:
     plexus = float(rng.uniform(min(cortex, fluid), max(cortex, fluid)))
     cap = more * float(rng.uniform(0.0, 0.4))
     white, grey, wet, within = (
-        float(spread) for spread in rng.uniform([0.01, 0.01, 0.01, 0.02], [0.05, 0.1, 0.1, 0.15])
+        float(spread) for spread in rng.uniform([0.01, 0.01, 0.01, 0.02], [0.05, 0.1, 0.06, 0.15])
     )
     grain = Grain(white, grey, wet * max(1.0, fluid), within * more)
     return Mixture(Signals(cortex, nuclei, limbic, fluid, plexus, cap), lesion, grain)
