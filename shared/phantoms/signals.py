@@ -88,7 +88,7 @@ def lesion_signals(sequence: Sequence, t2: Any, t1: Any, brain: Brain | None = N
 
 def draw_mixture(contrast: Contrast, rng: np.random.Generator) -> Mixture:
     """Draw any means and spreads with which an image may still be called by its contrast."""
-    lesion = 1 + float(np.clip(rng.lognormal(np.log(0.5), 0.45), 0.25, 1.6))
+    lesion = 1 + float(np.clip(rng.lognormal(np.log(0.45), 0.45), 0.22, 1.6))
     more = lesion - 1
     cortex = float(rng.uniform(0.65, 1 + 0.9 * more))
     limbic = cortex * float(rng.uniform(0.97, 1.12))

@@ -51,7 +51,7 @@ def draw_takes(center: CenterProfile, subject: int, grid: Grid, seed: int) -> di
     drawn = _about(center.protocols, center.vary, generator(seed, "phantom", center.name, "protocols"))
     rng = generator(seed, "phantom", center.name, subject, "session")
     drawn = _about(drawn, center.vary * SESSIONS, rng)
-    damage = float(np.exp(rng.normal(0, 0.25 * center.vary)))
+    damage = float(np.exp(center.vary * rng.normal(-0.1, 0.3)))  # more faint lesions than bright ones
     factors = np.exp(rng.normal(0, center.vary, 6) * [0.12, 0.08, 0.05, 0.05, 0.08, 0.04])
     # A thicker slice holds more signal; half of it is spent on scanning faster.
     quieter = (max(grid.voxel) / min(grid.voxel)) ** (-0.5 * center.vary)
