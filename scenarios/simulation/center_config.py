@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from shared.config.table import KebabTable, sentence
 from shared.errors import SettingsError
 from shared.phantoms.centers import CenterProfile
 from shared.phantoms.relaxation import Sequence, Strength
-from shared.phantoms.scanner import Contrast, Protocol
+from shared.phantoms.scanner import Protocol
+from shared.phantoms.signals import Contrast
 from shared.trust.canonical_json import CENTER_PATTERN
 
 MOST_SUBJECTS = 100_000
 AXES = ("RL", "AP", "SI")
+THICKEST = 10.0
+"""In-plane voxel sizes that a slice may have."""
 
 
 def _directions(value: str) -> str:
@@ -24,6 +27,17 @@ def _directions(value: str) -> str:
     if len(value) != 3 or any(not set(pair) & set(value) for pair in AXES):
         raise ValueError("should be one letter each of R or L, A or P, S or I, such as LPS")
     return value
+
+
+def _ratios(value: object) -> tuple[float, ...]:
+    """Take one thickness for a list of one."""
+    values = value if isinstance(value, list) else [value]
+    for one in values:
+        if isinstance(one, bool) or not isinstance(one, int | float) or not 1 <= one <= THICKEST:
+            values = []
+    if not values:
+        raise ValueError(f"give a number from 1 to {THICKEST:g}, or a list of them, of which each patient has one")
+    return tuple(map(float, values))
 
 
 class ProtocolTable(KebabTable):
@@ -57,10 +71,13 @@ class CenterTable(KebabTable):
     subjects: int = Field(ge=1, le=MOST_SUBJECTS)
     lesion_ml: float = Field(gt=0, le=60)
     lesion_spread: float = Field(ge=0, le=2)
-    slice_ratio: float = Field(default=1.0, ge=1, le=10)
+    slice_ratio: Annotated[tuple[float, ...], BeforeValidator(_ratios)] = (1.0,)
     orientation: Annotated[str, AfterValidator(_directions)] = "RAS"
     lesion_free: float = Field(default=0.02, ge=0, le=1)
     rater: float = Field(default=0.0, ge=0, le=3)
+    vary: float = Field(default=0.0, ge=0, le=1)
+    random_share: float = Field(default=0.0, ge=0, le=1)
+    resampled: float = Field(default=0.0, ge=0, le=1)
     flair: ProtocolTable | None = Field(default=None, alias="FLAIR")
     t2w: ProtocolTable | None = Field(default=None, alias="T2w")
 
@@ -83,10 +100,13 @@ class CenterTable(KebabTable):
             protocols=protocols,
             load=self.lesion_ml,
             spread=self.lesion_spread,
-            slice_ratio=self.slice_ratio,
+            slice_ratios=self.slice_ratio,
             orientation=self.orientation,
             lesion_free=self.lesion_free,
             rater=self.rater,
+            vary=self.vary,
+            random_share=self.random_share,
+            resampled=self.resampled,
         )
 
 

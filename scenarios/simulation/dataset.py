@@ -4,6 +4,7 @@ The folder says by a file of its own how it was made, and only such a folder is 
 """
 
 import json
+import math
 import multiprocessing
 import os
 import shutil
@@ -20,8 +21,8 @@ from shared.errors import DataError, ResultsError
 from shared.files import write_whole
 from shared.paths import LOCK, claimed
 from shared.phantoms.centers import CenterProfile
-from shared.phantoms.grids import Grid
 from shared.phantoms.settings import VERSION, PhantomSettings
+from shared.phantoms.variation import draw_grids
 
 MANIFEST = "simulation.json"
 
@@ -76,11 +77,11 @@ def cost_of(simulation: Simulation) -> Cost:
     """Return what making the rest will take, by what a voxel took when it was measured."""
     subjects, voxels = 0, 0
     for center in simulation.centers:
-        spacing = simulation.settings.spacing
-        x, y, z = Grid.covering((spacing, spacing, spacing * center.slice_ratio)).shape
-        left = len(simulation.draft(center).missing())
-        subjects += left
-        voxels += left * x * y * z
+        missing = simulation.draft(center).missing()
+        subjects += len(missing)
+        for subject in missing:
+            _, stored = draw_grids(center, subject, simulation.settings.spacing, simulation.settings.seed)
+            voxels += math.prod(stored.shape)
     jobs = max(1, min(os.cpu_count() or 1, subjects))
     seconds = voxels / 1e6 * SECONDS_A_MEGAVOXEL / jobs + (SECONDS_A_PROCESS if subjects else 0)
     return Cost(subjects, seconds, int(voxels * BYTES_A_VOXEL), jobs)

@@ -11,7 +11,8 @@ from types import MappingProxyType
 
 from shared.errors import SettingsError
 from shared.phantoms.relaxation import Sequence
-from shared.phantoms.scanner import Contrast, Protocol
+from shared.phantoms.scanner import Protocol
+from shared.phantoms.signals import Contrast
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,21 @@ class CenterProfile:
     """Median lesion volume of a patient, in ml."""
     spread: float
     """Standard deviation of the logarithm of that volume."""
-    slice_ratio: float = 1.0
-    """Thickness of a slice, in in-plane voxel sizes."""
+    slice_ratios: tuple[float, ...] = (1.0,)
+    """Thickness of a slice, in in-plane voxel sizes: each patient has one of these, drawn with equal chance."""
     orientation: str = "RAS"
     """Directions in which the stored voxels run."""
     lesion_free: float = 0.02
     """Share of the patients in whom no lesion is seen."""
     rater: float = 0.0
     """Standard deviation in mm by which the label of each lesion is too wide or too narrow."""
+    vary: float = 0.0
+    """How much protocols, magnets and tissues differ from the ones below, 0 to 1: in this hospital, and in each of its
+    sessions again by half as much."""
+    random_share: float = 0.0
+    """Share of the images whose tissues are of any brightness with which the contrast may still be called so."""
+    resampled: float = 0.0
+    """Share of the patients whose slices, along any axis, are interpolated to voxels of equal edges."""
 
     @property
     def contrasts(self) -> tuple[Contrast, ...]:
@@ -82,7 +90,7 @@ _PROFILES = (
         },
         load=6.0,
         spread=0.80,
-        slice_ratio=1.5,
+        slice_ratios=(1.5,),
     ),
     CenterProfile(
         name="milan",
@@ -91,7 +99,7 @@ _PROFILES = (
         protocols={"T2w": Protocol(Sequence("3T", 4500, 100), noise=0.040, bias=0.10, blur=0.5, level=520, clip=3.0)},
         load=10.0,
         spread=0.70,
-        slice_ratio=1.5,
+        slice_ratios=(1.5,),
         orientation="LPS",
     ),
     CenterProfile(
@@ -113,7 +121,7 @@ _PROFILES = (
         },
         load=7.0,
         spread=0.70,
-        slice_ratio=2.0,
+        slice_ratios=(2.0,),
         orientation="LAS",
     ),
     CenterProfile(
@@ -143,21 +151,40 @@ _PROFILES = (
 CENTERS: Mapping[str, CenterProfile] = MappingProxyType({profile.name: profile for profile in _PROFILES})
 """All eight, in descending order of size."""
 
+VARIED = CenterProfile(
+    name="varied",
+    title="Varied",
+    subjects=50,
+    protocols={
+        "FLAIR": Protocol(Sequence("3T", 9000, 115, 2480), noise=0.045, bias=0.10, blur=0.4, level=300, flow=0.5),
+        "T2w": Protocol(Sequence("3T", 5000, 98), noise=0.045, bias=0.10, blur=0.4, level=300),
+    },
+    load=8.0,
+    spread=1.3,
+    slice_ratios=(1.0, 1.0, 1.5, 2.0, 3.0, 5.0),
+    lesion_free=0.05,
+    rater=0.3,
+    vary=1.0,
+    random_share=0.5,
+    resampled=0.4,
+)
+"""A hospital to learn from for all others, none of the paper's; `varied-2`, `varied-3`, ... have other scanners."""
+
 _FURTHER = re.compile(r"(?P<name>.+)-(?P<number>[2-9]|[1-9]\d+)")
 
 
 def profile(name: str) -> CenterProfile:
-    """Return the center of that name: one of the eight, or, as in `bwh-2`, another hospital with the scanner of one.
+    """Return the center of that name: one of the eight, `varied`, or, as in `bwh-2`, another hospital like one of them.
 
     `bwh-2` has the signature, the size and the lesion loads of `bwh`, and patients of its own. Raises `SettingsError`.
     """
-    further = _FURTHER.fullmatch(name)
-    if name in CENTERS:
-        return CENTERS[name]
-    if further and further["name"] in CENTERS:
-        like = CENTERS[further["name"]]
+    further, known = _FURTHER.fullmatch(name), {**CENTERS, VARIED.name: VARIED}
+    if name in known:
+        return known[name]
+    if further and further["name"] in known:
+        like = known[further["name"]]
         return replace(like, name=name, title=f"{like.title} {further['number']}")
     raise SettingsError(
-        f"simulated hospitals: there is no center {name!r}; choose from {', '.join(CENTERS)}, "
+        f"simulated hospitals: there is no center {name!r}; choose from {', '.join(known)}, "
         f"or number another hospital like one of them from 2, as in {next(iter(CENTERS))}-2"
     )

@@ -49,6 +49,16 @@ class Grid:
         )
         return x, y, z
 
+    def read(self, values: Array, other: "Grid") -> Array:
+        """Return values of this grid's voxels at those of another: linear between middles, and the rim goes on."""
+        for number, (axis, origin) in enumerate(zip(other.axes(), self.affine[:3, 3], strict=True)):
+            if self.voxel[number] != other.voxel[number]:
+                first, t = _cells(axis, origin, self.voxel[number])
+                inside = first.clip(0, values.shape[number] - 2)
+                t = np.clip(t + first - inside, 0, 1)
+                values = _mix(values, number, inside, np.stack([1 - t, t]))
+        return values
+
 
 class SmoothField:
     """A random function of world position, mean 0 and variance 1: a cubic B-spline of white noise.

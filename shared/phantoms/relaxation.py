@@ -16,6 +16,7 @@ but one with which a train of equal angles would give like contrast (Mugler, J. 
 90 to 110 ms is our estimate, by which lesions are 1.3 to 1.6 times as bright as what lies around them.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -85,3 +86,28 @@ CAP = 0.12
 et al. 1986)."""
 PLEXUS = 0.55
 """How far choroid plexus lies on the way from cortex to fluid."""
+
+
+@dataclass(frozen=True)
+class Brain:
+    """The tissues of one brain at one field strength."""
+
+    white: Relaxation
+    cortex: Relaxation
+    nuclei: Relaxation
+    limbic: Relaxation
+    damaged: Relaxation
+
+
+BRAINS = {field: Brain(WHITE[field], CORTEX[field], NUCLEI[field], LIMBIC[field], DAMAGED[field]) for field in WHITE}
+"""The usual one at each strength."""
+
+
+def nulling_time(tr: float, prep: float = 0.0) -> float:
+    """Return the TI at which fluid sends nothing, in ms: where `Sequence.signals` is 0 for `FLUID`.
+
+    With p what the preparation leaves to invert, exp(TI/T1) = (1 + p) / (1 + p exp(-TR/T1)); without one and for a long
+    TR that is the textbook's T1 ln 2.
+    """
+    left = math.exp(-prep / FLUID.t2)
+    return FLUID.t1 * math.log((1 + left) / (1 + left * math.exp(-tr / FLUID.t1)))

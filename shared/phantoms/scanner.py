@@ -7,19 +7,19 @@ Intensities are relative to white matter, which is 1.
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
+from scipy import fft, ndimage  # type: ignore[import-untyped,unused-ignore]
 
 from shared.phantoms.anatomy import Tissues
 from shared.phantoms.grids import Array, Axes, Grid, SmoothField
 from shared.phantoms.lesions import LesionMaps
-from shared.phantoms.relaxation import CAP, CORTEX, DAMAGED, FLUID, LIMBIC, NUCLEI, PLEXUS, WHITE, Sequence
+from shared.phantoms.relaxation import Brain, Sequence
+from shared.phantoms.signals import Mixture, lesion_signals, signals_of
 
-Contrast = Literal["FLAIR", "T2w"]
-
+GRAIN = 2.5
+"""mm between the knots of what makes a tissue of a random mixture uneven."""
 SLAB = 2**18
 """Voxels that are worked on at once: what a processor's own cache holds of a few arrays."""
 
@@ -46,30 +46,24 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class _Signals:
-    """What a sequence makes of each tissue, relative to white matter."""
+class Effects:
+    """What makes one image beside its protocol: another brain's tissues, another coil, a coarser acquisition."""
 
-    cortex: float
-    nuclei: float
-    limbic: float
-    fluid: float
-    plexus: float
-    cap: float
-    """More than white matter has, right at the ventricles."""
+    brain: Brain | None = None
+    """The patient's relaxation times, at the protocol's field strength; the usual ones where there is none."""
+    damage: float = 1.0
+    """How much farther from white matter the T2 of lesions lies than it was drawn."""
+    mixture: Mixture | None = None
+    """Signals in place of those that the sequence would make."""
+    shading: float = 70.0
+    """mm between the knots of the coil's shading."""
+    matrix: tuple[float, float] = (1.0, 1.0)
+    """Along the first two axes, the share of the spatial frequencies that was acquired before interpolation."""
+    sharpening: float = 0.0
+    """How much the highest of them are raised, as the edge enhancement of a scanner does."""
 
 
-def signals_of(sequence: Sequence) -> _Signals:
-    """Return each tissue's signal beside white matter's."""
-    white, cortex, damaged = (part[sequence.field] for part in (WHITE, CORTEX, DAMAGED))
-    unit = sequence.signal(white)
-    return _Signals(
-        cortex=sequence.signal(cortex) / unit,
-        nuclei=sequence.signal(NUCLEI[sequence.field]) / unit,
-        limbic=sequence.signal(LIMBIC[sequence.field]) / unit,
-        fluid=sequence.signal(FLUID) / unit,
-        plexus=sequence.signal(cortex.towards(FLUID, PLEXUS)) / unit,
-        cap=sequence.signal(white.towards(damaged, CAP)) / unit - 1,
-    )
+PLAIN = Effects()
 
 
 def session(protocol: Protocol, rng: np.random.Generator) -> Protocol:
@@ -85,34 +79,29 @@ def session(protocol: Protocol, rng: np.random.Generator) -> Protocol:
     )
 
 
-def lesion_signals(sequence: Sequence, t2: Array, t1: Array) -> Array:
-    """Return lesions' signals beside white matter's, by how far their T2 and T1 are on the way to `DAMAGED`."""
-    white, damaged = WHITE[sequence.field], DAMAGED[sequence.field]
-    signals = sequence.signals(
-        white.t1 + t1 * (damaged.t1 - white.t1),
-        white.t2 + t2 * (damaged.t2 - white.t2),
-        white.density + t2 * (damaged.density - white.density),
-    )
-    return np.asarray(signals / sequence.signal(white), dtype=np.float32)
-
-
 def scan(
-    protocol: Protocol, tissues: Tissues, lesions: LesionMaps, grid: Grid, rng: np.random.Generator
+    protocol: Protocol,
+    tissues: Tissues,
+    lesions: LesionMaps,
+    grid: Grid,
+    rng: np.random.Generator,
+    effects: Effects = PLAIN,
 ) -> NDArray[np.int16]:
     """Return the image that a protocol stores: at least 1 in the brain and exactly 0 outside it."""
     protocol = session(protocol, rng)
     # A brain fills less than half of its field of view: nothing else need be computed.
     box = tissues.box
     x, y, z = (axis[side] for axis, side in zip(grid.axes(), box, strict=True))
-    signal = _signal(protocol, tissues, lesions, box, (x, y, z), rng)
+    signal = _signal(protocol, effects, tissues, lesions, box, (x, y, z), rng)
     if protocol.blur > 0:
         signal = ndimage.gaussian_filter(signal, [protocol.blur / size for size in grid.voxel], truncate=3)
     if rng.random() < protocol.ghosting:
         signal = _ghosted(signal, rng)
-    shading, image = SmoothField(rng, 70.0), np.zeros(grid.shape, dtype=np.int16)
+    shading, image = SmoothField(rng, effects.shading), np.zeros(grid.shape, dtype=np.int16)
     for part in _slabs(signal.shape):
         signal[part] *= np.exp(protocol.bias * shading((x[part], y, z)))
         signal[part] += protocol.noise * rng.standard_normal(signal[part].shape, dtype=np.float32)
+    signal = _filtered(signal, effects)
     for part in _slabs(signal.shape):
         imaginary = protocol.noise * rng.standard_normal(signal[part].shape, dtype=np.float32)
         signal[part] = np.minimum(np.sqrt(signal[part] ** 2 + imaginary**2), protocol.clip)
@@ -131,6 +120,7 @@ def _slabs(shape: tuple[int, ...]) -> list[slice]:
 
 def _signal(
     protocol: Protocol,
+    effects: Effects,
     tissues: Tissues,
     lesions: LesionMaps,
     box: tuple[slice, slice, slice],
@@ -138,7 +128,8 @@ def _signal(
     rng: np.random.Generator,
 ) -> Array:
     """Return the signal of a box, as an ideal scanner would receive it."""
-    of, (x, y, z) = signals_of(protocol.sequence), axes
+    mixture, (x, y, z) = effects.mixture, axes
+    of = mixture.means if mixture else signals_of(protocol.sequence, effects.brain)
     patches = SmoothField(rng, 16.0)  # neither cortex nor white matter is equally bright everywhere
     capped, limbic_share = float(rng.uniform(0.2, 1.0)), float(rng.uniform(0.3, 1.7))
     brightness = float(rng.normal(1, 0.03))
@@ -146,6 +137,7 @@ def _signal(
     vessels = SmoothField(rng, 3.0) if of.fluid > 1 else None
     # Inflow brings fluid that was never inverted: third and fourth ventricle, in each patient by another amount.
     inflow = protocol.flow * float(rng.uniform(0, 1.5))
+    texture = SmoothField(rng, GRAIN) if mixture else None
     signal = np.empty(tissues.gm[box].shape, dtype=np.float32)
     for part in _slabs(signal.shape):
 
@@ -163,6 +155,11 @@ def _signal(
             matter += (of.fluid - matter) * np.clip(0.12 * (vessels((x[part], y, z)) - 2.2), 0, 0.3)
         dark = of.fluid + inflow * of_part(tissues.flow)
         dark += (of.plexus - dark) * of_part(tissues.plexus)
+        if mixture and texture:
+            grain, spread = texture((x[part], y, z)), mixture.grain
+            cortex += spread.grey * grain
+            matter += spread.white * grain
+            dark += spread.fluid * grain
         normal = grey * cortex + white * matter + fluid * dark
 
         fraction = of_part(lesions.fraction)
@@ -171,7 +168,11 @@ def _signal(
         some = fraction > 0
         share = fraction[some]
         t2, t1 = of_part(lesions.t2)[some] / share, of_part(lesions.t1)[some] / share
-        made[some] += share * lesion_signals(protocol.sequence, t2, t1)
+        t2 = np.minimum(effects.damage * t2, 1)
+        if mixture and texture:
+            made[some] += share * (mixture.lesions(t2) + mixture.grain.lesion * grain[some])
+        else:
+            made[some] += share * lesion_signals(protocol.sequence, t2, t1, effects.brain)
         signal[part] = made
     return signal
 
@@ -184,3 +185,21 @@ def _ghosted(signal: Array, rng: np.random.Generator) -> Array:
     blurred = ndimage.gaussian_filter1d(signal, float(rng.uniform(0.2, 0.6)), axis=axis)
     ghosts = np.roll(signal, shift, axis=axis) + np.roll(signal, -shift, axis=axis)
     return np.asarray((1 - weight) * blurred + weight * ghosts, dtype=np.float32)
+
+
+def _filtered(signal: Array, effects: Effects) -> Array:
+    """Return what is left when the highest frequencies along the first two axes were never acquired.
+
+    The image is as fine as before but blurred, with ringing at edges (Gibbs) and noise that spans voxels. As scanners
+    do, the last of what was acquired is faded out, by a cosine over a fifth of it, and what is high may be raised.
+    """
+    for axis, share in enumerate(effects.matrix):
+        if share < 1 or effects.sharpening:
+            spectrum = fft.rfft(signal, axis=axis)
+            place = np.arange(spectrum.shape[axis], dtype=np.float32) / (share * (spectrum.shape[axis] - 1))
+            fading = 0.5 + 0.5 * np.cos(np.pi * np.clip((place - 0.8) / 0.2, 0, 1))
+            shape = [1, 1, 1]
+            shape[axis] = -1
+            spectrum *= (fading * (1 + effects.sharpening * place**2)).astype(np.float32).reshape(shape)
+            signal = fft.irfft(spectrum, signal.shape[axis], axis=axis)
+    return signal

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from shared.phantoms.anatomy import Anatomy
 from shared.phantoms.census import Found, find_lesions
 from shared.phantoms.centers import CenterProfile
-from shared.phantoms.grids import Array, Grid
+from shared.phantoms.grids import Array
 from shared.phantoms.lesions import draw_lesions, paint_lesions
-from shared.phantoms.scanner import Contrast, scan
+from shared.phantoms.resampling import resampled
+from shared.phantoms.scanner import scan
+from shared.phantoms.signals import Contrast
+from shared.phantoms.variation import draw_grids, draw_takes
 from shared.seeds import generator
 
 LOADS = (1.0, 30.0)
@@ -56,7 +59,7 @@ def make_patient(center: CenterProfile, subject: int, spacing: float, seed: int)
     Anatomy and lesions are the same at every spacing.
     """
     words = ("phantom", center.name, subject)
-    grid = Grid.covering((spacing, spacing, spacing * center.slice_ratio))
+    grid, stored = draw_grids(center, subject, spacing, seed)
     anatomy = Anatomy(generator(seed, *words, "anatomy"))
     tissues = anatomy.tissues(grid)
 
@@ -65,9 +68,16 @@ def make_patient(center: CenterProfile, subject: int, spacing: float, seed: int)
     drawn = [] if rng.random() < center.lesion_free else draw_lesions(rng, load)
     lesions = paint_lesions(drawn, rng, anatomy, tissues, grid, center.rater)
 
-    images = {
-        contrast: scan(protocol, tissues, lesions, grid, generator(seed, *words, "scanner", *([contrast] if n else [])))
-        for n, (contrast, protocol) in enumerate(center.protocols.items())
+    noise = {
+        contrast: generator(seed, *words, "scanner", *([contrast] if n else []))
+        for n, contrast in enumerate(center.protocols)
     }
-    found = find_lesions(lesions.label, anatomy, tissues, grid)
-    return Patient(images, lesions.label, grid.affine, anatomy.atrophy, found)
+    images = {
+        contrast: scan(take.protocol, tissues, lesions, grid, noise[contrast], take.effects)
+        for contrast, take in draw_takes(center, subject, grid, seed).items()
+    }
+    label = lesions.label
+    if stored != grid:
+        images, label, tissues = resampled(images, label, tissues, grid, stored)
+    found = find_lesions(label, anatomy, tissues, stored)
+    return Patient(images, label, stored.affine, anatomy.atrophy, found)

@@ -12,7 +12,8 @@ from shared.phantoms.anatomy import Anatomy
 from shared.phantoms.centers import CENTERS
 from shared.phantoms.grids import Grid
 from shared.phantoms.lesions import draw_lesions, paint_lesions
-from shared.phantoms.scanner import Contrast, scan
+from shared.phantoms.scanner import scan
+from shared.phantoms.signals import Contrast
 from shared.seeds import generator
 
 FLUID_MM, SKULL_MM, SCALP_MM = 2.0, 7.0, 13.0

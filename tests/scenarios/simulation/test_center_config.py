@@ -41,8 +41,17 @@ def test_the_file_becomes_the_center_that_it_describes(tmp_path: Path) -> None:
     (center,) = read(tmp_path, GOOD)
     flair = Protocol(Sequence("3T", tr=9000, te=120, ti=2500), noise=0.05, bias=0.1, blur=0.5, level=300)
     assert center == CenterProfile(
-        "here", "here", 3, {"FLAIR": flair}, load=5.0, spread=0.5, slice_ratio=2.0, orientation="LPS"
+        "here", "here", 3, {"FLAIR": flair}, load=5.0, spread=0.5, slice_ratios=(2.0,), orientation="LPS"
     )
+
+
+def test_what_varies_is_read(tmp_path: Path) -> None:
+    keys = "vary = 0.5\nrandom-share = 0.25\nresampled = 1\nslice-ratio = [1, 2.5]"
+    (center,) = read(tmp_path, GOOD.replace("slice-ratio = 2.0", keys))
+    assert (center.vary, center.random_share, center.resampled) == (0.5, 0.25, 1.0)
+    assert center.slice_ratios == (1.0, 2.5)
+    (usual,) = read(tmp_path, GOOD.replace("slice-ratio = 2.0\n", ""))
+    assert (usual.vary, usual.random_share, usual.resampled, usual.slice_ratios) == (0.0, 0.0, 0.0, (1.0,))
 
 
 def test_the_example_has_both_kinds_of_hospital() -> None:
@@ -68,6 +77,26 @@ def test_the_example_has_both_kinds_of_hospital() -> None:
             "noise = 0.05",
             "nois = 0.05",
             "[centers.here.FLAIR] unknown key nois: known are field, tr, te, ti",
+        ),
+        ("subjects = 3", "subjects = 3\nvary = 2", "[centers.here] vary = 2: give a number from 0 to 1"),
+        (
+            "subjects = 3",
+            "subjects = 3\nrandom-share = -1",
+            "[centers.here] random-share = -1: give a number from 0 to 1",
+        ),
+        (
+            "subjects = 3",
+            "subjects = 3\nresampled = 'no'",
+            "[centers.here] resampled = 'no': give a number from 0 to 1",
+        ),
+        ("subjects = 3", "subjects = 3\nvaries = 1", "[centers.here] unknown key varies: known are title, subjects"),
+        *(
+            (
+                "slice-ratio = 2.0",
+                f"slice-ratio = {wrong}",
+                f"[centers.here] slice-ratio = {said}: give a number from 1",
+            )
+            for wrong, said in [("0.5", "0.5"), ("[]", "[]"), ("[1, 11]", "[1, 11]"), ("true", "True"), ("'3'", "'3'")]
         ),
         ("centers.here.FLAIR", "centers.here.T1w", "[centers.here] unknown key T1w"),
         ('"LPS"', '"LPR"', "[centers.here] orientation = 'LPR': should be one letter each of R or L"),

@@ -12,6 +12,7 @@ import pytest
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from client.data.layouts import find_cases
 from client.hospital.config import Data
 from scenarios.simulation.hospitals import (
     data_of,
@@ -37,6 +38,25 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for center in CENTERS:
         make_hospital(center, SMALL, root)
     return root
+
+
+def test_varied_patients_have_both_contrasts_and_their_labels_on_one_grid(tmp_path: Path) -> None:
+    folder = make_hospital("varied-2", PhantomSettings(spacing=4.0, scale=0.02, minimum_subjects=5), tmp_path)
+    edges = set()
+    for subject in range(1, 6):
+        images = sorted(folder.glob(f"**/sub-00{subject}_*.nii.gz"))
+        assert [path.name.partition("_")[2] for path in images] == [
+            "FLAIR_label-lesion_seg.nii.gz",
+            "T2w_label-lesion_seg.nii.gz",
+            "FLAIR.nii.gz",
+            "T2w.nii.gz",
+        ]
+        opened = [nibabel.load(path) for path in images]
+        assert len({one.shape for one in opened}) == 1
+        assert all(np.array_equal(one.affine, opened[0].affine) for one in opened)
+        edges.add(float(opened[0].header.get_zooms()[2]))
+    assert len(edges) > 1, "slices of several thicknesses"
+    assert {case.contrast for case in find_cases(folder, ("FLAIR", "T2w"))} == {"FLAIR", "T2w"}
 
 
 def test_a_center_of_data_dir_chooses_its_labels_in_its_own_file(tmp_path: Path) -> None:

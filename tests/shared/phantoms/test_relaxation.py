@@ -7,7 +7,8 @@ import pytest
 
 from shared.phantoms.centers import CENTERS
 from shared.phantoms.relaxation import CORTEX, DAMAGED, FLUID, LESION_T1, LESION_T2, WHITE, Relaxation, Sequence
-from shared.phantoms.scanner import lesion_signals, session, signals_of
+from shared.phantoms.scanner import session
+from shared.phantoms.signals import lesion_signals, signals_of
 
 TISSUE = Relaxation(t1=1000, t2=100, density=0.8)
 
