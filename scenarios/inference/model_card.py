@@ -62,6 +62,16 @@ at a time. {_set_aside(results)}"""
 
 
 def _origin(run: Path, results: RunResults) -> str:
+    if digest := results.settings.get("start-digest"):
+        return (
+            f"{_patients(run, results, '')}\n\nIt did not begin with a fresh network, but with the model of SHA-256 "
+            f"`{digest}`: what that one has seen, its own card says."
+        )
+    return _patients(run, results, " The model has seen no patient, and its scores say nothing about any hospital.")
+
+
+def _patients(run: Path, results: RunResults, simulated: str) -> str:
+    """Whose data the run trained on; `simulated` is what follows where they are nobody's."""
     launched = HowLaunched.load(run)
     folder = str(results.settings["data-dir"])
     if launched is not None and launched.superlink is not None:
@@ -70,10 +80,7 @@ def _origin(run: Path, results: RunResults) -> str:
         return f"Data sets of `{Path(folder).name}`, one a center, in a simulation on one machine."
     if launched is None:
         return "Whether these were simulated patients or those of hospitals that joined was not recorded."
-    return (
-        "**Simulated patients**: digital phantoms made from the MNI152 tissue maps. The model has seen no patient, and "
-        "its scores say nothing about any hospital."
-    )
+    return f"**Simulated patients**: digital phantoms made from the MNI152 tissue maps.{simulated}"
 
 
 def _tested(results: RunResults, center: str) -> tuple[object, str]:
