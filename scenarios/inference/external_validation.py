@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import numpy as np
 import torch
 
 from client.data.filenames import CONTRASTS, stem
@@ -20,10 +21,10 @@ from client.data.inventory import ANY_LABEL, Case, LabelChoice
 from client.data.layouts import take_inventory
 from client.data.preprocessing import prepare
 from client.data.rules import contrast_findings
-from client.evaluation.inference import compare, segment_volume
+from client.evaluation.inference import compare
+from scenarios.inference.ensemble import Ensemble
 from shared.errors import DataError
 from shared.metrics.scores import Scores
-from shared.model.model_file import Model
 from shared.text import counted
 
 
@@ -90,7 +91,7 @@ class ExternalValidation:
 
 
 def validate(
-    model: Model,
+    ensemble: Ensemble,
     folder: Path,
     device: torch.device,
     after_each: Callable[[ScoredCase], None],
@@ -99,7 +100,7 @@ def validate(
 ) -> ExternalValidation:
     """Segment every labelled image of a data folder and score it; `after_each` is called with each result.
 
-    The model's network is on `device` already. An image without label, or that cannot be used, is skipped with
+    The networks are on `device` already. An image without label, or that cannot be used, is skipped with
     its reason; `allow_empty` lets in labels without lesion, and `choice` says which labels and which of their values
     are meant. Raises `DataError` where no image is left.
     """
@@ -108,7 +109,7 @@ def validate(
     scored = []
     for case in inventory.cases:
         try:
-            one = _score_case(model, case, device, allow_empty)
+            one = _score_case(ensemble, case, device, allow_empty)
         except DataError as error:
             skipped.append(str(error))
             continue
@@ -120,11 +121,12 @@ def validate(
     return ExternalValidation(tuple(scored), tuple(skipped))
 
 
-def _score_case(model: Model, case: Case, device: torch.device, allow_empty: bool) -> ScoredCase:
-    volume = prepare(case, model.inference.spacing, allow_empty)
-    soft = segment_volume(model.network, volume, model.inference.patch_size, model.inference.window_overlap, device)
-    found = compare(volume, soft)
-    unknown = contrast_findings(case.contrast, model.inference.contrasts)
+def _score_case(ensemble: Ensemble, case: Case, device: torch.device, allow_empty: bool) -> ScoredCase:
+    volume = prepare(case, ensemble.inference.spacing, allow_empty)
+    soft = ensemble.soft(torch.from_numpy(np.array(volume.image)).to(device).float())
+    # Brought to the image's own grid on the CPU, as `wardround segment` does it, so that both find the same voxels.
+    found = compare(volume, soft.cpu())
+    unknown = contrast_findings(case.contrast, ensemble.inference.contrasts)
     warnings = tuple(str(finding) for finding in (*volume.warnings, *unknown))
     name = stem(case.image.name).removesuffix(f"_{case.contrast}")
     return ScoredCase(name, case.contrast, found, warnings, volume.empty is not None)

@@ -142,7 +142,7 @@ def inference_config(model: Model) -> dict[str, Any]:
                 {
                     "_target_": "Lambdad",
                     "keys": "pred",
-                    "func": f"$lambda x: (x.clamp(0, 1) * {round(1 / STEP)}).round() / {round(1 / STEP)}",
+                    "func": f"$lambda x: (x.clamp(0, 1) * {round(1 / STEP)}).floor() / {round(1 / STEP)}",
                 },
                 {
                     "_target_": "SaveImaged",

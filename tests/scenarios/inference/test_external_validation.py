@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from client.data.inventory import LabelChoice
+from scenarios.inference.ensemble import Ensemble
 from scenarios.inference.external_validation import ExternalValidation, ScoredCase, line_of, means_of, validate
 from shared.errors import DataError
 from shared.metrics.scores import Scores
+from shared.model.model_file import Model
 from tests.scenarios.inference.test_segment import bright
 from tests.support.commands import call
 from tests.support.datasets import grid, patient, write_dataset, write_image
@@ -25,8 +26,8 @@ def scored(dice: float, f1: float) -> Scores:
     return Scores(**(others | {"dice": dice, "lesion_f1": f1}))
 
 
-def validated_by(model: Any, folder: Path) -> ExternalValidation:
-    return validate(model, folder, CPU, lambda one: None)
+def validated_by(model: Model, folder: Path) -> ExternalValidation:
+    return validate(Ensemble((model,)), folder, CPU, lambda one: None)
 
 
 def test_each_labelled_image_is_scored_in_its_own_grid(tmp_path: Path) -> None:
@@ -100,7 +101,7 @@ def test_patients_without_lesion_are_named_and_left_out_of_the_means(tmp_path: P
     folder = write_dataset(tmp_path, ["sub-1", "sub-2"], voxel=2.0)
     shape, affine = grid((2.0,) * 3)
     write_image(next((folder / "derivatives").rglob("sub-2_*")), np.zeros(shape, np.uint8), affine)
-    found = validate(bright(spacing=2.0), folder, CPU, lambda one: None, allow_empty=True)
+    found = validate(Ensemble((bright(spacing=2.0),)), folder, CPU, lambda one: None, allow_empty=True)
     lesion, none = found.scored
     assert (lesion.empty, none.empty) == (False, True) and none.scores.dice == 0
     assert found.mean_dice == lesion.scores.dice and found.means()["FLAIR"][0] == 1
@@ -123,7 +124,9 @@ def test_the_value_that_means_lesion_can_be_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="name the value that means lesion"):
         validated_by(bright(spacing=2.0), folder)
     found = [
-        validate(bright(spacing=2.0), folder, CPU, lambda one: None, choice=LabelChoice(lesion_value=value)).mean_dice
+        validate(
+            Ensemble((bright(spacing=2.0),)), folder, CPU, lambda one: None, choice=LabelChoice(lesion_value=value)
+        ).mean_dice
         for value in (3, 1)
     ]
     assert found[0] is not None and found[0] > 0.8 and found[1] == 0
@@ -138,7 +141,8 @@ def test_the_command_prints_a_table_and_writes_json(
     folder = write_dataset(tmp_path / "data", ["sub-1", "sub-2"])
     written = tmp_path / "scores.json"
     monkeypatch.setattr(
-        "sys.argv", ["wardround", "realism", str(untrained), "--data", str(folder), "--json", str(written)]
+        "sys.argv",
+        ["wardround", "realism", "--model", str(untrained), "--data", str(folder), "--json", str(written)],
     )
     from scenarios.cli.main import main
 
@@ -156,10 +160,11 @@ def test_the_command_prints_a_table_and_writes_json(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere", "--data", "data"], "nowhere"),
-        (["run", "--data", "empty"], "is laid out in no known way"),
-        (["run", "--data", "data", "--json", "missing/scores.json"], "make missing first"),
-        (["run", "--data", "data", "--device", "tpu"], "--device tpu: choose auto"),
+        (["--model", "nowhere", "--data", "data"], "nowhere"),
+        (["--model", "run", "--data", "empty"], "is laid out in no known way"),
+        (["--model", "run", "--data", "data", "--json", "missing/scores.json"], "make missing first"),
+        (["--model", "run", "--data", "data", "--device", "tpu"], "--device tpu: choose auto"),
+        (["run", "--data", "data"], "run stands without an option: a model is named by --model run"),
     ],
 )
 def test_a_wrong_request_ends_with_one_line(
