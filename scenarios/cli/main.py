@@ -286,7 +286,7 @@ def _gpus() -> float:
 
 for command in (
     *(compare.compare, report, model.segment, model.export),
-    *(simulate.simulate, model.realism, bench.bench),
+    *(simulate.simulate, model.realism, bench.bench, model.ship),
 ):
     cli.command()(command)
 for own in (join.init, join.join, join.unit):

@@ -1,4 +1,4 @@
-"""The commands that use a model, the shipped one or a finished run's: `wardround segment`, `realism` and `export`."""
+"""The commands about a model, the shipped one or a finished run's: `wardround segment`, `realism`, `export`, `ship`."""
 
 import re
 from pathlib import Path
@@ -152,6 +152,29 @@ def realism(
         say(f"skipped: {reason}")
     if json_file is not None:
         write_json(json_file, found.to_json())
+
+
+def ship(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a finished run.", show_default=False)],
+    output: Annotated[Path, typer.Option(metavar="DIR", help="Folder for weights and card; made where missing.")],
+    commit: Annotated[str, typer.Option(help="Of the checkout that trained it.  (default: this one's)")] = "",
+    device: Device = "auto",
+) -> None:
+    """Make the model that comes with Wardround out of a run on simulated patients.
+
+    Weights become float16, and the threshold is set on the run's own simulated test patients. DIR gets
+    model.safetensors and card.json; scenarios/shipped of a checkout is where Wardround looks for them.
+    """
+    from scenarios.inference.ship import ship as ship_run
+
+    card = ship_run(run, output, _device_named(device), say, commit)
+    say(f"threshold {card.threshold:g}, {card.bytes / 1e6:.1f} MB, SHA-256 {card.sha256}")
+    for contrast, one in card.figures.items():
+        say(
+            f"{contrast:<8}  Dice {one.dice:.3f} (as trained {one.dice_as_trained:.3f}), lesion F1 "
+            f"{one.lesion_f1:.3f}, {counted(one.images, 'simulated image')}"
+        )
+    say(f"use it: --model {quoted(output)}, or start={quoted(output)}")
 
 
 def _check_no_models(images: list[Path]) -> None:
