@@ -58,9 +58,9 @@ def changed_settings(config: Mapping[str, Value], changes: Iterable[str]) -> Set
         parsed = _parse(change, changed)
         changed |= parsed
         keys |= parsed.keys()
-    changed["start"] = _whole(changed["start"])
-    settings = Settings.from_run_config(changed)
-    return _with_start(settings) if "start" in keys else settings
+    if "start" not in keys:
+        return Settings.from_run_config(changed)
+    return _with_start(Settings.from_run_config(changed | {"start": _whole(changed["start"])}))
 
 
 def _whole(start: Value) -> Value:
