@@ -27,8 +27,6 @@ Models = Annotated[
     ),
 ]
 Flips = Annotated[bool, typer.Option("--flips", help="Average over mirrored images: eight times the work.")]
-Unnamed = Annotated[list[Path] | None, typer.Argument(hidden=True)]
-"""What stands where a model stood before `--model`."""
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; auto takes CUDA where there is one.")]
 
 SOME_FAILED = 1
@@ -91,9 +89,9 @@ def segment(
 
 
 def export(
+    context: typer.Context,
     output: Annotated[Path, typer.Option(metavar="DIR", help="New or empty folder for the bundle.")],
     model: Annotated[Path | None, typer.Option(metavar="RUN", help=f"The folder of a finished run.  {SHIPPED}")] = None,
-    unnamed: Unnamed = None,
 ) -> None:
     """Export a model as a MONAI bundle with a model card: that of a finished run, or the shipped one.
 
@@ -102,7 +100,7 @@ def export(
     from scenarios.inference.monai_bundle import export_bundle
     from scenarios.shipped.card import shipped_model
 
-    _check_named(unnamed)
+    _check_named(context.args)
     folder = export_bundle(model or shipped_model(), output)
     say(f"bundle      {folder}")
     say(f"model card  {folder / 'docs' / 'README.md'}")
@@ -111,11 +109,11 @@ def export(
 
 
 def realism(
+    context: typer.Context,
     data: Annotated[
         Path,
         typer.Option(metavar="FOLDER", help="Labelled, skull-stripped FLAIR and T2w images: BIDS.", show_default=False),
     ],
-    unnamed: Unnamed = None,
     model: Models = None,
     flips: Flips = False,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the scores as JSON.")] = None,
@@ -137,7 +135,7 @@ def realism(
     from scenarios.inference.ensemble import Ensemble
     from scenarios.inference.external_validation import HEADING, line_of, means_of, notes, validate
 
-    _check_named(unnamed)
+    _check_named(context.args)
     if json_file is not None and not json_file.parent.is_dir():
         raise ResultsError(f"{json_file} cannot be written (no such folder): make {json_file.parent} first")
     opened, where = Ensemble.opened(model or [], flips), _device_named(device)
@@ -186,10 +184,15 @@ def _check_no_models(images: list[Path]) -> None:
             )
 
 
-def _check_named(unnamed: list[Path] | None) -> None:
+BY_OPTIONS = (export, realism)
+"""Commands without arguments; they are let in to say how a model is named, which stood there before `--model`."""
+
+
+def _check_named(arguments: list[str]) -> None:
     """Raise `SettingsError` where something stands without an option."""
-    if unnamed:
-        raise SettingsError(f"{unnamed[0]} stands without an option: a model is named by --model {quoted(unnamed[0])}")
+    if arguments:
+        named = quoted(Path(arguments[0]))
+        raise SettingsError(f"{arguments[0]} stands without an option: a model is named by --model {named}")
 
 
 def _device_named(name: str) -> "torch.device":
