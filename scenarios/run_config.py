@@ -7,6 +7,8 @@ from typing import Any
 
 import tomli_w
 
+from scenarios.shipped.card import shipped_model
+from shared.config.groups import FRESH, PRETRAINED
 from shared.config.settings import Settings
 from shared.errors import SettingsError
 from shared.paths import absolute, cache_folder
@@ -45,15 +47,44 @@ def load_settings(scenario: Path | None, changes: Iterable[str], output: Path | 
             config[key] = str(absolute(str(config[key]), key))
     if isinstance(config["cache-dir"], str):
         config["cache-dir"] = str(cache_folder(config["cache-dir"]))
-    return Settings.from_run_config(config)
+    config["start"] = _whole(config["start"])
+    return _with_start(Settings.from_run_config(config))
 
 
 def changed_settings(config: Mapping[str, Value], changes: Iterable[str]) -> Settings:
     """A complete run-config with each `key=value` changed. Raises `SettingsError`."""
-    changed = dict(config)
+    changed, keys = dict(config), set[str]()
     for change in changes:
-        changed |= _parse(change, changed)
-    return Settings.from_run_config(changed)
+        parsed = _parse(change, changed)
+        changed |= parsed
+        keys |= parsed.keys()
+    if "start" not in keys:
+        return Settings.from_run_config(changed)
+    return _with_start(Settings.from_run_config(changed | {"start": _whole(changed["start"])}))
+
+
+def _whole(start: Value) -> Value:
+    """A start with the whole path, where it is one."""
+    return str(absolute(start, "start")) if isinstance(start, str) and start not in ("", FRESH, PRETRAINED) else start
+
+
+def _with_start(settings: Settings) -> Settings:
+    """Settings that name the model to start from by its file and its digest, where they name one.
+
+    Hospitals and the coordinator's app, which hold no weights, know it by them. Raises `SettingsError` or
+    `ResultsError` where it is missing, is of another network, or is not the one of a digest that is there already.
+    """
+    if settings.run.start == FRESH:
+        return settings
+    from shared.model.start import check_digest, read_start  # with torch, which takes seconds
+    from shared.model.weights import model_digest
+
+    path = shipped_model() if settings.run.start == PRETRAINED else Path(settings.run.start)
+    weights = read_start(path, settings)
+    digest = settings.run.start_digest or model_digest(weights)
+    named = settings.with_changes({"start": str(path), "start-digest": digest})
+    check_digest(weights, named)
+    return named
 
 
 def default_run_config() -> dict[str, Value]:

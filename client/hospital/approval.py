@@ -100,6 +100,8 @@ def _lines_of_run(plan: RunPlan, site: Site) -> Iterable[str]:
     settings, center = plan.settings, site.center
     run = settings.run
     yield f"{run.spec.title} (method {run.method}), seed {run.seed}: {' -> '.join(plan.order)}"
+    if run.start_digest:
+        yield f"begins with a model that was trained before, of SHA-256 {run.start_digest}"
     if run.evaluators:
         yield f"tested only, never trained on: {', '.join(run.evaluators)}"
     trains = [stage for stage in plan.course if center in stage.centers]

@@ -117,12 +117,13 @@ def _begins_again(found: Attempted, own: Sequence[Patches], task: TrainTask, set
 def what_is_drawn(task: TrainTask, settings: Settings) -> str:
     """What of the model that a stage begins with was drawn for it, and may be drawn again; empty: nothing.
 
-    Nothing either where centers train at once and their models are averaged: those must begin alike.
+    Nothing either where centers train at once and their models are averaged: those must begin alike. Nor where a
+    network that would be fresh is a model that was given (`start`).
     """
     if settings.run.spec.course == "rounds":
         return ""
     if task.stage == 0 or settings.run.spec.fresh:
-        return "network"
+        return "" if settings.run.start_digest else "network"
     return "decoder" if settings.run.carry == "encoder" else ""
 
 

@@ -286,9 +286,9 @@ def _gpus() -> float:
 
 for command in (
     *(compare.compare, report, model.segment, model.export),
-    *(simulate.simulate, model.realism, bench.bench),
+    *(simulate.simulate, model.realism, bench.bench, model.ship),
 ):
-    cli.command()(command)
+    cli.command(context_settings={"allow_extra_args": command in model.BY_OPTIONS})(command)
 for own in (join.init, join.join, join.unit):
     hospital.command()(own)
 cli.add_typer(hospital, name="hospital")

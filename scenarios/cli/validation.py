@@ -13,8 +13,8 @@ from shared.errors import ResultsError
 if TYPE_CHECKING:
     import torch
 
+    from scenarios.inference.ensemble import Ensemble
     from scenarios.inference.external_validation import Ask, ExternalValidation, ScoredCase
-    from shared.model.model_file import Model
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Outputs:
             if path is not None and not path.parent.is_dir():
                 raise ResultsError(f"{path} cannot be written (no such folder): make {path.parent} first")
 
-    def write(self, found: "ExternalValidation", model: Path) -> None:
-        """Write them, of a model that lies at `model`. Raises `ResultsError`."""
+    def write(self, found: "ExternalValidation", model: str) -> None:
+        """Write them, of what is called `model`. Raises `ResultsError`."""
         from scenarios.inference.validation_groups import to_json
 
         if self.json_file is not None:
@@ -44,7 +44,7 @@ class Outputs:
 
 
 def tell_validation(
-    model: "Model", hospitals: Mapping[str, Path], device: "torch.device", ask: "Ask"
+    ensemble: "Ensemble", hospitals: Mapping[str, Path], device: "torch.device", ask: "Ask"
 ) -> "ExternalValidation":
     """Validate, and say each image's scores as it is done, then the means. Raises `DataError`."""
     from scenarios.inference.external_validation import validate
@@ -59,7 +59,7 @@ def tell_validation(
         say(line_of(one))
 
     say(HEADING)
-    found = validate(model, hospitals, device, tell, ask)
+    found = validate(ensemble, hospitals, device, tell, ask)
     groups = groups_of(found.averaged)
     say("\n".join(["", *tables_of(groups), "", *footnotes(groups)]))
     for text in notes(found.scored):

@@ -21,13 +21,12 @@ from client.data.lesions import LESION
 from client.data.preprocessing import prepare_reading
 from client.data.reading import read_case
 from client.data.rules import contrast_findings
-from client.evaluation.inference import segment_volume
 from client.evaluation.metrics import score
+from scenarios.inference.ensemble import Ensemble
 from scenarios.inference.lesion_counts import LesionCounts, count_lesions
 from scenarios.inference.worst_slices import ErrorView, worst_slices
 from shared.errors import DataError, SettingsError
 from shared.metrics.scores import Scores
-from shared.model.model_file import Model
 
 
 @dataclass(frozen=True)
@@ -115,7 +114,7 @@ def name_hospitals(words: Sequence[str]) -> dict[str, Path]:
 
 
 def validate(
-    model: Model,
+    ensemble: Ensemble,
     hospitals: Mapping[str, Path],
     device: torch.device,
     after_each: Callable[[ScoredCase], None],
@@ -123,7 +122,7 @@ def validate(
 ) -> ExternalValidation:
     """Segment every labelled image of the hospitals' data folders and score it; `after_each` hears of each.
 
-    The model's network is on `device` already. An image without label, or that cannot be used, is skipped with
+    The networks are on `device` already. An image without label, or that cannot be used, is skipped with
     its reason. Raises `DataError` where a folder cannot be read or holds no labelled image, before any is segmented,
     and where no image is left in the end.
     """
@@ -136,7 +135,7 @@ def validate(
     for name, found in inventories.items():
         for case in found.cases:
             try:
-                one = _score_case(model, name, case, device, ask)
+                one = _score_case(ensemble, name, case, device, ask)
             except DataError as error:
                 skipped[name].append(str(error))
                 continue
@@ -153,15 +152,16 @@ def _nothing_of(folder: Path, skipped: Sequence[str], naming: str) -> DataError:
     return DataError(f"data folder {folder} has no labelled image that could be scored: {reason}")
 
 
-def _score_case(model: Model, hospital: str, case: Case, device: torch.device, ask: Ask) -> ScoredCase:
+def _score_case(ensemble: Ensemble, hospital: str, case: Case, device: torch.device, ask: Ask) -> ScoredCase:
     reading = read_case(case, ask.allow_empty)
-    volume = prepare_reading(reading, model.inference.spacing)
+    volume = prepare_reading(reading, ensemble.inference.spacing)
     image = reading.usable_image()
-    prepared = segment_volume(model.network, volume, model.inference.patch_size, model.inference.window_overlap, device)
-    soft = volume.to_own_grid(prepared)
-    truth = torch.from_numpy(np.array(volume.truth, order="C")).to(soft.device).float() / 255
-    there, found = ((part >= LESION).cpu().numpy() for part in (truth, soft))
-    unknown = contrast_findings(case.contrast, model.inference.contrasts)
+    prepared = ensemble.soft(torch.from_numpy(np.array(volume.image)).to(device).float())
+    # Brought to the image's own grid on the CPU, as `wardround segment` does it, so that both find the same voxels.
+    soft = volume.to_own_grid(prepared.cpu())
+    truth = torch.from_numpy(np.array(volume.truth, order="C")).float() / 255
+    there, found = ((part >= LESION).numpy() for part in (truth, soft))
+    unknown = contrast_findings(case.contrast, ensemble.inference.contrasts)
     return ScoredCase(
         hospital=hospital,
         subject=case.subject,

@@ -17,18 +17,19 @@ from shared.results import CenterScores, RunResults
 def model_card(run: Path, results: RunResults, model: Model) -> str:
     """The card of a run's final model, as Markdown. Raises `ResultsError` where `launch.json` is damaged."""
     parts = [
-        _overview(results, model),
+        overview(model, results.versions["wardround"]),
         _data(run, results),
         _training(results),
         _performance(results, model),
-        _use(model),
+        use(model),
         LIMITS,
         LICENCE,
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _overview(results: RunResults, model: Model) -> str:
+def overview(model: Model, version: str) -> str:
+    """What the model is, by which version of Wardround."""
     parameters = sum(value.numel() for value in model.network.parameters())
     contrasts = " or ".join(model.inference.contrasts)
     return f"""# MS lesion segmentation, made with Wardround
@@ -38,7 +39,7 @@ def _overview(results: RunResults, model: Model) -> str:
 Soft segmentation (0 to 1, lesion from 0.5 on) of multiple-sclerosis lesions in one skull-stripped {contrasts} image.
 A residual 3D U-Net with {parameters:,} parameters (MONAI's `UNet`, {model.network.settings.features} features,
 three down-samplings, {model.network.settings.activation}), on windows of {model.inference.patch_size} voxels along each
-edge at {model.inference.spacing:g} mm. Made by Wardround {results.versions["wardround"]}."""
+edge at {model.inference.spacing:g} mm. Made by Wardround {version}."""
 
 
 def _data(run: Path, results: RunResults) -> str:
@@ -55,13 +56,23 @@ def _data(run: Path, results: RunResults) -> str:
 
 {_origin(run, results)}
 
-{_table(["center", "trained on (subjects)", "tested on (subjects)", "contrasts of the tests"], rows)}
+{table(["center", "trained on (subjects)", "tested on (subjects)", "contrasts of the tests"], rows)}
 
 The centers stand in the order of the visits. Subjects are divided into training and test by the seed, whole subjects
 at a time. {_set_aside(results)}"""
 
 
 def _origin(run: Path, results: RunResults) -> str:
+    if digest := results.settings.get("start-digest"):
+        return (
+            f"{_patients(run, results, '')}\n\nIt did not begin with a fresh network, but with the model of SHA-256 "
+            f"`{digest}`: what that one has seen, its own card says."
+        )
+    return _patients(run, results, " The model has seen no patient, and its scores say nothing about any hospital.")
+
+
+def _patients(run: Path, results: RunResults, simulated: str) -> str:
+    """Whose data the run trained on; `simulated` is what follows where they are nobody's."""
     launched = HowLaunched.load(run)
     folder = str(results.settings["data-dir"])
     if launched is not None and launched.superlink is not None:
@@ -70,10 +81,7 @@ def _origin(run: Path, results: RunResults) -> str:
         return f"Data sets of `{Path(folder).name}`, one a center, in a simulation on one machine."
     if launched is None:
         return "Whether these were simulated patients or those of hospitals that joined was not recorded."
-    return (
-        "**Simulated patients**: digital phantoms made from the MNI152 tissue maps. The model has seen no patient, and "
-        "its scores say nothing about any hospital."
-    )
+    return f"**Simulated patients**: digital phantoms made from the MNI152 tissue maps.{simulated}"
 
 
 def _tested(results: RunResults, center: str) -> tuple[object, str]:
@@ -116,7 +124,7 @@ def _performance(results: RunResults, model: Model) -> str:
         "R, the mean test Dice at each center (columns) after the stage at each center (rows). The last row is this "
         "model's.",
         _matrix(results, order, results.R),
-        f"ACC, the mean of the last row: {_number(results.acc)}.{transfer}",
+        f"ACC, the mean of the last row: {number(results.acc)}.{transfer}",
         *(f"**{line}**" for line in (*not_learnt_lines(results), *collapsed_lines(results))),
         *(f"{line[0].upper()}{line[1:]}." for line in restarted_lines(results)),
         *_elsewhere(results),
@@ -125,7 +133,7 @@ def _performance(results: RunResults, model: Model) -> str:
     if spread := _spread(results):
         parts += [
             "Dice of the last stage's test images, one by one:",
-            _table(["tested at", "images", "least", "median", "mean", "greatest"], spread),
+            table(["tested at", "images", "least", "median", "mean", "greatest"], spread),
         ]
     if kept := [mean.center for mean in _last_means(results)]:
         parts.append(f"Their policy keeps the scores of single subjects: {', '.join(kept)}.")
@@ -134,7 +142,7 @@ def _performance(results: RunResults, model: Model) -> str:
             "All scores, averaged over images, then over centers (definitions: `shared/metrics/scores.py` of "
             "Wardround; a lesion is hit by one voxel in common, 26-connectivity; HD95 of a missed case is the "
             "image's diagonal):",
-            _table(["score", "mean"], scores),
+            table(["score", "mean"], scores),
         ]
     if missing := results.missing:
         cells = ", ".join(f"{cell.center} after stage {cell.stage + 1}" for cell in missing)
@@ -144,8 +152,8 @@ def _performance(results: RunResults, model: Model) -> str:
 
 def _matrix(results: RunResults, centers: Sequence[str], scores: Sequence[Sequence[float | None]]) -> str:
     """Scores after each stage (rows) at centers (columns)."""
-    rows = [[stage.center, *map(_number, row)] for stage, row in zip(results.stages, scores, strict=True)]
-    return _table(["trained at", *centers], rows)
+    rows = [[stage.center, *map(number, row)] for stage, row in zip(results.stages, scores, strict=True)]
+    return table(["trained at", *centers], rows)
 
 
 def _by_contrast(model: Model) -> list[str]:
@@ -163,7 +171,7 @@ def _by_contrast(model: Model) -> list[str]:
         for name in model.inference.contrasts
         if name not in scores
     ]
-    means = ", ".join(f"{name} {_number(dice)}" for name, dice in scores.items())
+    means = ", ".join(f"{name} {number(dice)}" for name, dice in scores.items())
     return [" ".join([f"Mean Dice over the last stage's test images, by contrast: {means}.", *lost, *untested])]
 
 
@@ -173,7 +181,7 @@ def _elsewhere(results: RunResults) -> list[str]:
         return []
     return [
         "Test Dice at evaluators: hospitals whose data no stage was trained on. Mean of the last row: "
-        f"{_number(results.acc_evaluators)}; it is in none of the other means.",
+        f"{number(results.acc_evaluators)}; it is in none of the other means.",
         _matrix(results, results.evaluators, results.R_evaluators),
     ]
 
@@ -184,7 +192,7 @@ def _spread(results: RunResults) -> list[list[object]]:
         dice = [case.dice for case in results.final_images if case.center == center]
         if dice:
             figures = (min(dice), median(dice), fmean(dice), max(dice))
-            rows.append([center, len(dice), *(_number(figure) for figure in figures)])
+            rows.append([center, len(dice), *(number(figure) for figure in figures)])
     return rows
 
 
@@ -195,7 +203,7 @@ def _scores(results: RunResults) -> list[list[object]]:
             continue
         by_center.setdefault(scored.center, []).append(scored.scores)
     return [
-        [name, _number(fmean(fmean(scores[name] for scores in of_center) for of_center in by_center.values()))]
+        [name, number(fmean(fmean(scores[name] for scores in of_center) for of_center in by_center.values()))]
         for name in Scores.model_fields
         if by_center and all(name in scores for of_center in by_center.values() for scores in of_center)
     ]
@@ -206,7 +214,8 @@ def _last_means(results: RunResults) -> list[CenterScores]:
     return [mean for mean in results.mean_scores if mean.stage == last]
 
 
-def _use(model: Model) -> str:
+def use(model: Model) -> str:
+    """How a bundle of it is run."""
     return f"""## Use
 
 In the bundle's folder, with MONAI, nibabel, scipy, fire and pytorch-ignite (`configs/metadata.json` has versions):
@@ -234,10 +243,12 @@ The configuration in this bundle is Apache-2.0 (`LICENSE`). The weights were lea
 which terms they may be passed on, those who gave the data decide."""
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """As a card has it."""
     return "-" if value is None else f"{value:.3f}"

@@ -1,4 +1,4 @@
-"""Exporting a finished run as a MONAI bundle: weights, configuration, model card and licence.
+"""Exporting a model, of a finished run or the shipped one, as a MONAI bundle: weights, configuration, card, licence.
 
 The configuration segments as Wardround does, in MONAI's own words: preparation and inference are those of
 client/data/preprocessing.py and client/evaluation/inference.py, spelled with MONAI's transforms and, where it has
@@ -10,6 +10,8 @@ measures, and that MONAI's reader trusts no affine whose voxel size is not the h
 
 import inspect
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,14 +24,16 @@ from client.data.preprocessing import CLIP
 from client.evaluation.inference import MOST_AT_ONCE, MULTIPLE, WINDOWS
 from scenarios.inference.model_card import model_card
 from scenarios.inference.segment import NOT_CLINICAL, STEP
+from scenarios.inference.shipped_model_card import shipped_model_card
 from scenarios.run_config import app_folder
+from scenarios.shipped.card import CARD, ShippedCard
 from shared.errors import ResultsError
 from shared.files import folder_whole
 from shared.model import channel_norm
 from shared.model.model_file import Model, open_model
 from shared.model.network import LEVELS, TOP_CHANNELS
 from shared.paths import absolute
-from shared.results import RunResults, read_results
+from shared.results import read_results
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 """Names the schema of `metadata.json` to `monai.bundle verify_metadata`, which downloads it unless it is there."""
@@ -53,13 +57,37 @@ SOFT = {
 }
 
 
-def export_bundle(run: Path, output: Path) -> Path:
+@dataclass(frozen=True)
+class About:
+    """What a bundle says of how its model was made."""
+
+    method: str
+    hospitals: int
+    scores: Mapping[str, float]
+    """Of the run, beside the Dice by contrast."""
+    card: str
+
+
+def _of_run(run: Path) -> tuple[Model, About]:
+    results, model = read_results(run), open_model(run)
+    scores = results.model_dump(include={"acc", "bwt"}, exclude_none=True)
+    return model, About(results.method, len(results.order), scores, model_card(run, results, model))
+
+
+def _of_shipped(folder: Path) -> tuple[Model, About]:
+    card, model = ShippedCard.read(folder), open_model(folder)
+    return model, About(card.method, len(card.hospitals), {}, shipped_model_card(card, model))
+
+
+def export_bundle(source: Path, output: Path) -> Path:
     """Write the bundle of a run's final model into a new folder, whole or not at all; returns the folder.
 
-    Raises `ResultsError` where the run has not finished, or the folder holds something or cannot be written.
+    `source` is the run's folder, or that of a shipped model. Raises `ResultsError` where the run has not finished, or
+    the folder holds something or cannot be written.
     """
     folder = absolute(output, "output folder")
-    results, model, licence = read_results(run), open_model(run), app_folder() / "LICENSE"
+    model, about = _of_shipped(source) if (source / CARD).is_file() else _of_run(source)
+    licence = app_folder() / "LICENSE"
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ResultsError(f"{folder} exists, and nothing is overwritten: choose a new folder")
@@ -67,10 +95,10 @@ def export_bundle(run: Path, output: Path) -> Path:
         with folder_whole(folder) as new:
             for name in ("configs", "models", "docs", "scripts"):
                 (new / name).mkdir()
-            _write_json(new / "configs" / "metadata.json", metadata(model, results))
+            _write_json(new / "configs" / "metadata.json", metadata(model, about))
             _write_json(new / "configs" / "inference.json", inference_config(model))
             torch.save(model.network.state_dict(), new / "models" / "model.pt")
-            (new / "docs" / "README.md").write_text(model_card(run, results, model), encoding="utf-8")
+            (new / "docs" / "README.md").write_text(about.card, encoding="utf-8")
             (new / "scripts" / "head.py").write_text(inspect.getsource(head), encoding="utf-8")
             if model.network.settings.norm == "channel":
                 (new / "scripts" / "channel_norm.py").write_text(inspect.getsource(channel_norm), encoding="utf-8")
@@ -142,7 +170,7 @@ def inference_config(model: Model) -> dict[str, Any]:
                 {
                     "_target_": "Lambdad",
                     "keys": "pred",
-                    "func": f"$lambda x: (x.clamp(0, 1) * {round(1 / STEP)}).round() / {round(1 / STEP)}",
+                    "func": f"$lambda x: (x.clamp(0, 1) * {round(1 / STEP)}).floor() / {round(1 / STEP)}",
                 },
                 {
                     "_target_": "SaveImaged",
@@ -249,7 +277,7 @@ def _preparation() -> dict[str, Any]:
     }
 
 
-def metadata(model: Model, results: RunResults) -> dict[str, Any]:
+def metadata(model: Model, about: About) -> dict[str, Any]:
     """`configs/metadata.json`, as MONAI's bundle specification wants it."""
     tensor = {
         "type": "image",
@@ -265,7 +293,7 @@ def metadata(model: Model, results: RunResults) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "version": "1.0.0",
-        "changelog": {"1.0.0": f"exported from a Wardround run of method {results.method}"},
+        "changelog": {"1.0.0": f"exported from a Wardround run of method {about.method}"},
         "monai_version": version("monai"),
         "pytorch_version": version("torch").partition("+")[0],
         "numpy_version": version("numpy"),
@@ -273,8 +301,8 @@ def metadata(model: Model, results: RunResults) -> dict[str, Any]:
         "name": "MS lesion segmentation",
         "task": "Soft segmentation of multiple-sclerosis lesions in brain MRI",
         "description": (
-            f"A residual 3D U-Net, trained by Wardround across {len(results.order)} hospitals "
-            f"(method {results.method}) on skull-stripped {contrasts} images. {NOT_CLINICAL.capitalize()}."
+            f"A residual 3D U-Net, trained by Wardround across {about.hospitals} hospitals "
+            f"(method {about.method}) on skull-stripped {contrasts} images. {NOT_CLINICAL.capitalize()}."
         ),
         "authors": "Made with Wardround; whose data it learnt from stands in docs/README.md",
         "copyright": "See LICENSE for the configuration; docs/README.md for the weights",
@@ -283,7 +311,7 @@ def metadata(model: Model, results: RunResults) -> dict[str, Any]:
         "image_classes": f"one channel, skull-stripped {contrasts}; mean 0 and standard deviation 1 over the head",
         "pred_classes": f"one channel, MS lesion: a score, and after post-processing 0 to 1, where {LESION} is lesion",
         "eval_metrics": {
-            **results.model_dump(include={"acc", "bwt"}, exclude_none=True),
+            **about.scores,
             **({"dice_by_contrast": by_contrast} if (by_contrast := model.inference.dice_by_contrast) else {}),
         },
         "intended_use": f"Research; {NOT_CLINICAL}",

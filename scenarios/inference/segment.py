@@ -1,4 +1,4 @@
-"""Segmenting images with a finished model: what is written for each, and for which images at all."""
+"""Segmenting images with one or several models: what is written for each, and for which images at all."""
 
 import csv
 import gzip
@@ -18,16 +18,15 @@ from client.data.nifti import Nifti, quiet, read_nifti
 from client.data.preprocessing import prepare_image
 from client.data.reading import Reading, read_image
 from client.data.rules import Finding, contrast_findings
-from client.evaluation.inference import segment
 from client.qc.slices import View, slices_of
+from scenarios.inference.ensemble import Ensemble
 from shared.errors import DataError, ResultsError, SettingsError
 from shared.files import write_whole
 from shared.metrics.transfer import NOT_LEARNT
-from shared.model.model_file import Model
 from shared.model.network import Inference
 
 STEP = 1 / 1024
-"""Of the soft values on disk: they compress well, and being a power of 2 it keeps the half, 0 and 1 exact."""
+"""Of the soft values on disk, which are rounded down: they compress well, and what was below a half stays below it."""
 
 NOT_CLINICAL = "not for clinical use"
 
@@ -121,21 +120,21 @@ def _job(image: Path, output: Path, mask: bool) -> Job:
     )
 
 
-def segment_image(model: Model, job: Job, device: torch.device) -> Segmented:
+def segment_image(ensemble: Ensemble, job: Job, device: torch.device) -> Segmented:
     """Segment one image in its own grid, and write the soft segmentation, the mask and the table.
 
-    The model's network is on `device` already. Raises `DataError` for an image that cannot be segmented, and
+    The networks are on `device` already. Raises `DataError` for an image that cannot be segmented, and
     `ResultsError` where the disk refuses.
     """
     reading = read_image(job.image)
     image = reading.usable_image()
-    prepared = prepare_image(reading, model.inference.spacing)
+    prepared = prepare_image(reading, ensemble.inference.spacing)
     tensor = torch.from_numpy(prepared.image.astype(np.float32)).to(device)
     try:
-        made = segment(model.network, tensor, model.inference.patch_size, model.inference.window_overlap)
+        made = ensemble.soft(tensor)
     except torch.OutOfMemoryError:
         raise DataError(f"{job.image} needs more memory than {device} has: use --device cpu") from None
-    soft = (np.rint(prepared.to_own_grid(made).clip(0, 1) / STEP) * STEP).astype(np.float32)
+    soft = (np.floor(prepared.to_own_grid(made).clip(0, 1) / STEP) * STEP).astype(np.float32)
     lesions = find_lesions(soft, image.affine)
     try:
         _write_nifti(job.soft, soft, image)
@@ -144,7 +143,7 @@ def segment_image(model: Model, job: Job, device: torch.device) -> Segmented:
         write_whole(job.table, _csv(LESION_COLUMNS, _lesion_rows(lesions)))
     except OSError as error:
         raise unwritable(job.soft.parent, error) from None
-    warnings = _warnings(reading, model.inference)
+    warnings = _warnings(reading, ensemble.inference)
     view = slices_of(image.array, image.affine, soft)
     return Segmented(job, lesions, lesion_ml(soft, image.affine), warnings, view)
 

@@ -35,8 +35,11 @@ class Shown:
     """None where no voxel is missed or false."""
 
 
-def write_validation(found: ExternalValidation, model: Path, page: Path, when: datetime) -> None:
-    """Write the page, for its owner's eyes alone. Raises `ResultsError` where it cannot be written."""
+def write_validation(found: ExternalValidation, model: str, page: Path, when: datetime) -> None:
+    """Write the page of what is called `model`, for its owner's eyes alone.
+
+    Raises `ResultsError` where it cannot be written.
+    """
     averaged = found.averaged
     groups = groups_of(averaged)
     pictures = [draw_loads(averaged)] if averaged else []

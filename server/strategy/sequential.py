@@ -69,11 +69,14 @@ class Visits(Strategy):
     def start(self, grid: Grid, initial_arrays: ArrayRecord | None = None, **_: Any) -> Result:  # type: ignore[override]
         """Work off what the journal lacks of the course; return Flower's result, with a round for each stage.
 
-        `initial_arrays` takes the place of the seeded initial network. Raises `CenterError`
-        with the name of a center that failed to train. A failed test is a missing cell of R.
+        `initial_arrays` takes the place of the run's own first model, which is asked for only where a stage that is
+        left begins with it. Raises `CenterError` with the name of a center that failed to train. A failed test is a
+        missing cell of R.
         """
         if initial_arrays is None:
-            initial_arrays = ArrayRecord(first_weights(self._settings))
+            left = self._course[self._journal.trained :]
+            first = any(stage.start == "initial" for stage in left)
+            initial_arrays = ArrayRecord(first_weights(self._settings) if first else {})
         self._fresh = dict(initial_arrays.to_torch_state_dict())
         self._hear_withdrawals()
         self._memory = self._journal.memory()

@@ -4,6 +4,7 @@ They are read and written as one flat run-config by `Settings` (settings.py).
 """
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
@@ -27,6 +28,10 @@ Words = Annotated[Listed, Field(min_length=1)]
 """The same, with one word at least."""
 
 
+FRESH, PRETRAINED = "fresh", "pretrained"
+"""Starts of a run that are not the path of a file."""
+
+
 class Group(KebabTable):
     """Some keys of the run-config that belong together; code may write them as Python's names, too."""
 
@@ -48,6 +53,14 @@ class RunSettings(Group):
     seed: int = Field(ge=0, lt=2**31)
     rounds: int = Field(ge=1)
     """Method `fedavg`: how often all centers train and their models are averaged."""
+    start: str
+    """Where the first model of a run comes from, and with it every model that a center begins afresh: `fresh`, drawn by
+    `seed`; `pretrained`, the one that Wardround ships; or the absolute path of a model file. Which model it is, says
+    `start_digest`. A model that was given has nothing drawn in it: `restarts` does not begin such a stage again, and
+    with carry `encoder` the decoders of later stages are drawn by `seed`, as they are without it."""
+    start_digest: str = Field(pattern=r"^([0-9a-f]{64})?$")
+    """SHA-256 of that model's parameters (shared/model/weights.py), which hospitals approve; empty: a fresh network.
+    `wardround run` and `wardround coordinator propose` fill it in."""
     carry: Literal["model", "encoder"]
     """What goes from center to center: the whole model, or (as the paper's code) its encoder."""
     output_dir: str
@@ -87,6 +100,13 @@ class RunSettings(Group):
         if method not in METHODS:
             raise ValueError(f"no such method; choose from {', '.join(map(repr, METHODS))}")
         return method
+
+    @field_validator("start")
+    @classmethod
+    def _found(cls, start: str) -> str:
+        if start not in (FRESH, PRETRAINED) and not Path(start).is_absolute():
+            raise ValueError(f"is neither '{FRESH}', '{PRETRAINED}' nor the absolute path of a model file")
+        return start
 
     @field_validator("centers", "evaluators")
     @classmethod

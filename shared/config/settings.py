@@ -54,6 +54,7 @@ CIRCUMSTANCES = {
     "output-dir",
     "resume",
     "protocol",
+    "start",
     "wait-seconds",
     "untested-centers",
     "message-hours",
@@ -65,7 +66,7 @@ CIRCUMSTANCES = {
     "checkpoint-seconds",
 }
 """Keys that say where and how patiently a run is done, not what it computes. (That a data folder
-holds the same subjects, the roll call makes sure of.)"""
+holds the same subjects, the roll call makes sure of; that a start is the same model, its digest does.)"""
 
 
 class Settings(Group):

@@ -1,10 +1,14 @@
 """Whose model it is: what a hospital signs of the one that it trained, and what must be signed of the one that came."""
 
+from pathlib import Path
+
 import torch
 
+from shared.config.groups import FRESH
 from shared.config.settings import Settings
-from shared.errors import MessageError, TrustError
+from shared.errors import MessageError, SettingsError, TrustError
 from shared.model.network import initial_weights
+from shared.model.start import check_digest, read_start
 from shared.model.weights import State, Weights, digest_of, model_digest
 from shared.protocol.plan import Origin, RunPlan
 from shared.seeds import derive_seed
@@ -14,8 +18,21 @@ from shared.wire.messages import EvaluateRequest, TrainRequest
 
 
 def first_weights(settings: Settings) -> Weights:
-    """The network that a run begins with, drawn by its seed."""
-    return initial_weights(settings.network, derive_seed(settings.run.seed, "network"))
+    """The network that a run begins with: drawn by its seed, or the model that its settings name.
+
+    Raises `SettingsError` where that is not where `start` says, and `ResultsError` where its file cannot be read.
+    """
+    run = settings.run
+    if not run.start_digest and run.start == FRESH:
+        return initial_weights(settings.network, derive_seed(run.seed, "network"))
+    if not run.start_digest or not Path(run.start).is_absolute():
+        raise SettingsError(
+            f"start = {run.start!r} with start-digest = {run.start_digest!r}: start must be the path of the model that "
+            "start-digest names; begin the run by 'wardround run -c start=...', which fills in both"
+        )
+    weights = read_start(Path(run.start), settings)
+    check_digest(weights, settings)
+    return weights
 
 
 def trained_claims(request: TrainRequest, weights: Weights, state: State) -> ModelClaims:
@@ -33,10 +50,11 @@ def trained_claims(request: TrainRequest, weights: Weights, state: State) -> Mod
 
 
 def check_training_model(request: TrainRequest, plan: RunPlan, pin: Pin) -> None:
-    """See that the model to train on is the one that the course says: drawn by the seed, or trained and signed.
+    """See that the model to train on is the one that the course says.
 
-    What comes with a round is an average, which nobody can sign: whether that may be trained on, the hospital's policy
-    says. `pin` knows the hospitals. Raises `MessageError` or `TrustError`.
+    It was drawn by the seed or is named by its digest, or it was trained and signed. What comes with a round is an
+    average, which nobody can sign: whether that may be trained on, the hospital's policy says. `pin` knows the
+    hospitals. Raises `MessageError` or `TrustError`.
     """
     stage = plan.stage(request.task.stage)
     if stage.start == "initial":
@@ -52,6 +70,12 @@ def check_tested_model(request: EvaluateRequest, plan: RunPlan, pin: Pin) -> Non
 
 
 def _check_first(request: TrainRequest, plan: RunPlan) -> None:
+    if digest := plan.settings.run.start_digest:
+        if model_digest(request.weights) != digest or request.origin is not None:
+            raise MessageError(
+                f"the first model is not the one of SHA-256 {digest[:16]}, with which the run begins: refused"
+            )
+        return
     drawn = first_weights(plan.settings)
     same = request.weights.keys() == drawn.keys() and all(
         torch.equal(request.weights[name], value) for name, value in drawn.items()

@@ -164,15 +164,15 @@ def report(folder: Path, run_config: Names) -> None:
 
 
 def segment(folder: Path, run_config: Names) -> None:
-    """A finished run, of which only the model matters, and two images."""
+    """Finished runs, of which only the model matters, one that is shipped, and two images."""
     from shared.model.model_file import model_bytes
     from shared.model.network import initial_weights
 
     settings = Settings.from_run_config(run_config)
-    example = folder / "runs" / "example"
-    example.mkdir(parents=True)
-    model = model_bytes(initial_weights(settings.network, 0), settings)
-    (example / "model.safetensors").write_bytes(model)
+    for name in ("runs/example", "runs/again", "runs/third", "package"):
+        (folder / name).mkdir(parents=True)
+        model = model_bytes(initial_weights(settings.network, 0), settings)
+        (folder / name / "model.safetensors").write_bytes(model)
     shape, affine = grid((3.0, 3.0, 3.0))
     for name in ("sub-01_FLAIR", "sub-02_T2w"):
         write_image(folder / f"{name}.nii.gz", patient(shape, affine)[0], affine)
@@ -249,6 +249,7 @@ def test_commands_do_what_the_page_says(
     """The blocks of one page and workplace, one after another in one folder."""
     prepare, check = WORKPLACES[part[0].what]
     prepare(tmp_path, run_config)
+    monkeypatch.setattr("scenarios.shipped.card.HERE", tmp_path / "package")
     monkeypatch.chdir(tmp_path)
     names: Names = {"__name__": "page"}
     for block in part:

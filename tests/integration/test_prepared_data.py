@@ -80,7 +80,7 @@ def test_from_the_scanner_to_a_model_and_back(tmp_path: Path) -> None:
     assert set(read_results(tmp_path / "run").order) == {"a", "b"}
 
     series, output = tmp_path / "export-a" / "p2" / "flair", tmp_path / "segmented"
-    segmented = wardround("segment", tmp_path / "run", series, "--output", output, "--dicom-seg", "--mask")
+    segmented = wardround("segment", series, "--model", tmp_path / "run", "--output", output, "--dicom-seg", "--mask")
     assert segmented.returncode == 0, segmented.stdout + segmented.stderr
     assert "skull-stripped by deepbet" in segmented.stdout
     seg = pydicom.dcmread(output / "flair_lesion-seg.dcm")

@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from scenarios.runner.superlink import CONNECTION, superlink
 from shared.model.network import load_model
+from shared.model.weights import model_digest
 from shared.results import read_results
 from tests.conftest import ROOT
 from tests.support.datasets import write_dataset
@@ -111,6 +113,20 @@ def test_evaluators_change_no_bit_of_a_run(
     assert len(results.R_evaluators) == 3 and all(row[0] is not None for row in results.R_evaluators)
     assert "NEVER TRAINED AT milan-2: mean Dice after the last stage" in process.stdout
     assert "tested only, never trained on: milan-2" in process.stdout
+
+
+@pytest.mark.runtime
+def test_a_run_begins_with_the_model_that_it_was_given(
+    tmp_path: Path, smoke: tuple[subprocess.CompletedProcess[str], Path]
+) -> None:
+    """With a learning rate of next to nothing the first stage ends, and is tested, as the model that it began with."""
+    still = ["learning-rate=1e-12", "muon-learning-rate=1e-12", "weight-decay=0", "schedule=constant", "seed=3"]
+    process = wardround_run(SMOKE, *changes(f"start={smoke[1]}", *still), "--output", tmp_path / "out")
+    assert process.returncode == 0, process.stderr
+    given, results = load_model(smoke[1] / "model.safetensors"), read_results(tmp_path / "out")
+    assert results.settings["start-digest"] == model_digest(dict(given.state_dict()))
+    first = load_model(tmp_path / "out" / "journal" / "stage-000" / "model.safetensors").state_dict()
+    assert all(torch.allclose(first[name], value, atol=1e-6) for name, value in given.state_dict().items())
 
 
 @pytest.mark.runtime

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from scenarios.run_config import app_folder, default_run_config, load_settings
+from scenarios.run_config import app_folder, changed_settings, default_run_config, load_settings
 from shared.config.settings import Settings
-from shared.errors import SettingsError
+from shared.errors import ResultsError, SettingsError
 from shared.methods import METHODS
+from shared.paths import MODEL
 from tests.conftest import ROOT
 
 SCENARIOS = sorted((ROOT / "scenarios").glob("*.toml"))
@@ -119,3 +120,58 @@ def test_a_table_is_no_value(tmp_path: Path) -> None:
     scenario.write_text("[data]\nspacing = 2.0\n")
     with pytest.raises(SettingsError, match="unknown key 'data'"):
         load_settings(scenario, [], None)
+
+
+# A model to start from
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A model file of the default run's network."""
+    from shared.model.model_file import model_bytes
+    from shared.model.network import initial_weights
+
+    settings = load_settings(None, ["features=2"], None)
+    (tmp_path / MODEL).write_bytes(model_bytes(initial_weights(settings.network, 5), settings))
+    return tmp_path / MODEL
+
+
+def digest(path: Path) -> str:
+    from shared.model.model_file import open_model
+    from shared.model.weights import model_digest
+
+    return model_digest(open_model(path).network.state_dict())
+
+
+def test_a_start_is_named_by_its_whole_path_and_its_digest(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(model.parent)
+    run = load_settings(None, ["features=2", f"start={MODEL}"], None).run
+    assert (run.start, run.start_digest) == (str(model), digest(model))
+    fresh = load_settings(None, ["features=2"], None).run
+    assert (fresh.start, fresh.start_digest) == ("fresh", "")
+
+
+def test_pretrained_is_the_shipped_model_and_an_error_where_none_is_shipped(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scenarios.shipped.card.HERE", model.parent)
+    run = load_settings(None, ["features=2", "start=pretrained"], None).run
+    assert (run.start, run.start_digest) == (str(model.parent), digest(model))
+    model.unlink()
+    with pytest.raises(ResultsError, match="no model is shipped in this build"):
+        load_settings(None, ["features=2", "start=pretrained"], None)
+
+
+def test_a_start_of_another_network_is_refused_at_once(model: Path) -> None:
+    with pytest.raises(SettingsError, match="features = 2 there, 16 here"):
+        load_settings(None, [f"start={model}"], None)
+
+
+def test_a_run_that_goes_on_may_find_its_start_elsewhere_but_not_another_one(model: Path, tmp_path: Path) -> None:
+    begun = load_settings(None, ["features=2", f"start={model}"], None).to_run_config()
+    moved = tmp_path / "moved.safetensors"
+    model.rename(moved)
+    assert changed_settings(begun, ["device=cpu"]).run.start == str(model), "it may need it no more"
+    assert changed_settings(begun, [f"start={moved}"]).run.start == str(moved)
+    with pytest.raises(SettingsError, match="but the run begins with start-digest = 'aaaa"):
+        changed_settings(begun | {"start-digest": "a" * 64}, [f"start={moved}"])

@@ -61,6 +61,12 @@ def test_it_says_in_plain_words_what_is_asked(read: Read, study: Study) -> None:
     assert "messages at most: 1 training and 3 tests" in told
 
 
+def test_a_model_that_was_trained_before_is_named_by_its_digest(read: Read) -> None:
+    assert "begins with a model that was trained before" not in "\n".join(read().lines)
+    said = "\n".join(read(start_digest="ab" * 32).lines)
+    assert f"begins with a model that was trained before, of SHA-256 {'ab' * 32}" in said
+
+
 def test_what_the_policy_keeps_is_said(read: Read, study: Study) -> None:
     study.write_site("mercy", share_exemplars=False, report_subject_scores=False)
     told = "\n".join(read().lines)

@@ -168,6 +168,9 @@ def test_a_stage_that_carries_the_encoder_begins_with_a_decoder_of_its_own(confi
         ({"method": "pooled"}, 0, "network"),
         ({"method": "fedavg"}, 0, ""),
         ({"method": "fedavg"}, 1, ""),
+        ({"start_digest": "a" * 64, "carry": "encoder"}, 0, ""),
+        ({"start_digest": "a" * 64, "carry": "encoder"}, 2, "decoder"),
+        ({"start_digest": "a" * 64, "method": "single", "carry": "encoder"}, 2, ""),
     ],
 )
 def test_what_was_drawn_for_a_stage_is_drawn_again(

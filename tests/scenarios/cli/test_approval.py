@@ -8,13 +8,16 @@ import tomli_w
 from typer.testing import CliRunner
 
 import server.app
-from scenarios.cli.main import cli
+from scenarios.cli.main import _approved_settings, cli
 from scenarios.deployment.coordinator import Coordinator
 from scenarios.deployment.proposal import keep_card
 from scenarios.runner.resume import plan_extension
 from shared.clock import utc_now
-from shared.config.settings import CIRCUMSTANCES
+from shared.config.settings import CIRCUMSTANCES, Settings
 from shared.errors import CenterError, SettingsError, WardroundError
+from shared.model.model_file import model_bytes
+from shared.model.network import initial_weights
+from shared.model.weights import model_digest
 from shared.protocol.document import StudyProtocol, read_protocol
 from shared.results import read_results
 from tests.support.joined import CENTERS, Study
@@ -90,6 +93,31 @@ def test_a_run_by_an_approved_protocol(
     config["output-dir"] = str(study.root / "again")
     with pytest.raises(CenterError, match="has revoked protocol"):
         server.app.main(wire, study.context(config))
+
+
+def test_a_study_begins_with_the_model_that_its_hospitals_approved(study: Study, coordinator: Coordinator) -> None:
+    settings = Settings.from_run_config(study.config)
+    given, other = (initial_weights(settings.network, seed) for seed in (11, 12))
+    for name, weights in (("given", given), ("other", other)):
+        (study.root / f"{name}.safetensors").write_bytes(model_bytes(weights, settings))
+    model = study.root / "given.safetensors"
+    path, protocol = proposed(study, coordinator, "protocol", "-c", f"start={model}", order="given")
+    assert protocol.settings["start-digest"] == f'"{model_digest(given)}"' and "start" not in protocol.settings
+    for center in CENTERS:
+        told = call("hospital", "approve", study.toml(center), path, "--yes")
+        assert f"begins with a model that was trained before, of SHA-256 {model_digest(given)}" in told
+    with pytest.raises(SettingsError, match="but the run begins with start-digest"):
+        _approved_settings(path, 1, [f"start={study.root / 'other.safetensors'}"], study.root / "run")
+    config = {**study.config, "order": "given", "protocol": str(path), "output-dir": str(study.root / "lost")}
+    config["start-digest"] = model_digest(given)
+    wire = study.wire()
+    with pytest.raises(SettingsError, match="start must be the path of the model that start-digest names"):
+        server.app.main(wire, study.context(config))
+    approved = _approved_settings(path, 1, [f"start={model}"], study.root / "run")
+    config |= {"start": approved.run.start, "output-dir": str(study.root / "run")}
+    wire.run_config = config
+    server.app.main(wire, study.context(config))
+    assert all(cell is not None for row in read_results(study.root / "run").R for cell in row)
 
 
 def test_several_runs_in_one_protocol(study: Study, coordinator: Coordinator) -> None:

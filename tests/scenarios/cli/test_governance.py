@@ -12,7 +12,12 @@ from client.governance.keys import load_keys
 from client.governance.records import Records
 from client.hospital.config import Site
 from scenarios.cli.main import main
+from scenarios.run_config import toml_lines
+from shared.config.settings import Settings
 from shared.methods import METHODS
+from shared.model.model_file import model_bytes
+from shared.model.network import initial_weights
+from shared.paths import MODEL
 from tests.support.joined import Study, bytes_below
 
 Call = Any
@@ -110,6 +115,15 @@ def test_a_dry_run_writes_what_would_be_sent_and_leaves_no_trace(call: Call, stu
     study.write_site("grace", role="evaluate")
     code, out, error = call("join", study.toml("grace"), "--dry-run", output, "--scenario", scenario)
     assert (code, error) == (0, "") and "2-train" not in out and "3-evaluate: " in out
+
+
+def test_a_dry_run_begins_with_the_model_that_its_scenario_names(call: Call, study: Study, tmp_path: Path) -> None:
+    settings = Settings.from_run_config(study.config)
+    model, scenario = tmp_path / MODEL, tmp_path / "scenario.toml"
+    model.write_bytes(model_bytes(initial_weights(settings.network, 11), settings))
+    scenario.write_text(toml_lines(study.config | {"start": str(model)}))
+    code, out, error = call("join", study.toml("grace"), "--dry-run", tmp_path / "out", "--scenario", scenario)
+    assert (code, error) == (0, "") and "refused" not in out
 
 
 def test_a_dry_run_says_that_a_run_s_model_may_choose_others(call: Call, study: Study, tmp_path: Path) -> None:

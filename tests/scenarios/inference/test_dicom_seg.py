@@ -134,7 +134,15 @@ def test_the_command_writes_the_segmentation_of_a_folder(
 ) -> None:
     shape, affine = grid((3.0, 3.0, 3.0))
     write_series(tmp_path / "FLAIR", patient(shape, affine)[0], affine, Scan())
-    words = ["segment", str(untrained), str(tmp_path / "FLAIR"), "--output", str(tmp_path / "out"), "--dicom-seg"]
+    words = [
+        "segment",
+        str(tmp_path / "FLAIR"),
+        "--model",
+        str(untrained),
+        "--output",
+        str(tmp_path / "out"),
+        "--dicom-seg",
+    ]
     assert call(monkeypatch, capsys, *words) == (0, "")
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"FLAIR.nii.gz", "FLAIR_lesion.nii.gz", "FLAIR_lesion-seg.dcm"} <= names

@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from client.data.inventory import LabelChoice
+from scenarios.inference.ensemble import Ensemble
 from scenarios.inference.external_validation import Ask, ExternalValidation, name_hospitals, validate
 from scenarios.inference.validation_groups import line_of, tables_of, to_json
 from shared.errors import DataError, SettingsError
+from shared.model.model_file import Model
 from tests.scenarios.inference.test_segment import bright
 from tests.support.commands import call
 from tests.support.datasets import grid, patient, write_dataset, write_image
@@ -19,8 +20,13 @@ from tests.support.datasets import grid, patient, write_dataset, write_image
 CPU = torch.device("cpu")
 
 
-def validated_by(model: Any, folder: Path) -> ExternalValidation:
-    return validate(model, {folder.name: folder}, CPU, lambda one: None)
+def solo(spacing: float) -> Ensemble:
+    """A single model, which finds what is bright."""
+    return Ensemble((bright(spacing=spacing),))
+
+
+def validated_by(model: Model, folder: Path) -> ExternalValidation:
+    return validate(Ensemble((model,)), {folder.name: folder}, CPU, lambda one: None)
 
 
 def test_each_labelled_image_is_scored_in_its_own_grid(tmp_path: Path) -> None:
@@ -53,7 +59,9 @@ def test_several_hospitals_are_scored_in_their_order_each_with_its_patients(tmp_
         "here": write_dataset(tmp_path / "here", ["sub-1", "sub-2"], voxel=2.0, first=5),
     }
     heard: list[str] = []
-    found = validate(bright(spacing=2.0), folders, CPU, lambda one: heard.append(f"{one.hospital} {one.id}"))
+    found = validate(
+        Ensemble((bright(spacing=2.0),)), folders, CPU, lambda one: heard.append(f"{one.hospital} {one.id}")
+    )
     assert heard == ["there sub-1", "here sub-1", "here sub-2"] and found.hospitals == ("there", "here")
     assert len({one.patient for one in found.scored}) == 3
     assert all(one.worst is None for one in found.scored)
@@ -78,7 +86,9 @@ def test_recall_and_precision_are_of_voxels_and_volumes_are_those_of_the_masks(t
 
 def test_the_slices_of_most_errors_are_kept_where_they_are_asked_for(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path, ["sub-1"], voxel=2.0)
-    (one,) = validate(bright(spacing=4.0), {"here": folder}, CPU, lambda one: None, Ask(slices=True)).scored
+    (one,) = validate(
+        Ensemble((bright(spacing=4.0),)), {"here": folder}, CPU, lambda one: None, Ask(slices=True)
+    ).scored
     assert one.worst is not None and 1 <= len(one.worst.slices) <= 3
 
 
@@ -129,7 +139,7 @@ def test_patients_without_lesion_are_named_and_left_out_of_the_means(tmp_path: P
     folder = write_dataset(tmp_path, ["sub-1", "sub-2"], voxel=2.0)
     shape, affine = grid((2.0,) * 3)
     write_image(next((folder / "derivatives").rglob("sub-2_*")), np.zeros(shape, np.uint8), affine)
-    found = validate(bright(spacing=2.0), {"here": folder}, CPU, lambda one: None, Ask(allow_empty=True))
+    found = validate(solo(2.0), {"here": folder}, CPU, lambda one: None, Ask(allow_empty=True))
     lesion, none = found.scored
     assert (lesion.empty, none.empty) == (False, True) and none.scores.dice == 0
     assert found.averaged == (lesion,) and found.empty == (none,)
@@ -160,7 +170,13 @@ def test_the_value_that_means_lesion_can_be_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="name the value that means lesion"):
         validated_by(bright(spacing=2.0), folder)
     found = [
-        validate(bright(spacing=2.0), {"here": folder}, CPU, lambda one: None, Ask(choice=LabelChoice("", value)))
+        validate(
+            Ensemble((bright(spacing=2.0),)),
+            {"here": folder},
+            CPU,
+            lambda one: None,
+            Ask(choice=LabelChoice("", value)),
+        )
         for value in (3, 1)
     ]
     dices = [to_json(one)["mean_dice"] for one in found]
@@ -176,7 +192,8 @@ def test_the_command_prints_a_table_and_writes_json(
     folder = write_dataset(tmp_path / "data", ["sub-1", "sub-2"])
     written = tmp_path / "scores.json"
     monkeypatch.setattr(
-        "sys.argv", ["wardround", "realism", str(untrained), "--data", str(folder), "--json", str(written)]
+        "sys.argv",
+        ["wardround", "realism", "--model", str(untrained), "--data", str(folder), "--json", str(written)],
     )
     from scenarios.cli.main import main
 
@@ -198,7 +215,7 @@ def test_the_command_takes_several_hospitals_and_writes_a_page(
     folders = [write_dataset(tmp_path / "one", ["sub-1", "sub-2"]), write_dataset(tmp_path / "two", ["sub-1"], first=3)]
     page, written = tmp_path / "page.html", tmp_path / "scores.json"
     words = ["--data", str(folders[0]), "--data", f"other={folders[1]}", "--html", str(page), "--json", str(written)]
-    monkeypatch.setattr("sys.argv", ["wardround", "realism", str(untrained), *words])
+    monkeypatch.setattr("sys.argv", ["wardround", "realism", "--model", str(untrained), *words])
     from scenarios.cli.main import main
 
     with pytest.raises(SystemExit) as end:
@@ -218,13 +235,14 @@ def test_the_command_takes_several_hospitals_and_writes_a_page(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nowhere", "--data", "data"], "nowhere"),
-        (["run", "--data", "empty"], "is laid out in no known way"),
-        (["run", "--data", "data", "--json", "missing/scores.json"], "make missing first"),
-        (["run", "--data", "data", "--html", "missing/page.html"], "make missing first"),
-        (["run", "--data", "data", "--data", "other/data"], "are both named data: give NAME=FOLDER"),
-        (["run", "--data", "data", "--data", "other=empty"], "is laid out in no known way"),
-        (["run", "--data", "data", "--device", "tpu"], "--device tpu: choose auto"),
+        (["--model", "nowhere", "--data", "data"], "nowhere"),
+        (["--model", "run", "--data", "empty"], "is laid out in no known way"),
+        (["--model", "run", "--data", "data", "--json", "missing/scores.json"], "make missing first"),
+        (["--model", "run", "--data", "data", "--html", "missing/page.html"], "make missing first"),
+        (["--model", "run", "--data", "data", "--data", "other/data"], "are both named data: give NAME=FOLDER"),
+        (["--model", "run", "--data", "data", "--data", "other=empty"], "is laid out in no known way"),
+        (["--model", "run", "--data", "data", "--device", "tpu"], "--device tpu: choose auto"),
+        (["run", "--data", "data"], "run stands without an option: a model is named by --model run"),
     ],
 )
 def test_a_wrong_request_ends_with_one_line(

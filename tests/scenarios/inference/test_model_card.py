@@ -57,6 +57,19 @@ def test_the_spread_over_subjects_is_that_of_the_last_stage(tmp_path: Path, sett
         assert spread[center] == ["2", *(f"{figure:.3f}" for figure in figures)]
 
 
+def test_a_model_that_did_not_begin_fresh_says_so_and_claims_nothing_of_what_it_has_seen(
+    tmp_path: Path, settings: Settings
+) -> None:
+    HowLaunched(run_config={}).save(tmp_path)
+    fresh = card_of(tmp_path, settings)
+    assert "has seen no patient" in fresh and "SHA-256" not in fresh
+    (tmp_path / "started").mkdir()
+    HowLaunched(run_config={}).save(tmp_path / "started")
+    card = card_of(tmp_path / "started", settings.with_changes({"start-digest": "ab" * 32}))
+    assert "has seen no patient" not in card
+    assert f"not begin with a fresh network, but with the model of SHA-256 `{'ab' * 32}`" in card
+
+
 def test_a_stage_that_collapsed_or_began_again_is_named(tmp_path: Path, settings: Settings) -> None:
     results = written(tmp_path, settings)
     again = results.stages[0].model_copy(update={"restarts": 1})

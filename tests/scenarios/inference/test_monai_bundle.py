@@ -13,11 +13,12 @@ import torch
 from monai.bundle.scripts import verify_metadata, verify_net_in_out
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
+from scenarios.inference.ensemble import Ensemble
 from scenarios.inference.monai_bundle import export_bundle
 from scenarios.inference.segment import STEP, plan_jobs, segment_image
 from shared.config.settings import Settings
 from shared.errors import ResultsError, SettingsError
-from shared.model.model_file import model_bytes, open_model
+from shared.model.model_file import model_bytes
 from shared.model.network import initial_weights
 from shared.model.weights import Weights
 from shared.paths import MODEL
@@ -141,7 +142,7 @@ def differences(run: Path, images: Path, theirs: Path, ours: Path) -> dict[str, 
     ours.mkdir()
     found = {}
     for job in plan_jobs(sorted(images.iterdir()), ours, mask=False):
-        segment_image(open_model(run), job, torch.device("cpu"))
+        segment_image(Ensemble.opened([run]), job, torch.device("cpu"))
         one, other = nibabel.load(theirs / job.soft.name), nibabel.load(job.soft)
         assert one.shape == other.shape
         np.testing.assert_allclose(one.affine, other.affine, atol=1e-5)
@@ -213,6 +214,6 @@ def test_a_run_that_has_not_finished_is_refused(tmp_path: Path) -> None:
 def test_the_command_says_how_to_run_the_bundle(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert call(monkeypatch, capsys, "export", str(run), "--output", str(tmp_path / "bundle")) == (0, "")
-    code, said = call(monkeypatch, capsys, "export", str(run), "--output", str(tmp_path / "bundle"))
+    assert call(monkeypatch, capsys, "export", "--model", str(run), "--output", str(tmp_path / "bundle")) == (0, "")
+    code, said = call(monkeypatch, capsys, "export", "--model", str(run), "--output", str(tmp_path / "bundle"))
     assert code == 1 and "nothing is overwritten" in said

@@ -14,6 +14,7 @@ from client.data.preprocessing import prepare
 from client.data.rules import PUBLIC, Finding, refusal
 from client.data.volume_cache import open_volume
 from client.qc.case_check import check_case
+from scenarios.inference.ensemble import Ensemble
 from scenarios.inference.external_validation import Ask, validate
 from scenarios.inference.segment import plan_jobs, segment_image
 from shared.errors import DataError
@@ -24,7 +25,7 @@ from tests.support.examples import examples
 from tests.support.oddities import meant
 from tests.support.spoiled import AFFINE, IMAGE, LABEL, Accepted, Refused
 
-MODEL = bright(spacing=4.0)
+MODEL = Ensemble((bright(spacing=4.0),))
 
 ALL_REFUSED = spoiled.REFUSED | oddities.REFUSED
 ALL_ACCEPTED = spoiled.ACCEPTED | oddities.ACCEPTED

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.data.lesions import find_lesions
+from scenarios.inference.ensemble import Ensemble
 from scenarios.inference.segment import SUMMARY, Job, Segmented, add_to_summary, plan_jobs, segment_image
 from shared.errors import DataError, SettingsError
 from shared.model.model_file import Model
@@ -53,7 +54,7 @@ def bright(
 def segmented(image: Path, output: Path, model: Model | None = None) -> Segmented:
     output.mkdir(exist_ok=True)
     (job,) = plan_jobs([image], output, mask=True)
-    return segment_image(model or bright(), job, CPU)
+    return segment_image(Ensemble((model or bright(),)), job, CPU)
 
 
 def voxels(path: Path | None) -> NDArray[np.float32]:
@@ -253,14 +254,18 @@ def test_a_bad_image_is_named_and_the_others_go_on(
     bad = tmp_path / "bad.nii.gz"
     bad.write_bytes(b"not an image")
     words = [str(path) for path in (good[0], bad, tmp_path / "none.nii", good[1])]
-    code, said = call(monkeypatch, capsys, "segment", str(untrained), *words, "--output", str(tmp_path / "out"))
+    code, said = call(
+        monkeypatch, capsys, "segment", *words, "--model", str(untrained), "--output", str(tmp_path / "out")
+    )
     assert code == 1
     assert "2 of 4 images could not be segmented" in said and str(bad) in said and "none.nii" in said
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         *(f"{n}_{what}" for n in range(2) for what in ("lesion.nii.gz", "lesions.csv", "lesion.png")),
         SUMMARY,
     }
-    assert call(monkeypatch, capsys, "segment", str(untrained), words[0], "--output", str(tmp_path / "2")) == (0, "")
+    assert call(
+        monkeypatch, capsys, "segment", words[0], "--model", str(untrained), "--output", str(tmp_path / "2")
+    ) == (0, "")
 
 
 def test_files_of_other_formats_are_named_by_what_they_are_and_the_others_go_on(
@@ -279,7 +284,9 @@ def test_files_of_other_formats_are_named_by_what_they_are_and_the_others_go_on(
     others = ["c.mgz", "d.img", "d.hdr", "A.mha", "f.nrrd", "g", "h.nifti", "none.mnc"]
     words = [str(tmp_path / name) for name in others[:4]] + [str(good), str(plain)]
     words += [str(tmp_path / name) for name in others[4:]]
-    code, said = call(monkeypatch, capsys, "segment", str(untrained), *words, "--output", str(tmp_path / "out"))
+    code, said = call(
+        monkeypatch, capsys, "segment", *words, "--model", str(untrained), "--output", str(tmp_path / "out")
+    )
     assert code == 1 and "8 of 10 images could not be segmented" in said
     for name, what in zip(
         others,
@@ -300,7 +307,9 @@ def test_files_of_other_formats_are_named_by_what_they_are_and_the_others_go_on(
     written = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"A_lesion.nii.gz", "b_lesion.nii.gz"} <= written and len(written) == 7
     np.testing.assert_array_equal(voxels(tmp_path / "out/A_lesion.nii.gz"), voxels(tmp_path / "out/b_lesion.nii.gz"))
-    code, said = call(monkeypatch, capsys, "segment", str(untrained), words[0], "--output", str(tmp_path / "no"))
+    code, said = call(
+        monkeypatch, capsys, "segment", words[0], "--model", str(untrained), "--output", str(tmp_path / "no")
+    )
     assert code == 1 and "1 of 1 image could not be segmented" in said and not (tmp_path / "no").exists()
 
 
@@ -323,7 +332,7 @@ def test_a_wrong_request_ends_before_anything_is_made(
     shape, affine = grid((3.0, 3.0, 3.0))
     image = write_image(tmp_path / "a.nii.gz", patient(shape, affine)[0], affine)
     model = changed.pop("model", str(untrained))
-    words = ["segment", model, str(image), "--output", str(tmp_path / "out")]
+    words = ["segment", str(image), "--model", model, "--output", str(tmp_path / "out")]
     code, told = call(monkeypatch, capsys, *words, *(word for pair in changed.items() for word in pair))
     assert code == 1 and said in told and len(told.splitlines()) == 1
     assert not (tmp_path / "out").exists()
@@ -338,7 +347,7 @@ def test_real_patients_are_segmented_on_their_grids(
 ) -> None:
     images = sorted(real_hospitals.glob("*/sub-*/anat/*_FLAIR.nii.gz"))
     assert len(images) == 5
-    words = ["segment", str(untrained), *map(str, images), "--mask", "--output", str(tmp_path / "out")]
+    words = ["segment", *map(str, images), "--model", str(untrained), "--mask", "--output", str(tmp_path / "out")]
     assert call(monkeypatch, capsys, *words) == (0, "")
     for job in (Job(i, *[tmp_path / "out" / i.name.replace(".nii", "_lesion.nii")] * 4) for i in images):
         original, soft = nibabel.load(job.image), nibabel.load(job.soft)

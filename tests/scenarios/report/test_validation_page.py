@@ -42,7 +42,7 @@ def cases() -> list[ScoredCase]:
 def written(folder: Path, scored: list[ScoredCase]) -> Path:
     page = folder / "page.html"
     found = ExternalValidation(tuple(scored), ("sub-9_FLAIR.nii.gz has no lesion label",))
-    write_validation(found, Path("runs/x"), page, datetime(2026, 1, 2, 3, 4))
+    write_validation(found, "runs/x", page, datetime(2026, 1, 2, 3, 4))
     return page
 
 

@@ -94,6 +94,8 @@ OTHERWISE: dict[str, Any] = {
     "tracking": "tensorboard",
     "data-dir": "/elsewhere",
     "protocol": "/elsewhere/protocol.json",
+    "start": "/elsewhere/model.safetensors",
+    "start-digest": "a" * 64,
     "cache-dir": "/elsewhere",
     "contrasts": "T2w",
     "empty-labels": "keep",

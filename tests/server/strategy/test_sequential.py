@@ -1,12 +1,16 @@
 """Visits: whole courses over hospitals that are written down, without data or training."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord, RecordDict
 
 from shared.methods import METHODS
+from shared.model.model_file import model_bytes
 from shared.model.network import initial_weights
-from shared.model.weights import Weights
+from shared.model.weights import Weights, model_digest
+from shared.paths import MODEL
 from shared.replay.contribution import PlainContribution
 from shared.replay.memory import center_budget
 from shared.wire.messages import (
@@ -122,6 +126,32 @@ def test_a_given_network_takes_the_place_of_the_seeded_one(journey: Setup) -> No
     mine = initial_weights(course.settings.network, 12345)
     course.start(ArrayRecord(mine))
     assert same(course.asked[0].weights, mine)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_begins_with_the_model_that_start_names(journey: Setup, tmp_path: Path, method: str) -> None:
+    network = journey(method=method).settings.network
+    given = initial_weights(network, 12345)
+    path = tmp_path / MODEL
+    path.write_bytes(model_bytes(given, journey(method=method).settings))
+    course = journey(method=method, start=str(path), start_digest=model_digest(given))
+    assert same(first_weights(course), given)
+    if METHODS[method].fresh:
+        assert all(same(request.weights, given) for request in course.asked)
+
+
+def test_a_run_that_goes_on_needs_the_start_no_more_where_no_stage_begins_with_it(
+    journey: Setup, tmp_path: Path
+) -> None:
+    given = initial_weights(journey(method="finetune").settings.network, 12345)
+    path = tmp_path / MODEL
+    path.write_bytes(model_bytes(given, journey(method="finetune").settings))
+    course = journey(method="finetune", start=str(path), start_digest=model_digest(given))
+    course.start()
+    path.unlink()
+    result = course.start()
+    assert result.arrays is not None
+    assert same(dict(result.arrays.to_torch_state_dict()), plus(given, 3))
 
 
 @pytest.mark.parametrize("carry", ["model", "encoder"])

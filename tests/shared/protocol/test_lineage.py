@@ -1,14 +1,18 @@
 """A model is trained on, and tested, only where the hospital that the course names has signed it."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from client.governance.pinned_keys import Peers
+from shared.config.settings import Settings
 from shared.errors import MessageError, SettingsError, TrustError
-from shared.model.weights import Weights
+from shared.model.model_file import model_bytes
+from shared.model.weights import Weights, model_digest
+from shared.paths import MODEL
 from shared.protocol.document import Ancestor
 from shared.protocol.lineage import check_tested_model, check_training_model, first_weights, trained_claims
 from shared.protocol.plan import Origin, RunPlan, number_of, plan_of, plan_of_run
@@ -54,6 +58,34 @@ def test_a_run_begins_with_the_model_that_its_seed_draws(plan: RunPlan, model: W
     ):
         with pytest.raises(MessageError, match="the first model is not the one that seed 0 draws"):
             check_training_model(training(plan, 0, weights, signed), plan, PIN)
+
+
+def test_a_run_may_begin_with_a_model_that_its_protocol_names(run_config: dict[str, Any], model: Weights) -> None:
+    given = {name: value + 1 for name, value in model.items()}
+    begun = plan_of(protocol_of(run_config | {"start-digest": model_digest(given)}, KEYS), 0, run_config)
+    check_training_model(training(begun, 0, given, None), begun, PIN)
+    for weights, signed in (
+        (flipped(given), None),
+        (model, None),
+        (given, signed_by(KEYS["milan"], begun, 0, given)),
+    ):
+        with pytest.raises(MessageError, match=f"is not the one of SHA-256 {model_digest(given)[:16]}"):
+            check_training_model(training(begun, 0, weights, signed), begun, PIN)
+
+
+def test_the_first_model_is_read_where_start_says_and_is_the_one_that_was_named(
+    run_config: dict[str, Any], model: Weights, tmp_path: Path
+) -> None:
+    given = {name: value + 1 for name, value in model.items()}
+    settings = Settings.from_run_config(run_config)
+    (tmp_path / MODEL).write_bytes(model_bytes(given, settings))
+    named = settings.with_changes({"start": str(tmp_path / MODEL), "start-digest": model_digest(given)})
+    assert model_digest(first_weights(named)) == model_digest(given)
+    with pytest.raises(SettingsError, match="but the run begins with start-digest = 'aaaa"):
+        first_weights(named.with_changes({"start-digest": "a" * 64}))
+    for changes in ({"start": "fresh"}, {"start": "pretrained"}, {"start-digest": ""}):
+        with pytest.raises(SettingsError, match="start must be the path of the model that start-digest names"):
+            first_weights(named.with_changes(changes))
 
 
 def test_a_later_stage_begins_with_what_the_hospital_before_signed(plan: RunPlan, model: Weights) -> None:
