@@ -182,6 +182,8 @@ class TrainingSettings(Group):
     patch_size: int = Field(ge=16)
     """Voxels along each edge, a multiple of 8 (three down-samplings)."""
     lesion_share: float = Field(ge=0, le=1)
+    lesion_weight: float = Field(ge=0)
+    """What a lesion's voxels count in the cross-entropy beyond the others' 1; 0: no more than those."""
     """Share of the patches that are centred on a lesion voxel."""
     optimiser: Literal["adamw", "muon"]
     """`muon`: kernels along their orthogonalised momentum (client/training/optimisers.py), the rest by AdamW."""
@@ -189,9 +191,10 @@ class TrainingSettings(Group):
     """AdamW's."""
     muon_learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
-    schedule: Literal["constant", "one-cycle", "step"]
+    schedule: Literal["constant", "one-cycle", "polynomial", "step"]
     """`step`: times `decay_factor` every `decay_epochs` epochs; `one-cycle`: up and
-    down over the stage (Smith & Topin 2019); `constant`."""
+    down over the stage (Smith & Topin 2019); `polynomial`: times (1 - t / T)^0.9 in step t of T, from 0 (Chen et al.
+    2017, DeepLab; Isensee et al. 2021, nnU-Net); `constant`."""
     decay_epochs: int = Field(ge=1)
     decay_factor: float = Field(gt=0, le=1)
     window_overlap: float = Field(ge=0, lt=1)
@@ -257,3 +260,8 @@ class MemorySettings(Group):
     def seals(self, simulated: bool) -> bool:
         """Whether this run seals."""
         return self.sealing == "on" or (self.sealing == "auto" and not simulated)
+        if self.lesion_weight and self.loss == "dice":
+            raise ValueError(
+                f"lesion-weight = {self.lesion_weight:g} weighs the cross-entropy, which loss = 'dice' has none of: "
+                "set loss = 'dice-ce', or lesion-weight = 0"
+            )

@@ -54,6 +54,7 @@ STEPS = 5
 SCHEDULES: dict[str, dict[str, Any]] = {
     "constant": {"schedule": "constant", "steps": STEPS},
     "one-cycle": {"schedule": "one-cycle", "steps": STEPS},
+    "polynomial": {"schedule": "polynomial", "steps": STEPS},
     "step": {"schedule": "step", "steps": 0, "epochs": STEPS, "decay_epochs": 2},
 }
 

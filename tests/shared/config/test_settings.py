@@ -95,6 +95,7 @@ def test_every_scenario_is_a_valid_run_config(run_config: dict[str, Any], path: 
         ("lesion-share", -0.1),
         ("lesion-share", 1.1),
         ("learning-rate", 0.0),
+        ("lesion-weight", -0.1),
         ("weight-decay", -1e-9),
         ("schedule", "cosine"),
         ("decay-epochs", 0),
