@@ -119,6 +119,7 @@ OTHERWISE: dict[str, Any] = {
     "exemplar-choice": "lesion-aware",
     "memory-megabytes": 100.0,
     "lesion-weight": 1.0,
+    "augment": "all",
 }
 """Another value for each key; numbers that are not here may be doubled, or be one more."""
 
