@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from client.training.arena import COLUMNS, Arena
+from client.training.augmentation.augment import Augmentation
+from client.training.augmentation.draws import identities
 from client.training.losses import cost
 from client.training.methods.base import Method
 from client.training.optimisers import CapturedOptimisation
@@ -50,27 +52,35 @@ class CapturedSteps:
         device = self._device = next(network.parameters()).device
         if device.type == "cuda":
             check_convolutions(device, options.patches, network.settings.features, options.patch_size // 2)
-        self._size, self._after = plan.recipe.patch_size, type(method).after_step is not Method.after_step
+        self._size = plan.recipe.patch_size + 2 * options.margin
+        self._after = type(method).after_step is not Method.after_step
         self._optimisation = CapturedOptimisation(
             network, options, plan.before + plan.steps + plan.after, plan.steps_per_epoch, plan.before, plan.steps
         )
         self._sampler = PatchSampler(plan.own, plan.past, plan.recipe, random)
+        self._augmentation = Augmentation.of(options, random, device)
         past = [one for stratum in plan.past for center in stratum for one in center]
         self._arena = Arena.for_all([*plan.own, *past], device)
+        # For each step of a block its patches' places, and what is drawn for their augmentation.
         self._tables = torch.zeros((BLOCK, plan.recipe.patches, COLUMNS), dtype=torch.int64, device=device)
+        self._rows = torch.from_numpy(identities(BLOCK * plan.recipe.patches)).to(device)
+        self._rows = self._rows.view(BLOCK, plan.recipe.patches, -1)
         self._taken = torch.zeros(1, dtype=torch.int64, device=device)
         self._first = torch.zeros(1, dtype=torch.int64, device=device)
         self._losses = torch.zeros(plan.steps, dtype=torch.float32, device=device)
         self._done = 0
         self._state = self._sampler.state()
-        self._drawn: Tensor | None = None
+        self._drawn: list[Tensor] = []
         self.computing = 0.0
         self._replay = self._captured()
 
     def _step(self) -> None:
         """One step, in which the host decides nothing."""
-        table = self._tables.index_select(0, self._taken - self._first)[0]
-        loss = cost(self._network, self._method, self._arena.gather(table, self._size), self._options)
+        step = self._taken - self._first
+        batch = self._arena.gather(self._tables.index_select(0, step)[0], self._size)
+        if self._augmentation is not None:
+            batch = self._augmentation.apply(batch, self._rows.index_select(0, step)[0])
+        loss = cost(self._network, self._method, batch, self._options)
         self._optimisation.step(self._taken)
         self._losses.index_copy_(0, self._taken, loss.reshape(1))
         self._taken.add_(1)
@@ -101,19 +111,23 @@ class CapturedSteps:
             self._step()
             self._taken.zero_()
 
-    def _draw(self, count: int) -> None:
-        """The places of the next steps, on the device; their sources are brought there."""
+    def _draw(self, count: int, first: int) -> None:
+        """The places of the next steps, from step `first` on, and their augmentation; sources come to the device."""
         self._state = self._sampler.state()
-        tables = [self._arena.table(self._sampler.draw()) for _ in range(count)]
-        self._drawn = torch.from_numpy(np.stack(tables)) if tables else None
+        steps = [self._sampler.draw() for _ in range(count)]
+        self._drawn = [torch.from_numpy(np.stack([self._arena.table(cuts) for cuts in steps]))] if steps else []
+        if steps and self._augmentation is not None:
+            rows = [self._augmentation.table(cuts, first + k) for k, cuts in enumerate(steps)]
+            self._drawn.append(torch.from_numpy(np.stack(rows)))
 
     def take(self, count: int, ahead: int) -> list[float]:
         """As `Steps` of client/training/trainer.py says; at most `block` of either."""
-        if self._drawn is None:
-            self._draw(count)
-        if self._drawn is None or len(self._drawn) != count:
+        if not self._drawn:
+            self._draw(count, self._done)
+        if not self._drawn or len(self._drawn[0]) != count:
             raise ValueError(f"{count} steps are to be taken, but others were said to come")
-        self._tables[:count] = self._drawn.to(self._device)
+        for there, drawn in zip((self._tables, self._rows), self._drawn, strict=False):
+            there[:count] = drawn.to(self._device)
         self._first.fill_(self._done)
         clock = _Clock(self._device)
         for k in range(count):
@@ -121,7 +135,7 @@ class CapturedSteps:
             if self._after:
                 self._method.after_step(self._network, self._done + k + 1)
         clock.stop()
-        self._draw(min(ahead, BLOCK))
+        self._draw(min(ahead, BLOCK), self._done + count)
         losses: list[float] = self._losses[self._done : self._done + count].tolist()
         self._done += count
         self.computing += clock.seconds
@@ -135,7 +149,7 @@ class CapturedSteps:
         """As `Steps` says."""
         self._optimisation.load_state_dict(state["optimisation"])
         self._sampler.restore(state["sampler"])
-        self._state, self._drawn, self._done = state["sampler"], None, taken
+        self._state, self._drawn, self._done = state["sampler"], [], taken
         self._taken.fill_(taken)
 
 

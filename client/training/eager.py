@@ -4,12 +4,14 @@ import time
 from typing import Any
 
 import numpy as np
+import torch
 
+from client.training.augmentation.augment import Augmentation
 from client.training.losses import cost
 from client.training.methods.base import Method
 from client.training.optimisers import Optimisation
 from client.training.plan import Plan
-from client.training.sampler import PatchSampler
+from client.training.sampler import CPU, Batch, PatchSampler, batch_of
 from shared.config.groups import TrainingSettings
 from shared.model.network import LesionNet
 
@@ -27,6 +29,7 @@ class EagerSteps:
             network, options, plan.before + plan.steps + plan.after, plan.steps_per_epoch, plan.before
         )
         self._sampler = PatchSampler(plan.own, plan.past, plan.recipe, random)
+        self._augmentation = Augmentation.of(options, random, CPU)
         self._taken = 0
         self.computing = 0.0
 
@@ -34,7 +37,7 @@ class EagerSteps:
         """As `Steps` of client/training/trainer.py says."""
         losses = []
         for _ in range(count):
-            batch = self._sampler.batch()
+            batch = self._batch()
             begun = time.perf_counter()
             loss = cost(self._network, self._method, batch, self._options)
             self._optimisation.step()
@@ -43,6 +46,13 @@ class EagerSteps:
             losses.append(loss.item())
             self.computing += time.perf_counter() - begun
         return losses
+
+    def _batch(self) -> Batch:
+        if self._augmentation is None:
+            return self._sampler.batch()
+        cuts = self._sampler.draw()
+        table = torch.from_numpy(self._augmentation.table(cuts, self._taken))
+        return self._augmentation.apply(batch_of(cuts), table)
 
     def state_dict(self) -> dict[str, Any]:
         """As `Steps` says."""

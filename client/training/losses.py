@@ -18,11 +18,22 @@ _squared_dice = DiceLoss(batch=True, squared_pred=True, smooth_nr=1.0, smooth_dr
 
 
 def loss_of(
-    network: LesionNet, scores: Tensor, labels: Tensor, kind: Loss = "dice", over: DiceOver = "batch"
+    network: LesionNet,
+    scores: Tensor,
+    labels: Tensor,
+    kind: Loss = "dice",
+    over: DiceOver = "batch",
+    lesion_weight: float = 0.0,
 ) -> Tensor:
-    """The loss of the network's scores against soft labels, both (B, 1, D, H, W)."""
+    """The loss of the network's scores against soft labels, both (B, 1, D, H, W).
+
+    In the cross-entropy, -[(1 + w) y log p + (1 - y) log(1 - p)], lesions count by 1 + `lesion_weight`.
+    """
     loss: Tensor = _dice[over](soft_segmentation(scores, network.settings.activation), labels)
-    return loss + binary_cross_entropy_with_logits(scores, labels) if kind == "dice-ce" else loss
+    if kind == "dice":
+        return loss
+    weight = scores.new_full((), 1 + lesion_weight) if lesion_weight else None
+    return loss + binary_cross_entropy_with_logits(scores, labels, pos_weight=weight)
 
 
 def distance(one: Tensor, other: Tensor) -> Tensor:
@@ -37,7 +48,7 @@ def distance(one: Tensor, other: Tensor) -> Tensor:
 def cost(network: LesionNet, method: Method, batch: Batch, options: TrainingSettings) -> Tensor:
     """The loss of a batch with the method's penalty, whose gradients are then the network's."""
     scores = scores_of(network, batch.images)
-    loss = loss_of(network, scores, batch.labels, options.loss, options.dice_over)
+    loss = loss_of(network, scores, batch.labels, options.loss, options.dice_over, options.lesion_weight)
     penalty = method.penalty(network, batch, scores)
     if penalty is not None:
         loss = loss + penalty

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.optim import AdamW, Muon, Optimizer
-from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, StepLR
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, PolynomialLR, StepLR
 
 from shared.config.groups import TrainingSettings
 from shared.model.network import LesionNet
@@ -20,6 +20,8 @@ from shared.model.network import LesionNet
 WARM_UP = 0.1
 """Share of a one-cycle stage in which the learning rate rises."""
 
+POWER = 0.9
+"""Of the polynomial decay (Chen et al. 2017, DeepLab; Isensee et al. 2021, nnU-Net)."""
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of x, x^3 and x^5, by Jordan et al. 2024, as in PyTorch."""
@@ -250,6 +252,8 @@ def _schedule(
         rate, rise = optimiser.param_groups[0]["lr"], max(WARM_UP, 2 / (steps + 1))
         cycles = "betas" in optimiser.defaults  # AdamW's momentum goes down and up again; Muon's stays
         schedule = OneCycleLR(optimiser, rate, total_steps=steps + 1, pct_start=rise, cycle_momentum=cycles)
+    elif options.schedule == "polynomial":
+        schedule = PolynomialLR(optimiser, total_iters=steps, power=POWER)
     else:
         factor = options.decay_factor if options.schedule == "step" else 1.0
         schedule = StepLR(optimiser, step_size=options.decay_epochs * steps_per_epoch, gamma=factor)

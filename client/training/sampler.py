@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Protocol, Self, TypeVar
 
 import numpy as np
@@ -87,6 +88,11 @@ class Cut:
                 return turned.flipped(1)
         return self
 
+    def middle(self) -> Self:
+        """Without the margin that its source has around a patch."""
+        margin = self.source.margin
+        return replace(self, size=self.size - 2 * margin, base=self.base + margin * sum(self.strides))
+
     def of(self, array: NDArray[Scalar]) -> NDArray[Scalar]:
         """The patch of one of the source's arrays, (size, size, size): a view, of which nothing is copied."""
         item = array.itemsize
@@ -135,28 +141,37 @@ class Source:
     """Whether it is another center's."""
     extras: Mapping[str, NDArray[np.uint8]] = field(default_factory=dict)
     """What an exemplar carries beside image and label, each as `label`."""
+    margin: int = 0
+    """Voxels of air around the volume, and of its patches around what is trained on: room to turn and scale them."""
 
     @classmethod
-    def of_volume(cls, volume: Volume, patch: int, contrast: int = 0) -> Self:
-        """A prepared volume as a source; where no edge is too short, its arrays themselves."""
-        return cls._padded(volume.image, volume.label, volume.air, patch, contrast)
+    def of_volume(cls, volume: Volume, patch: int, contrast: int = 0, margin: int = 0) -> Self:
+        """A prepared volume as a source; where no edge is too short and no margin asked for, its arrays themselves."""
+        return cls._padded(volume.image, volume.label, volume.air, patch, contrast, margin)
 
     @classmethod
-    def of_exemplar(cls, exemplar: Exemplar, patch: int, contrast: int = 0) -> Self:
+    def of_exemplar(cls, exemplar: Exemplar, patch: int, contrast: int = 0, margin: int = 0) -> Self:
         """An exemplar of the replay memory as a source."""
         image, label, extras = exemplar.unpack()
-        source = cls._padded(image, label, _least(image), patch, contrast)
-        padded: dict[str, NDArray[np.uint8]] = {name: pad_to(extra, patch, 0.0) for name, extra in extras.items()}
+        source = cls._padded(image, label, _least(image), patch, contrast, margin)
+        padded: dict[str, NDArray[np.uint8]] = {
+            name: pad_to(extra, patch, 0.0, margin) for name, extra in extras.items()
+        }
         return replace(source, replayed=True, extras=padded)
 
     @classmethod
     def _padded(
-        cls, image: NDArray[np.float16], label: NDArray[np.uint8], air: float, patch: int, contrast: int
+        cls, image: NDArray[np.float16], label: NDArray[np.uint8], air: float, patch: int, contrast: int, margin: int
     ) -> Self:
-        least = _least(np.array(image)) if min(image.shape) < patch else 0.0
-        image = np.ascontiguousarray(pad_to(image, patch, least))
-        label = np.ascontiguousarray(pad_to(label, patch, 0.0))
-        return cls(image, label, np.flatnonzero(label >= 128), air, contrast)
+        least = _least(np.array(image)) if margin or min(image.shape) < patch else 0.0
+        image = np.ascontiguousarray(pad_to(image, patch, least, margin))
+        label = np.ascontiguousarray(pad_to(label, patch, 0.0, margin))
+        return cls(image, label, np.flatnonzero(label >= 128), air, contrast, margin=margin)
+
+    @cached_property
+    def floor(self) -> float:
+        """The least intensity: that of air, where there is any."""
+        return _least(np.array(self.image))
 
     @property
     def voxels(self) -> int:
@@ -169,15 +184,16 @@ class Source:
         return self.extras.keys()
 
     def cut(self, size: int, on_lesion: bool, random: np.random.Generator) -> Cut:
-        """One patch around a lesion voxel, or around any voxel of the head."""
-        shape = self.image.shape
+        """One patch around a lesion voxel, or around any voxel of the head; with its margin, where there is one."""
+        shape, margin = self.image.shape, self.margin
         if on_lesion and len(self.lesion):
             center = np.unravel_index(int(self.lesion[random.integers(len(self.lesion))]), shape)
         else:
             for _ in range(TRIES):
-                center = tuple(random.integers(shape))
+                center = tuple(random.integers([edge - 2 * margin for edge in shape]) + margin)
                 if float(self.image[center]) > self.air:
                     break
+        size += 2 * margin
         low = [min(max(int(c) - size // 2, 0), edge - size) for c, edge in zip(center, shape, strict=True)]
         return Cut.at(self, low, size)
 
@@ -192,15 +208,15 @@ class Recalled:
 
     replayed = True
 
-    def __init__(self, exemplar: Exemplar, patch: int, contrast: int = 0) -> None:
-        self._exemplar, self._patch = exemplar, patch
+    def __init__(self, exemplar: Exemplar, patch: int, contrast: int = 0, margin: int = 0) -> None:
+        self._exemplar, self._patch, self._margin = exemplar, patch, margin
         self.contrast = contrast
         self._source: Source | None = None
 
     @property
     def voxels(self) -> int:
         """Of each array, once it is decoded."""
-        return math.prod(max(edge, self._patch) for edge in self._exemplar.provenance.shape)
+        return math.prod(max(edge, self._patch) + 2 * self._margin for edge in self._exemplar.provenance.shape)
 
     @property
     def carries(self) -> Collection[str]:
@@ -214,7 +230,7 @@ class Recalled:
     def decoded(self) -> Source:
         """The exemplar as a source, which is then kept."""
         if self._source is None:
-            self._source = Source.of_exemplar(self._exemplar, self._patch, self.contrast)
+            self._source = Source.of_exemplar(self._exemplar, self._patch, self.contrast, self._margin)
         return self._source
 
 
@@ -273,8 +289,8 @@ class PatchSampler:
         ]
 
     def batch(self, device: torch.device = CPU) -> Batch:
-        """The patches of one step, cut out on the CPU."""
-        return batch_of(self.draw(), device)
+        """The patches of one step as they are, without a margin, cut out on the CPU."""
+        return batch_of([cut.middle() for cut in self.draw()], device)
 
     def _next_own(self) -> Patches:
         if not self._pass:
@@ -349,9 +365,12 @@ def _least(image: NDArray[np.float16]) -> float:
     return float(torch.from_numpy(image).amin())
 
 
-def pad_to(array: NDArray[Scalar], size: int, value: float) -> NDArray[Scalar]:
-    """A (D, H, W) array of which no edge is shorter than `size`, filled evenly on both sides; itself where none is."""
-    lacking = [max(0, size - edge) for edge in array.shape]
+def pad_to(array: NDArray[Scalar], size: int, value: float, margin: int = 0) -> NDArray[Scalar]:
+    """A (D, H, W) array of which no edge is shorter than `size`, filled evenly on both sides; itself where none is.
+
+    With a margin of so many voxels more on every side.
+    """
+    lacking = [max(0, size - edge) + 2 * margin for edge in array.shape]
     if not any(lacking):
         return array
     return np.pad(array, [(edge // 2, edge - edge // 2) for edge in lacking], constant_values=value)

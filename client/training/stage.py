@@ -68,11 +68,11 @@ def train_stage(
     admit(opened)
     checkpoints = replace(checkpoints, sources=_contrasts(hospitals, opened), voided=voided)
     device = choose_device(settings.training.device)
-    patch, contrasts = settings.training.patch_size, settings.data.contrasts
+    patch, margin, contrasts = settings.training.patch_size, settings.training.margin, settings.data.contrasts
     cases = [one for good, _ in opened for one in good]
-    own = list(spread(lambda one: Source.of_volume(one[1], patch, contrasts.index(one[0].contrast)), cases))
+    own = list(spread(lambda one: Source.of_volume(one[1], patch, contrasts.index(one[0].contrast), margin), cases))
     past: list[Sequence[Recalled]] = [
-        [Recalled(one, patch, contrasts.index(one.provenance.contrast)) for one in given]
+        [Recalled(one, patch, contrasts.index(one.provenance.contrast), margin) for one in given]
         for given in recalled(memory, task, settings)
     ]
     if device.type == "cuda":

@@ -107,7 +107,7 @@ class StepTime:
 def measure_step(settings: Settings, volumes: Volumes, steps: int) -> tuple[StepTime, Weights]:
     """Train on the volumes for about so many steps."""
     device, patch = choose_device(settings.training.device), settings.training.patch_size
-    sources = [Source.of_volume(volume, patch) for _, volume in volumes]
+    sources = [Source.of_volume(volume, patch, margin=settings.training.margin) for _, volume in volumes]
     an_epoch = plan_stage(sources, [], settings.with_changes({"epochs": 1})).steps
     settings = settings.with_changes({"epochs": -(-steps // an_epoch)})
     reports: list[tuple[int, float]] = []

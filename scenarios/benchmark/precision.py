@@ -76,7 +76,8 @@ def _dice(settings: Settings, state: Path) -> float:
     hospital = Bedside(settings.run.centers[0], settings, state).open()
     training, test = ([volume for _, volume in hospital.open(cases)[0]] for cases in (hospital.training, hospital.test))
     device, seed = choose_device(settings.training.device), settings.run.seed
-    sources = [Source.of_volume(volume, settings.training.patch_size) for volume in training]
+    patch, margin = settings.training.patch_size, settings.training.margin
+    sources = [Source.of_volume(volume, patch, margin=margin) for volume in training]
     weights = initial_weights(settings.network, derive_seed(seed, "network"))
     trained = train(weights, plan_stage(sources, [], settings), settings, derive_seed(seed, "train"), device)
     return statistics.fmean(score.dice for score in evaluate(trained.weights, test, settings, device))

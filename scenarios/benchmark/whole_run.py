@@ -214,7 +214,7 @@ def plain_course(bedsides: Sequence[Bedside], settings: Settings) -> Matrix:
     weights = initial_weights(settings.network, derive_seed(settings.run.seed, "network"))
     matrix: list[list[float | None]] = []
     for stage, bedside in enumerate(bedsides):
-        sources = [Source.of_volume(volume, patch) for _, volume in bedside.training()]
+        sources = [Source.of_volume(volume, patch, margin=settings.training.margin) for _, volume in bedside.training()]
         seed = derive_seed(settings.run.seed, "train", stage, bedside.center)
         weights = train(weights, plan_stage(sources, [], settings), settings, seed, device).weights
         row: list[float | None] = []

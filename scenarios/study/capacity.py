@@ -1,5 +1,6 @@
 """How many runs of a study at once: as many as the machine's cores, memory and GPUs allow."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -94,7 +95,8 @@ def expected_gpu_mb(settings: Settings, volumes: int) -> float:
     voxels = VOLUME_MM3 / settings.data.spacing**3
     features = settings.network.features
     whole = WHOLE_NUMBERS * 4 * voxels * features / 1e6 if settings.network.norm == "channel" else 0.0
-    return CONTEXT_MB + _step_mb(settings) + whole + VOXEL_BYTES * voxels * volumes / 1e6
+    kept = (math.cbrt(voxels) + 2 * settings.training.margin) ** 3
+    return CONTEXT_MB + _step_mb(settings) + whole + VOXEL_BYTES * kept * volumes / 1e6
 
 
 def _step_mb(settings: Settings) -> float:

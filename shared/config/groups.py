@@ -3,6 +3,7 @@
 They are read and written as one flat run-config by `Settings` (settings.py).
 """
 
+import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -186,11 +187,23 @@ each patch by itself, and then the mean (so that own and replayed patches count 
 Karthik et al. 2022)."""
 
 
+SPATIAL = ("scale", "rotate", "elastic")
+"""Augmentations that move what a patch shows, its label with it."""
+
+AUGMENTATIONS = ("bias", "gamma", "brightness", "contrast", "noise", "blur", "thick", *SPATIAL)
+"""What may be drawn for each patch before it is trained on (client/training/augmentation)."""
+
+ALL = "all"
+"""All of them, as a value of `augment`."""
+
+
 class TrainingSettings(Group):
     """One stage of training at one center."""
 
     loss: Loss
     dice_over: DiceOver
+    lesion_weight: float = Field(ge=0)
+    """What a lesion's voxels count in the cross-entropy beyond the others' 1; 0: no more than those."""
 
     steps: int = Field(ge=0)
     """Optimiser steps of a stage for each contrast that its center has (in pooled training each center counts by
@@ -203,15 +216,18 @@ class TrainingSettings(Group):
     """Voxels along each edge, a multiple of 8 (three down-samplings)."""
     lesion_share: float = Field(ge=0, le=1)
     """Share of the patches that are centred on a lesion voxel."""
+    augment: Listed
+    """Names of `AUGMENTATIONS`, or `all`; empty: patches are flipped and turned by quarters, and no more."""
     optimiser: Literal["adamw", "muon"]
     """`muon`: kernels along their orthogonalised momentum (client/training/optimisers.py), the rest by AdamW."""
     learning_rate: float = Field(gt=0)
     """AdamW's."""
     muon_learning_rate: float = Field(gt=0)
     weight_decay: float = Field(ge=0)
-    schedule: Literal["constant", "one-cycle", "step"]
+    schedule: Literal["constant", "one-cycle", "polynomial", "step"]
     """`step`: times `decay_factor` every `decay_epochs` epochs; `one-cycle`: up and
-    down over the stage (Smith & Topin 2019); `constant`."""
+    down over the stage (Smith & Topin 2019); `polynomial`: times (1 - t / T)^0.9 in step t of T, from 0 (Chen et al.
+    2017, DeepLab; Isensee et al. 2021, nnU-Net); `constant`."""
     decay_epochs: int = Field(ge=1)
     decay_factor: float = Field(gt=0, le=1)
     window_overlap: float = Field(ge=0, lt=1)
@@ -230,6 +246,29 @@ class TrainingSettings(Group):
         """Patches in one optimiser step."""
         return self.batch_size * self.patches_per_volume
 
+    @property
+    def augmentations(self) -> tuple[str, ...]:
+        """Names of what is drawn for each patch, in the order of `AUGMENTATIONS`."""
+        return tuple(name for name in AUGMENTATIONS if name in self.augment or ALL in self.augment)
+
+    @property
+    def margin(self) -> int:
+        """Voxels that are taken on each side of a patch, so that it can be turned and scaled; 0 where none is."""
+        return self.patch_size // 4 if set(SPATIAL) & set(self.augmentations) else 0
+
+    @field_validator("augment")
+    @classmethod
+    def _augmentations_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in (*AUGMENTATIONS, ALL):
+                near = difflib.get_close_matches(name, (*AUGMENTATIONS, ALL), n=1)
+                raise ValueError(
+                    f"{name!r} is no augmentation: "
+                    + (f"did you mean {near[0]!r}? Known are " if near else "known are ")
+                    + f"{', '.join(AUGMENTATIONS)}, or all of them: {ALL}"
+                )
+        return names
+
     @field_validator("patch_size")
     @classmethod
     def _multiple(cls, size: int) -> int:
@@ -243,6 +282,11 @@ class TrainingSettings(Group):
             raise ValueError("steps and epochs are both 0: set one of them")
         if self.steps and self.schedule == "step":
             raise ValueError("schedule 'step' counts epochs: set steps = 0, or another schedule")
+        if self.lesion_weight and self.loss == "dice":
+            raise ValueError(
+                f"lesion-weight = {self.lesion_weight:g} weighs the cross-entropy, which loss = 'dice' has none of: "
+                "set loss = 'dice-ce', or lesion-weight = 0"
+            )
         return self
 
 

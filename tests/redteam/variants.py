@@ -216,6 +216,8 @@ SETTINGS: Mapping[str, Lying] = {
     "another loss": setting(loss="dice"),
     "Dice over the batch": setting(dice_over="batch"),
     "lesions in every patch": setting(lesion_share=1.0),
+    "lesions that weigh more": setting(lesion_weight=100.0),
+    "augmented patches": setting(augment="all"),
     "no seals": setting(sealing="off"),
 }
 """Changes of the run-config that comes with the first train message."""

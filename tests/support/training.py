@@ -26,7 +26,7 @@ from tests.support.journals import crop, figures_of
 CPU = torch.device("cpu")
 
 
-def ball(seed: int = 0) -> Source:
+def ball(seed: int = 0, margin: int = 0) -> Source:
     """A bright ball in noise: the easiest lesion."""
     random = np.random.default_rng(seed)
     away = np.linalg.norm(np.indices((16, 16, 16)) - random.uniform(6, 10, (3, 1, 1, 1)), axis=0)
@@ -34,11 +34,11 @@ def ball(seed: int = 0) -> Source:
     image = random.normal(size=away.shape) * 0.3 + 4 * lesion
     label = np.where(lesion, 255, 0).astype(np.uint8)
     volume = Volume(image.astype(np.float16), label, np.eye(4), label, np.eye(4), -5.0)
-    return Source.of_volume(volume, 16)
+    return Source.of_volume(volume, 16, margin=margin)
 
 
-def sources(n: int) -> list[Source]:
-    return [ball(seed) for seed in range(n)]
+def sources(n: int, margin: int = 0) -> list[Source]:
+    return [ball(seed, margin) for seed in range(n)]
 
 
 def weights(settings: Settings) -> Weights:
@@ -54,6 +54,7 @@ STEPS = 5
 SCHEDULES: dict[str, dict[str, Any]] = {
     "constant": {"schedule": "constant", "steps": STEPS},
     "one-cycle": {"schedule": "one-cycle", "steps": STEPS},
+    "polynomial": {"schedule": "polynomial", "steps": STEPS},
     "step": {"schedule": "step", "steps": 0, "epochs": STEPS, "decay_epochs": 2},
 }
 

@@ -99,6 +99,7 @@ RECIPES = [
     {"optimiser": "adamw", "schedule": "constant"},
     {"optimiser": "adamw", "schedule": "one-cycle", "loss": "dice-ce", "dice_over": "patch"},
     {"optimiser": "muon", "schedule": "one-cycle"},
+    {"optimiser": "adamw", "schedule": "polynomial", "loss": "dice-ce"},
     {"optimiser": "adamw", "schedule": "step", "steps": 0, "epochs": 3, "decay_epochs": 1},
 ]
 

@@ -143,12 +143,19 @@ def test_one_cycle_fits_a_stage_of_any_length(configured: Configured, steps: int
     assert all(0 < rate <= 0.01 for rate in seen)
 
 
+def test_the_polynomial_decay_is_that_of_its_formula(configured: Configured) -> None:
+    """By hand: 0.5, 0.5 (3/4)^0.9, 0.5 (1/2)^0.9, 0.5 (1/4)^0.9."""
+    seen = rates(configured(schedule="polynomial", learning_rate=0.5), 4)
+    assert seen == pytest.approx([0.5, 0.385945, 0.267943, 0.143587], abs=1e-6)
+
+
 @pytest.mark.parametrize("rounds", [1, 2, 3, 6])
 @pytest.mark.parametrize(
     "schedule",
     [
         {"schedule": "constant", "steps": 12},
         {"schedule": "one-cycle", "steps": 12},
+        {"schedule": "polynomial", "steps": 12},
         {"schedule": "step", "steps": 0, "epochs": 6, "decay_epochs": 2},
     ],
     ids=lambda schedule: schedule["schedule"],

@@ -120,6 +120,8 @@ OTHERWISE: dict[str, Any] = {
     "replay-deal": "centers",
     "exemplar-choice": "lesion-aware",
     "memory-megabytes": 100.0,
+    "lesion-weight": 1.0,
+    "augment": "all",
 }
 """Another value for each key; numbers that are not here may be doubled, or be one more."""
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from shared.config.groups import AUGMENTATIONS, TrainingSettings
 from shared.config.settings import Settings
 from shared.errors import SettingsError
 from shared.methods import METHODS
@@ -98,6 +99,9 @@ def test_every_scenario_is_a_valid_run_config(run_config: dict[str, Any], path: 
         ("patch-size", 20),
         ("lesion-share", -0.1),
         ("lesion-share", 1.1),
+        ("lesion-weight", -0.1),
+        ("augment", 1),
+        ("augment", "bias,blurr"),
         ("learning-rate", 0.0),
         ("weight-decay", -1e-9),
         ("schedule", "cosine"),
@@ -185,6 +189,25 @@ def test_no_training_at_all_is_refused(run_config: dict[str, Any]) -> None:
     message = refusal(run_config | {"steps": 0, "epochs": 0})
     assert "steps" in message
     assert "epochs" in message
+
+
+def test_an_unknown_augmentation_is_refused_with_a_near_one_and_all_that_there_are(run_config: dict[str, Any]) -> None:
+    names = "bias, gamma, brightness, contrast, noise, blur, thick, scale, rotate, elastic, or all of them: all"
+    said = "augment = 'bias,blurr': 'blurr' is no augmentation: did you mean 'blur'? Known are " + names
+    assert refusal(run_config | {"augment": "bias,blurr"}) == said
+    assert refusal(run_config | {"augment": "x"}) == f"augment = 'x': 'x' is no augmentation: known are {names}"
+
+
+def test_augmentations_are_named_one_by_one_or_all_at_once(run_config: dict[str, Any]) -> None:
+    def training(value: str) -> TrainingSettings:
+        return Settings.from_run_config(
+            run_config | {"augment": value, "patch-size": 32, "exemplar-mm": 256.0}
+        ).training
+
+    assert training("").augmentations == () and training("").margin == 0
+    assert training("noise, bias").augmentations == ("bias", "noise") and training("noise,bias").margin == 0
+    assert training("all").augmentations == AUGMENTATIONS and training("all").margin == 8
+    assert training("elastic").margin == 8, "room to turn and scale"
 
 
 def test_a_schedule_of_epochs_needs_a_run_of_epochs(run_config: dict[str, Any]) -> None:
