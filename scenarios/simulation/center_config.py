@@ -55,7 +55,7 @@ class CenterTable(KebabTable):
 
     title: str = Field(default="", max_length=60)
     subjects: int = Field(ge=1, le=MOST_SUBJECTS)
-    lesion_ml: float = Field(gt=0, le=60)
+    lesion_ml: float = Field(gt=0, le=150)
     lesion_spread: float = Field(ge=0, le=2)
     slice_ratio: float = Field(default=1.0, ge=1, le=10)
     orientation: Annotated[str, AfterValidator(_directions)] = "RAS"

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 
 from shared.phantoms.anatomy import Tissues
+from shared.phantoms.canvas import LesionMaps
 from shared.phantoms.grids import Array, Axes, Grid, SmoothField
-from shared.phantoms.lesions import LesionMaps
 from shared.phantoms.relaxation import CAP, CORTEX, DAMAGED, FLUID, LIMBIC, NUCLEI, PLEXUS, WHITE, Sequence
 
 Contrast = Literal["FLAIR", "T2w"]
