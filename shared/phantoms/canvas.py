@@ -70,40 +70,41 @@ class Canvas:
 
         A rater's outline of it is `off` mm too wide.
         """
-        made = self._made[stroke.box]
+        cells, made = self.room.cells(stroke.box), self._made[stroke.box]
+        white = self.room.white[cells] if stroke.room is None else stroke.room
+        ribbon = self.room.cortical[cells] if stroke.cortical else None
         before, less = float(made.sum(dtype=np.float64)), 0.0
-        label = self._with(stroke, less)
-        gain = (float(label.sum(dtype=np.float64)) - before) / 1000
+
+        def smaller(less: float) -> tuple[Array, Array, float]:
+            part = stroke.part(-less)
+            label = np.maximum(made, part * white)
+            if ribbon is not None:
+                np.maximum(label, stroke.part(stroke.cortical - less) * ribbon, out=label)
+            return part, label, (float(label.sum(dtype=np.float64)) - before) / 1000
+
+        part, label, gain = smaller(less)
         if gain > left:
             low, high = 0.0, float(stroke.inward.max()) + stroke.cortical + stroke.edge
             for _ in range(HALVINGS):
                 less = (low + high) / 2
-                label = self._with(stroke, less)
-                gain = (float(label.sum(dtype=np.float64)) - before) / 1000
+                part, label, gain = smaller(less)
                 low, high = (less, high) if gain > left else (low, less)
         self.ml += gain
         made[:] = label
         self._boxes.append(stroke.box)
-        self._paint(stroke, less, off)
+        self._paint(stroke, part, less, off)
 
-    def _with(self, stroke: Stroke, less: float) -> Array:
-        """Return the label in a lesion's box once it is there, narrower by `less` mm."""
-        cells = self.room.cells(stroke.box)
-        room = self.room.white[cells] if stroke.room is None else stroke.room
-        label = np.maximum(self._made[stroke.box], stroke.part(-less) * room)
-        if stroke.cortical:
-            np.maximum(label, stroke.part(stroke.cortical - less) * self.room.cortical[cells], out=label)
-        return label
-
-    def _paint(self, stroke: Stroke, less: float, off: float) -> None:
+    def _paint(self, stroke: Stroke, part: Array, less: float, off: float) -> None:
         layers = self._layers[(slice(None), *stroke.box)]
 
         def take(layer: int, values: Array) -> None:
             np.maximum(layers[layer], values, out=layers[layer])
 
-        part, rated = stroke.part(-less), len(layers) > OUTLINED
+        rated = len(layers) > OUTLINED
         take(WHITE, part)
-        take(AROUND, np.clip(1 + (stroke.inward - np.float32(less)) * np.float32(1 / RIM), 0, 1))
+        around = stroke.inward * np.float32(1 / RIM)
+        around += np.float32(1 - less / RIM)
+        take(AROUND, np.clip(around, 0, 1, out=around))
         if rated:
             take(OUTLINED, stroke.part(off - less))
         if stroke.cortical:

@@ -23,16 +23,20 @@ Vectors = NDArray[np.float64]
 
 EDGES = (1.0, 3.0)
 """Least and greatest width in mm over which a lesion fades into its surroundings."""
-LARGEST = 9.0
+LARGEST = 5.0
 """ml of the largest single lesion."""
 SMALLEST = 0.014
 """ml of a ball of 3 mm."""
+TYPICAL = 0.065
+"""ml of the median lesion at 10 ml in all, of `size` 1."""
 SPREAD = 1.25
 """Standard deviation of the logarithm of a lesion's volume within a patient."""
-HABIT = 0.4
+HABIT = 0.5
 """The same of the patients' typical lesion: some have many small ones, some few large ones."""
 FAINT = 0.2
 """Share of the lesions that are hardly brighter than their surroundings, with wide edges."""
+FAINT_T2 = (0.06, 0.16)
+"""How far their T2 lies on the way from white matter to the most damaged tissue."""
 HOLES = 0.12
 """Share of the lesions with lasting tissue loss: a long T1, longest in the middle ("black holes")."""
 HOLLOW = 1.3
@@ -61,8 +65,8 @@ class Kind:
 KINDS = (
     Kind("periventricular", 0.26, 1.7, (1.0, 1.2, 1.0)),
     Kind("juxtacortical", 0.22, 0.7, (0.8, 1.3, 1.05)),
-    Kind("deep", 0.44, 0.8, (1.0, 1.0, 1.0)),
-    Kind("infratentorial", 0.08, 0.7, (0.9, 1.05, 1.05)),
+    Kind("deep", 0.46, 0.8, (1.0, 1.0, 1.0)),
+    Kind("infratentorial", 0.06, 0.7, (0.9, 1.05, 1.05)),
 )
 FINGER = (2.0, 0.85, 0.75)
 """Half axes of a Dawson's finger: along a medullary vein, away from the wall at which it starts."""
@@ -95,7 +99,7 @@ class Lesion:
 
 def typical_ml(rng: np.random.Generator, millilitres: float) -> float:
     """Return the median lesion volume of one patient: who has much has larger ones, too."""
-    return float(0.03 * (millilitres / 10) ** 0.25 * np.exp(rng.normal(0, HABIT)))
+    return float(TYPICAL * (millilitres / 10) ** 0.25 * np.exp(rng.normal(0, HABIT)))
 
 
 def draw_lesions(
@@ -171,7 +175,11 @@ def _made_of(rng: np.random.Generator, volumes: Vectors) -> tuple[Vectors, Vecto
     beyond, edge = rng.uniform(*LESION_T1, count), rng.uniform(*EDGES, count)
     faint, kind = rng.uniform(0, 1, count), rng.random(count)
     wide, damaged = kind < FAINT, (kind > 1 - HOLES) & (volumes > 0.08)
-    t2 = np.where(wide, low + 0.15 * (high - low) * faint, np.where(damaged, high - 0.3 * (high - low) * faint, t2))
+    t2 = np.where(
+        wide,
+        FAINT_T2[0] + (FAINT_T2[1] - FAINT_T2[0]) * faint,
+        np.where(damaged, high - 0.3 * (high - low) * faint, t2),
+    )
     beyond = np.where(damaged, LESION_T1[1], beyond)
     edge = np.where(wide, np.maximum(edge, 2.5), edge)
     return t2, t2 + beyond, np.where(damaged, HOLLOW * rng.random(count), 0.0), edge

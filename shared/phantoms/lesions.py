@@ -25,13 +25,13 @@ SHORT = 0.02
 """What may be missing in the end, of the volume asked for."""
 LARGEST = 0.4
 """Of the volume that is left beside the confluent plaque, what the largest lesion has at most."""
-WAVES, FRAYS = 7.0, 2.5
+WAVES, FRAYS = 7.0, 3.0
 """mm between the knots of the fields by which outlines are uneven; what they make is about twice as large."""
-UNEVEN, FRAYED = 0.22, 0.3
+UNEVEN, FRAYED = 0.22, 0.4
 """By how much: waves of the radius, frays in mm for each mm of radius above `SMOOTH`, up to `MOST_FRAYED` mm."""
-MOST_FRAYED = 1.0
-SMOOTH = 2.0
-"""mm: smaller lesions are ellipsoids, for at their size nothing else is seen."""
+SMOOTH, MOST_FRAYED = 3.0, 1.0
+ROUND = 2.0
+"""mm of radius: smaller lesions are ellipsoids, for at their size nothing else is seen."""
 
 
 def make_lesions(
@@ -91,7 +91,7 @@ def stroke_of(lesion: Lesion, waves: SmoothField, frays: SmoothField) -> Stroke:
     radius += 2 * a[1, 2] * y * z + a[2, 2] * z * z
     radius = np.sqrt(np.maximum(radius, 0, out=radius), out=radius)
     size = lesion.radius
-    if size > SMOOTH:
+    if size > ROUND:
         radius *= 1 + UNEVEN * np.clip(waves(axes), -1.5, 2)
     inward = (1 - radius) * np.float32(size)
     if size > SMOOTH:

@@ -12,7 +12,6 @@ from shared.phantoms.anatomy import ORIGIN, Anatomy
 from shared.phantoms.atlas import COARSE, load_atlas
 from shared.phantoms.canvas import Stroke
 from shared.phantoms.grids import FIELD_ORIGIN, Array, Grid, SmoothField, mix
-from shared.phantoms.raster import axes_of
 from shared.phantoms.relaxation import LESION_T1, LESION_T2
 from shared.phantoms.room import Room
 
@@ -57,24 +56,24 @@ def draw_plaque(
         share = share.repeat(scale, axis)
     share = _beside_wall(far, share)
 
+    uneven = np.clip(waves(axes), -2, 2)
     near = (far < reach) & (share > 0)
     needed = np.full(share.shape, 99.0, dtype=np.float32)
     needed[near] = _needed(index[:, near], far[near], thick, SmoothField(rng, BANDS), frays)
+    needed -= uneven + FRAYED * np.clip(frays(axes), -2, 2)
     order = np.argsort(needed[near])
     held = np.cumsum(share[near][order], dtype=np.float64) * COARSE**3 / 1000
     base = needed[near][order[min(int(np.searchsorted(held, millilitres)), len(order) - 1)]]
 
     first, last = _ends(needed < base + 4)
     part = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
-    inward, far, share = (_finer(values[part]) for values in (base - needed, far, share))
+    inward, share, uneven = (_finer(values[part]) for values in (base - needed, share, uneven))
     begin = COARSE * (scale * low + first)
     x, y, z = (slice(int(a), int(a) + size) for a, size in zip(begin, inward.shape, strict=True))
-    axes = axes_of((x, y, z))
-    inward += FRAYED * np.clip(frays(axes), -2, 2)
-    typical, varied = rng.uniform((0.25, 0.04), (0.5, 0.14)).astype(np.float32)
-    t2 = np.clip(typical + varied * waves(axes) + np.clip(inward / 60, 0, 0.1), *LESION_T2)
-    t1 = t2 + np.float32(rng.uniform(0.1, LESION_T1[1]))
-    return Stroke((x, y, z), inward, float(rng.uniform(1.5, 3.0)), t2, t1, room=_beside_wall(far, share))
+    typical, varied, beyond = rng.uniform((0.25, 0.04, 0.1), (0.5, 0.14, LESION_T1[1])).astype(np.float32)
+    t2 = (typical + varied * uneven) * np.clip(0.65 + inward / 12, 0.5, 1)  # worst at the wall, less where it ends
+    t2 = np.clip(t2, *LESION_T2)
+    return Stroke((x, y, z), inward, float(rng.uniform(1.5, 4.0)), t2, t2 + beyond, room=share)
 
 
 def _ends(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -112,9 +111,9 @@ def _needed(index: Array, far: Array, thick: float, waves: SmoothField, fingers:
         np.clip(ndimage.map_coordinates(field((x, y, z)), wall - low[:, None], order=1, mode="nearest"), -2, 2)
         for field in (waves, fingers)
     ]
-    _, y, z = wall * COARSE + np.asarray(FIELD_ORIGIN, np.float32).reshape(3, 1)
+    x, y, z = wall * COARSE + np.asarray(FIELD_ORIGIN, np.float32).reshape(3, 1)
     caps = np.clip((y - 20) / 8, 0, 1) + np.clip((-28 - y) / 10, 0, 1) + 0.5 * np.clip((z - 16) / 6, 0, 1)
-    horn = np.clip((2 - z) / 4, 0, 1)
+    spared = np.clip((2 - z) / 4, 0, 1) + 2 * (np.abs(x) < 5) * np.clip((24 - z) / 4, 0, 1)  # temporal horns, septum
     grey = ndimage.map_coordinates(atlas.gm, index * COARSE, order=1)
-    uneven = (2 + 0.3 * thick) * (along[0] + caps - 1.5 * horn) + (0.7 + 0.15 * thick) * along[1]
+    uneven = (2 + 0.3 * thick) * (along[0] + caps - 1.5 * spared) + (0.7 + 0.15 * thick) * along[1]
     return np.asarray(far - uneven + SPARED * grey, dtype=np.float32)

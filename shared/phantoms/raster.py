@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.phantoms.grids import Array, Axes, Grid, mix
+from shared.phantoms.grids import FIELD_ORIGIN, Array, Axes, Grid, mix
 
 RASTER = Grid.covering((1.0, 1.0, 1.0))
 Box = tuple[slice, slice, slice]
@@ -15,11 +15,11 @@ ROWS = 4
 
 def box_around(low: NDArray[np.float64], high: NDArray[np.float64]) -> Box:
     """Return the cells of the raster between two corners in world mm, at least one along each axis."""
-    ends = np.stack([low, high]) - RASTER.affine[:3, 3] + 0.5
-    start = np.floor(ends[0]).astype(int).clip(0, np.asarray(RASTER.shape) - 1)
-    stop = np.ceil(ends[1]).astype(int).clip(start + 1, np.asarray(RASTER.shape))
-    x, y, z = (slice(int(a), int(b)) for a, b in zip(start, stop, strict=True))
-    return x, y, z
+    sides = []
+    for start, end, origin, size in zip(low, high, FIELD_ORIGIN, RASTER.shape, strict=True):
+        first = min(max(math.floor(start - origin), 0), size - 1)
+        sides.append(slice(first, min(max(math.ceil(end - origin), first + 1), size)))
+    return sides[0], sides[1], sides[2]
 
 
 def axes_of(box: Box) -> Axes:
