@@ -123,12 +123,17 @@ class Canvas:
             return LesionMaps(fraction, t2, t1, rim, fraction)
         x, y, z = (slice(min(a.start for a in one), max(a.stop for a in one)) for one in zip(*self._boxes, strict=True))
         layers, box = on_grid(self._layers, (x, y, z), grid)
-        white, cortical = room_in(tissues, box)
-        made = np.maximum(layers[WHITE] * white, layers[CORTICAL] * cortical)
-        share = made / np.maximum(np.maximum(layers[WHITE], layers[CORTICAL]), np.float32(1e-6))
-        fraction[box], t2[box], t1[box], rim[box] = made, layers[T2] * share, layers[T1] * share, layers[AROUND]
+        rim[box] = layers[AROUND]
+        # Most of the box holds no lesion: nothing there need be computed.
+        where = np.nonzero(np.maximum.reduce([layers[WHITE], layers[CORTICAL], *layers[OUTLINED:]]))
+        white, cortical = room_in(tissues, box, where)
+        soft, along = layers[WHITE][where], layers[CORTICAL][where]
+        made = np.maximum(soft * white, along * cortical)
+        share = made / np.maximum(np.maximum(soft, along), np.float32(1e-6))
+        fraction[box][where] = made
+        t2[box][where], t1[box][where] = layers[T2][where] * share, layers[T1][where] * share
         if len(layers) <= OUTLINED:
             return LesionMaps(fraction, t2, t1, rim, fraction)
         label = np.zeros_like(fraction)
-        label[box] = np.maximum(layers[OUTLINED] * white, layers[OUTLINED_CORTICAL] * cortical)
+        label[box][where] = np.maximum(layers[OUTLINED][where] * white, layers[OUTLINED_CORTICAL][where] * cortical)
         return LesionMaps(fraction, t2, t1, rim, label)

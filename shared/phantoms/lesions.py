@@ -30,7 +30,7 @@ WAVES, FRAYS = 7.0, 3.0
 UNEVEN, FRAYED = 0.22, 0.4
 """By how much: waves of the radius, frays in mm for each mm of radius above `SMOOTH`, up to `MOST_FRAYED` mm."""
 SMOOTH, MOST_FRAYED = 3.0, 1.0
-ROUND = 2.0
+ROUND = 2.4
 """mm of radius: smaller lesions are ellipsoids, for at their size nothing else is seen."""
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from shared.phantoms.grids import FIELD_ORIGIN, Array, Axes, Grid, mix
 
 RASTER = Grid.covering((1.0, 1.0, 1.0))
+AXES = RASTER.axes()
 Box = tuple[slice, slice, slice]
 ROWS = 4
 """Layers of voxels that are worked on at once."""
@@ -24,8 +25,8 @@ def box_around(low: NDArray[np.float64], high: NDArray[np.float64]) -> Box:
 
 def axes_of(box: Box) -> Axes:
     """Return the world coordinates of a box of the raster, axis by axis."""
-    x, y, z = box
-    return RASTER.axes((x.start, y.start, z.start), (x.stop, y.stop, z.stop))
+    x, y, z = (axis[side] for axis, side in zip(AXES, box, strict=True))
+    return x, y, z
 
 
 def on_grid(maps: Array, box: Box, grid: Grid) -> tuple[Array, Box]:

@@ -24,9 +24,11 @@ DEEP = 8.0
 """mm from the ventricles over which grey matter turns from deep nuclei, which lesions take, into cortex."""
 
 
-def room_in(tissues: Tissues, box: Box) -> tuple[Array, Array]:
-    """Return what part of each voxel of a box white matter's lesions may take, and what cortical ones."""
-    return _room(tissues.gm[box], tissues.csf[box], tissues.ventricle_distance[box], tissues.brain[box])
+def room_in(tissues: Tissues, box: Box, where: Any = ...) -> tuple[Array, Array]:
+    """Return what part of voxels white matter's lesions may take, and what cortical ones: of a box, or `where` in it."""
+    parts = (tissues.gm, tissues.csf, tissues.ventricle_distance, tissues.brain)
+    grey, fluid, distance, brain = (part[box][where] for part in parts)
+    return _room(grey, fluid, distance, brain)
 
 
 def _room(grey: Array, fluid: Array, distance: Array, brain: Any) -> tuple[Array, Array]:
