@@ -25,7 +25,7 @@ DEEP = 8.0
 
 
 def room_in(tissues: Tissues, box: Box, where: Any = ...) -> tuple[Array, Array]:
-    """Return what part of voxels white matter's lesions may take, and what cortical ones: of a box, or `where` in it."""
+    """Return what part of voxels white matter's lesions may take, and what cortical ones: a box, or `where` in it."""
     parts = (tissues.gm, tissues.csf, tissues.ventricle_distance, tissues.brain)
     grey, fluid, distance, brain = (part[box][where] for part in parts)
     return _room(grey, fluid, distance, brain)
