@@ -69,7 +69,7 @@ class CenterTable(KebabTable):
 
     title: str = Field(default="", max_length=60)
     subjects: int = Field(ge=1, le=MOST_SUBJECTS)
-    lesion_ml: float = Field(gt=0, le=60)
+    lesion_ml: float = Field(gt=0, le=150)
     lesion_spread: float = Field(ge=0, le=2)
     slice_ratio: Annotated[tuple[float, ...], BeforeValidator(_ratios)] = (1.0,)
     orientation: Annotated[str, AfterValidator(_directions)] = "RAS"

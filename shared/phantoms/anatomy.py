@@ -69,6 +69,10 @@ class Anatomy:
         """Return the MNI152 position of the points of a box, shape (3, len(x), len(y), len(z)), in mm."""
         return self._lattice.read(self._map, axes)
 
+    def template_at(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the MNI152 positions of single points, both (3, points) in mm."""
+        return self._lattice.at(self._map, points)
+
     def world_points(self, template: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the world positions of MNI152 positions, both (3, points) in mm, to a fraction of a mm."""
         points = template

@@ -47,12 +47,11 @@ def find_lesions(label: Array, anatomy: Anatomy, tissues: Tissues, grid: Grid) -
     middles = np.stack([np.bincount(which, weights=axis, minlength=count) for axis in inside], axis=1) / voxels[:, None]
     middles = (middles + [side.start for side in box]) @ grid.affine[:3, :3].T + grid.affine[:3, 3]
     voxel_ml = float(np.prod(grid.voxel)) / 1000
-    found = []
-    for size, near, most, middle in zip(voxels, nearest, cortex, middles, strict=True):
-        x, y, z = (np.asarray([part], dtype=np.float32) for part in middle)
-        below = bool(is_infratentorial(*anatomy.template_points((x, y, z)).ravel()))
-        found.append(Found(_place(below, float(near), float(most)), int(size) * voxel_ml))
-    return tuple(found)
+    below = is_infratentorial(*anatomy.template_at(middles.T))
+    return tuple(
+        Found(_place(bool(under), float(near), float(most)), int(size) * voxel_ml)
+        for under, size, near, most in zip(below, voxels, nearest, cortex, strict=True)
+    )
 
 
 def _place(below: bool, ventricle_mm: float, cortex: float) -> Place:

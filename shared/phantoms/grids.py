@@ -56,7 +56,7 @@ class Grid:
                 first, t = _cells(axis, origin, self.voxel[number])
                 inside = first.clip(0, values.shape[number] - 2)
                 t = np.clip(t + first - inside, 0, 1)
-                values = _mix(values, number, inside, np.stack([1 - t, t]))
+                values = mix(values, number, inside, np.stack([1 - t, t]))
         return values
 
 
@@ -79,7 +79,7 @@ class SmoothField:
         values = self._noise[near]
         for number, ((first, t), side) in enumerate(zip(cells, near, strict=True)):
             basis = np.stack([(1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3])
-            values = _mix(values, number, first - 1 - side.start, basis / np.sqrt((basis**2).sum(axis=0)))
+            values = mix(values, number, first - 1 - side.start, basis / np.sqrt((basis**2).sum(axis=0)))
         return values
 
 
@@ -105,7 +105,7 @@ class Lattice:
         near = tuple(slice(int(first.min()), int(first.max()) + 2) for first, _ in cells)
         values = values[..., near[0], near[1], near[2]]
         for number, ((first, t), side) in enumerate(zip(cells, near, strict=True)):
-            values = _mix(values, number - 3, first - side.start, np.stack([1 - t, t]))
+            values = mix(values, number - 3, first - side.start, np.stack([1 - t, t]))
         return values
 
     def at(self, values: Array, points: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -125,7 +125,7 @@ CACHED = 2**16
 """Numbers that are worked on at once: what a processor's own cache holds of a few arrays."""
 
 
-def _mix(values: Array, axis: int, first: NDArray[np.intp], weights: Array) -> Array:
+def mix(values: Array, axis: int, first: NDArray[np.intp], weights: Array) -> Array:
     """Interpolate along one axis: of the knots from `first` on, weights (knots, points).
 
     Written without matrix products, whose last bits depend on the number of threads, and in parts that stay in cache.

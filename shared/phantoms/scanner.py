@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import fft, ndimage  # type: ignore[import-untyped,unused-ignore]
 
 from shared.phantoms.anatomy import Tissues
+from shared.phantoms.canvas import LesionMaps
 from shared.phantoms.grids import Array, Axes, Grid, SmoothField
-from shared.phantoms.lesions import LesionMaps
 from shared.phantoms.relaxation import Brain, Sequence
 from shared.phantoms.signals import Mixture, lesion_signals, signals_of
 

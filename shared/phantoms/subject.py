@@ -10,14 +10,14 @@ from shared.phantoms.anatomy import Anatomy
 from shared.phantoms.census import Found, find_lesions
 from shared.phantoms.centers import CenterProfile
 from shared.phantoms.grids import Array
-from shared.phantoms.lesions import draw_lesions, paint_lesions
+from shared.phantoms.lesions import make_lesions
 from shared.phantoms.resampling import resampled
 from shared.phantoms.scanner import scan
 from shared.phantoms.signals import Contrast
 from shared.phantoms.variation import draw_grids, draw_takes
 from shared.seeds import generator
 
-LOADS = (1.0, 30.0)
+LOADS = (0.1, 150.0)
 """Least and greatest lesion volume that is drawn, in ml."""
 
 
@@ -65,8 +65,8 @@ def make_patient(center: CenterProfile, subject: int, spacing: float, seed: int)
 
     rng = generator(seed, *words, "lesions")
     load = float(np.clip(rng.lognormal(np.log(center.load), center.spread), *LOADS))
-    drawn = [] if rng.random() < center.lesion_free else draw_lesions(rng, load)
-    lesions = paint_lesions(drawn, rng, anatomy, tissues, grid, center.rater)
+    free = rng.random() < center.lesion_free
+    lesions = make_lesions(rng, 0.0 if free else load, anatomy, tissues, grid, center.rater)
 
     noise = {
         contrast: generator(seed, *words, "scanner", *([contrast] if n else []))

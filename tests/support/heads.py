@@ -11,7 +11,7 @@ from client.preparation.volume import ScanVolume
 from shared.phantoms.anatomy import Anatomy
 from shared.phantoms.centers import CENTERS
 from shared.phantoms.grids import Grid
-from shared.phantoms.lesions import draw_lesions, paint_lesions
+from shared.phantoms.lesions import make_lesions
 from shared.phantoms.scanner import scan
 from shared.phantoms.signals import Contrast
 from shared.seeds import generator
@@ -41,7 +41,7 @@ def simulated_brains(spacing: tuple[float, float, float], subject: int = 1) -> d
     anatomy = Anatomy(generator(0, "prepared", subject, "anatomy"))
     tissues = anatomy.tissues(grid)
     rng = generator(0, "prepared", subject, "lesions")
-    lesions = paint_lesions(draw_lesions(rng, 8.0), rng, anatomy, tissues, grid, 0.0)
+    lesions = make_lesions(rng, 8.0, anatomy, tissues, grid)
     made = {}
     contrasts: tuple[Contrast, ...] = ("FLAIR", "T2w")
     for contrast in contrasts:

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from shared.phantoms.anatomy import Tissues
+from shared.phantoms.canvas import LesionMaps
 from shared.phantoms.grids import Array, Axes, Grid, SmoothField
-from shared.phantoms.lesions import LesionMaps
 from shared.phantoms.relaxation import CAP, CORTEX, DAMAGED, FLUID, LIMBIC, NUCLEI, PLEXUS, WHITE
 from shared.phantoms.scanner import Protocol, _ghosted, _slabs, session
 

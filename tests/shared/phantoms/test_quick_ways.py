@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from shared.phantoms.anatomy import ORIGIN, Anatomy, _in_brain
 from shared.phantoms.atlas import BRAIN, _on_field, tissue_maps
-from shared.phantoms.grids import CACHED, FIELD_ORIGIN, FIELD_SIZE, Array, Grid, _mix
+from shared.phantoms.grids import CACHED, FIELD_ORIGIN, FIELD_SIZE, Array, Grid, mix
 from shared.phantoms.scanner import SLAB, _slabs
 from shared.seeds import generator
 from tests.support.examples import examples
@@ -35,7 +35,7 @@ def test_fields_are_mixed_part_by_part(seed: int, axis: int, knots: int, points:
     values = random.standard_normal((5, 6, 7), dtype=np.float32)[:, 1:]
     first = random.integers(0, values.shape[axis] - knots + 1, points)
     weights = random.standard_normal((knots, points), dtype=np.float32)
-    assert np.array_equal(_mix(values, axis, first, weights), plain_mix(values, axis, first, weights))
+    assert np.array_equal(mix(values, axis, first, weights), plain_mix(values, axis, first, weights))
 
 
 @pytest.mark.parametrize("voxel", [(1.0, 1.0, 1.0), (2.0, 2.0, 3.0)])

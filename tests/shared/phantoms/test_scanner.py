@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.phantoms.anatomy import Anatomy, Tissues
+from shared.phantoms.canvas import LesionMaps
 from shared.phantoms.centers import CENTERS, VARIED, profile
 from shared.phantoms.grids import Grid
-from shared.phantoms.lesions import LesionMaps, draw_lesions, paint_lesions
+from shared.phantoms.lesions import make_lesions
 from shared.phantoms.relaxation import LESION_T2
 from shared.phantoms.scanner import PLAIN, Effects, _filtered, scan
 from shared.phantoms.signals import Contrast, draw_mixture
@@ -27,7 +28,7 @@ CONTRASTS: tuple[Contrast, ...] = ("FLAIR", "T2w")
 def patient() -> tuple[Tissues, LesionMaps]:
     anatomy, rng = Anatomy(generator(0, "scanner", "anatomy")), generator(0, "scanner", "lesions")
     tissues = anatomy.tissues(GRID)
-    return tissues, paint_lesions(draw_lesions(rng, 20.0), rng, anatomy, tissues, GRID, 0.0)
+    return tissues, make_lesions(rng, 20.0, anatomy, tissues, GRID, 0.0)
 
 
 @pytest.mark.parametrize("name", CENTERS)

@@ -144,6 +144,12 @@ def test_some_patients_have_no_lesion() -> None:
     assert free.lesions == () and not free.label.any() and free.images["FLAIR"].any()
 
 
+@pytest.mark.parametrize(("asked", "made"), [(0.01, 0.1), (0.7, 0.7), (45.0, 45.0), (100.0, 100.0), (1000.0, 150.0)])
+def test_a_patient_has_the_load_of_its_hospital(asked: float, made: float) -> None:
+    center = replace(CENTERS["nih"], load=asked, spread=0.0, lesion_free=0.0)
+    assert make_patient(center, 3, COARSE, 0).lesion_ml == pytest.approx(made, rel=0.1)
+
+
 def test_a_rater_changes_the_label_and_not_the_image(patients: dict[str, list[Patient]]) -> None:
     true, rated = patients["nih"][0], make_patient(replace(CENTERS["nih"], rater=0.5), 1, COARSE, 0)
     assert np.array_equal(rated.images["FLAIR"], true.images["FLAIR"])
