@@ -83,12 +83,13 @@ class Anatomy:
         points = points.reshape(3, -1).take(np.flatnonzero(inside), axis=1)
         brain = np.zeros(grid.shape, dtype=bool)
         brain[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = inside
-        distance = ndimage.map_coordinates(load_atlas().ventricle_distance, points / COARSE, order=1, mode="nearest")
         read = self._lattice.read(self._folds.on_lattice(self._lattice, self._map), grid.axes(start, stop))
-        own = read.reshape(4, -1).take(np.flatnonzero(inside), axis=1)
+        own = read.reshape(5, -1).take(np.flatnonzero(inside), axis=1)
         gm, fluid = self._matter(points, own, grid.voxel)
         # Nuclei and ventricles lie where folds do not decide.
-        other = np.flatnonzero(own[3] < 0.999)
+        other, distance = np.flatnonzero(own[3] < 0.999), own[4]
+        index = points[:, other] / COARSE
+        distance[other] = ndimage.map_coordinates(load_atlas().ventricle_distance, index, order=1, mode="nearest")
         points += ORIGIN.reshape(3, 1)
         nuclei, plexus, flow = np.zeros((3, len(gm)), dtype=np.float32)
         nuclei[other], plexus[other], flow[other] = _deep(points[:, other], distance[other], self._plexus)
@@ -127,10 +128,8 @@ class Anatomy:
     def _matter(self, points: Array, own: Array, voxel: Triple) -> tuple[Array, Array]:
         """Return grey matter and fluid at the voxels (3, points) of the template: by folds, and elsewhere as there."""
         folded = own[3]
-        gm, fluid = np.zeros_like(folded), np.zeros_like(folded)
-        cortex = np.flatnonzero(folded > 0)
-        sulcus = ndimage.map_coordinates(load_cortex().sulcus, points[:, cortex], order=1)
-        gm[cortex], fluid[cortex] = self._folds.cortex(own[:, cortex], sulcus, voxel)
+        sulcus = ndimage.map_coordinates(load_cortex().sulcus, points, order=1)
+        gm, fluid = self._folds.cortex(own, sulcus, voxel)
 
         other = np.flatnonzero(folded < 0.999)
         gm_map, wm_map, _ = tissue_maps(voxel)
@@ -150,10 +149,13 @@ class Anatomy:
         """Return a brain's own grey matter and fluid where the template has the mean of many."""
         fluid = np.clip(1 - gm - wm, 0, 1)
         sharp = np.float32(1 + SHARPNESS / float(np.prod(voxel)) ** (1 / 3))
-        parts = (gm - RARE, wm, (1 + self._atrophy) * fluid - RARE)
-        grey, white, fluid = (np.maximum(part, 1e-3) ** sharp for part in parts)
-        total = grey + white + fluid
-        return grey / total, fluid / total
+        unsure = np.flatnonzero((gm > RARE) | (fluid > RARE))
+        parts = (gm[unsure] - RARE, wm[unsure], (1 + self._atrophy) * fluid[unsure] - RARE)
+        odds = [np.maximum(part, 1e-3) ** sharp for part in parts]
+        total = odds[0] + odds[1] + odds[2]
+        grey, own_fluid = np.zeros_like(gm), np.zeros_like(gm)
+        grey[unsure], own_fluid[unsure] = odds[0] / total, odds[2] / total
+        return grey, own_fluid
 
 
 def _in_brain(points: Array, strip: float, voxel: Triple) -> NDArray[np.bool_]:

@@ -100,42 +100,50 @@ class Folds:
     def __init__(self, rng: np.random.Generator, atrophy: float) -> None:
         self._thickness = float(np.clip(rng.normal(*THICKNESS), 2.1, 2.5))
         self._width = 0.1 + 0.6 * atrophy
-        self._fields = SmoothField(rng, OWN), SmoothField(rng, 9.0), SmoothField(rng, 14.0)
+        self._sulci, self._widths, self._depths = (SmoothField(rng, reach) for reach in (OWN, 9.0, 14.0))
 
     def on_lattice(self, lattice: Lattice, points: Array) -> Array:
-        """Return what `fractions` reads, at the lattice's points, of which the MNI152 positions are given in mm."""
-        cortex = load_cortex()
-        made = np.zeros((4, points[0].size), dtype=np.float32)
-        index = (points.reshape(3, -1) - np.array(FIELD_ORIGIN, dtype=np.float32)[:, None]) / COARSE
+        """Return what is read of folds, at the lattice's points, of which the MNI152 positions are given in mm.
+
+        Its rows: mm to the patient's own sulci, seen from the side; mm below their ground; half their width in mm;
+        `CortexAtlas.folded`; mm to the ventricles. In the cerebellum the first two are its leaves.
+        """
+        atlas, cortex = load_atlas(), load_cortex()
+        shape = points.shape[1:]
+        made = np.zeros((5, points[0].size), dtype=np.float32)
+        points = points.reshape(3, -1)
+        index = (points - np.array(FIELD_ORIGIN, dtype=np.float32)[:, None]) / COARSE
         depth = ndimage.map_coordinates(cortex.depth, index, order=1)
         # At the brain's rim lie points that are read from inside it.
-        near = np.flatnonzero(ndimage.grey_dilation(depth.reshape(points.shape[1:]), size=3) > 0)
-        depth, index, points = depth[near], index[:, near], points.reshape(3, -1)[:, near]
-        folded, *inward = (ndimage.map_coordinates(v, index, order=1) for v in (cortex.folded, *cortex.inward))
+        near = np.flatnonzero(ndimage.grey_dilation(depth.reshape(shape), size=3) > 0)
+        depth, index, points = depth[near], index[:, near], points[:, near]
+        folded, distance, *inward = (
+            ndimage.map_coordinates(values, index, order=1, mode="nearest")
+            for values in (cortex.folded, atlas.ventricle_distance, *cortex.inward)
+        )
         # Constant along the way from the surface inward: sulci stand upright.
-        outside = points - depth * np.stack(inward)
-        field, width, deepest = (field.at(outside) for field in self._fields)
-        made[0, near], made[3, near] = field, folded
+        field = self._sulci.at(points - depth * np.stack(inward))
+        width, deepest = (values(lattice.axes).ravel()[near] for values in (self._widths, self._depths))
+        made[0, near], made[3, near], made[4, near] = field, folded, distance
         made[1, near] = np.maximum(depth - DEEPEST[0] - DEEPEST[1] * deepest, 0)
         made[2, near] = np.clip(self._width * (1 + 0.7 * width) + 0.1 * width, 0, 1.5)
-        made = made.reshape(4, *(len(axis) for axis in lattice.axes))
-        slope = np.sqrt(sum(part**2 for part in np.gradient(made[0], lattice.step)))
-        made[0] /= np.maximum(slope, 0.6 / OWN)
-        below = near[folded < 0]
-        made.reshape(4, -1)[:2, below] = _leaves(points[:, folded < 0])
-        made.reshape(4, -1)[0, below] += 0.4 * deepest[folded < 0]
-        return made
+        slope = np.sqrt(sum(part**2 for part in np.gradient(made[0].reshape(shape), lattice.step)))
+        made[0] /= np.maximum(slope, 0.6 / OWN).ravel()
+        leaf = folded < 0
+        made[:2, near[leaf]] = _leaves(points[:, leaf])
+        made[0, near[leaf]] += 0.4 * deepest[leaf]
+        return made.reshape(5, *shape)
 
     def cortex(self, own: Array, sulcus: Array, voxel: Triple) -> tuple[Array, Array]:
         """Return grey matter and fluid of the cerebrum, by the distance to the template's sulci in mm.
 
-        All in (points,); `own` has four rows, as `on_lattice` gives them.
+        All in (points,); `own` has rows as `on_lattice` gives them.
         """
         side = _blur(voxel)
         grey, fluid = np.empty_like(sulcus), np.empty_like(sulcus)
         for start in range(0, len(sulcus), CACHED):
             part = slice(start, start + CACHED)
-            sheet, above, width, _ = own[:, part]
+            sheet, above, width = own[:3, part]
             distance = np.minimum(sulcus[part], np.abs(sheet) + above)
             # A voxel's share of a layer, both sides of the sulcus: what a box of that length holds of it.
             near = np.clip((width - distance) / side + 0.5, 0, 1)
@@ -146,10 +154,10 @@ class Folds:
     def leaves(self, own: Array, gm: Array, fluid: Array, voxel: Triple) -> tuple[Array, Array]:
         """Return grey matter and fluid of the cerebellum, from those without leaves: each is cortex about white matter.
 
-        All in (points,); `own` as in `cortex`, the third row without sign.
+        All in (points,); `own` as in `cortex`.
         """
         side = _blur(voxel)
-        leaf, length, width, _ = own
+        leaf, length, width = own[:3]
         fissure = np.abs(leaf - np.rint(leaf)) * length
         opened = np.clip((width - fissure) / side + 0.5, 0, 1) + np.clip((width + fissure) / side + 0.5, 0, 1) - 1
         core = np.clip((fissure - 0.3 * length) / side + 0.3, 0, 1)
