@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 
 from shared.phantoms.atlas import COARSE, brain_bounds, load_atlas, tissue_maps
-from shared.phantoms.cortex import Folds, load_cortex
+from shared.phantoms.cortex import Folds, load_cortex, near_brain
 from shared.phantoms.grids import CACHED, FIELD_ORIGIN, FIELD_SIZE, Array, Axes, Grid, Lattice, SmoothField, Triple
+from shared.phantoms.vessels import Vessels, paint_vessels, vessel_points
 
 CENTER = np.array([0.0, -18.0, 8.0], dtype=np.float32)
 """The point, in MNI152 mm, about which heads turn and grow."""
@@ -19,6 +20,8 @@ RARE = 0.1
 """What templates disagree in less than this is their registration, and no cortex in white matter."""
 SHARPNESS = 1.5
 """How much sharper than the template a brain is, at 1 mm; larger voxels hold mixtures again."""
+SURE = 0.999
+"""From here on folds decide alone."""
 STRIATUM = 0.1
 """How much caudate and putamen differ from cortex, beside thalamus and pallidum."""
 
@@ -43,6 +46,8 @@ class Tissues:
     """How strongly fluid flows here: 1 in the middle of the third and fourth ventricle."""
     box: tuple[slice, slice, slice]
     """The smallest box of voxels that holds the brain."""
+    vessels: Vessels
+    """Where blood flows; not counted in the fractions."""
 
 
 class Anatomy:
@@ -56,6 +61,9 @@ class Anatomy:
         self._plexus = float(rng.uniform(0.2, 1.0))
         self._map = _deformation(rng, self._lattice, self._atrophy)
         self._folds = Folds(rng, self._atrophy)
+        # Sequences and people differ in how many of their vessels are dark.
+        places, radii = vessel_points()
+        self._vessels = places, radii * float(rng.uniform(0.5, 1.2))
 
     @property
     def atrophy(self) -> float:
@@ -83,33 +91,38 @@ class Anatomy:
         points = points.reshape(3, -1).take(np.flatnonzero(inside), axis=1)
         brain = np.zeros(grid.shape, dtype=bool)
         brain[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = inside
+        voxels = np.flatnonzero(brain)
         read = self._lattice.read(self._folds.on_lattice(self._lattice, self._map), grid.axes(start, stop))
         own = read.reshape(5, -1).take(np.flatnonzero(inside), axis=1)
         gm, fluid = self._matter(points, own, grid.voxel)
+        distance = own[4]
+        close = np.flatnonzero(distance < 2 * self._lattice.step)
+        index = points[:, close] / COARSE
+        distance[close] = ndimage.map_coordinates(load_atlas().ventricle_distance, index, order=1, mode="nearest")
         # Nuclei and ventricles lie where folds do not decide.
-        other, distance = np.flatnonzero(own[3] < 0.999), own[4]
-        index = points[:, other] / COARSE
-        distance[other] = ndimage.map_coordinates(load_atlas().ventricle_distance, index, order=1, mode="nearest")
+        other = np.flatnonzero(own[3] < SURE)
         points += ORIGIN.reshape(3, 1)
-        nuclei, plexus, flow = np.zeros((3, len(gm)), dtype=np.float32)
-        nuclei[other], plexus[other], flow[other] = _deep(points[:, other], distance[other], self._plexus)
+        nuclei, plexus, flow = _deep(points[:, other], distance[other], self._plexus)
         limbic = _in_parts(_limbic, points)
 
-        def whole(values: Array, outside: float = 0.0) -> Array:
-            volume = np.full(grid.shape, outside, dtype=np.float32) if outside else np.zeros(grid.shape, np.float32)
-            volume[brain] = values
+        def whole(values: Array, where: NDArray[np.intp] = voxels) -> Array:
+            volume = np.zeros(grid.shape, dtype=np.float32)
+            volume.reshape(-1)[where] = values
             return volume
 
+        far = np.full(grid.shape, 100, dtype=np.float32)
+        far.reshape(-1)[voxels] = distance
         return Tissues(
             gm=whole(gm),
             wm=whole(1 - gm - fluid),
             csf=whole(fluid),
-            ventricle_distance=whole(distance, 100.0),
+            ventricle_distance=far,
             brain=brain,
-            nuclei=whole(nuclei),
+            nuclei=whole(nuclei, voxels[other]),
             limbic=whole(limbic),
-            plexus=whole(plexus),
-            flow=whole(flow),
+            plexus=whole(plexus, voxels[other]),
+            flow=whole(flow, voxels[other]),
+            vessels=paint_vessels(self.world_points(self._vessels[0]), self._vessels[1], grid),
             box=_box(brain),
         )
 
@@ -131,7 +144,7 @@ class Anatomy:
         sulcus = ndimage.map_coordinates(load_cortex().sulcus, points, order=1)
         gm, fluid = self._folds.cortex(own, sulcus, voxel)
 
-        other = np.flatnonzero(folded < 0.999)
+        other = np.flatnonzero(folded < SURE)
         gm_map, wm_map, _ = tissue_maps(voxel)
         grey, white = (ndimage.map_coordinates(values, points[:, other], order=1) for values in (gm_map, wm_map))
         weight = np.maximum(folded[other], 0)
@@ -263,9 +276,12 @@ def _deformation(rng: np.random.Generator, lattice: Lattice, atrophy: float) -> 
     # A point beside the ventricle shows what the template has nearer to (or inside) it: the ventricle grows.
     growth = float(np.clip(6 * atrophy + rng.normal(0, 1.0), -1.0, 5.0))
     atlas = load_atlas()
-    index = (points - ORIGIN.reshape(3, 1, 1, 1)) / COARSE
-    distance = ndimage.map_coordinates(atlas.ventricle_distance, index, order=1, mode="nearest")
-    pull = growth * np.exp(-distance / 15)
-    for axis, direction in enumerate(atlas.ventricle_direction):
-        points[axis] -= pull * ndimage.map_coordinates(direction, index, order=1, mode="nearest")
+    flat = points.reshape(3, -1)
+    near, _ = near_brain(flat)
+    index = (flat[:, near] - ORIGIN.reshape(3, 1)) / COARSE
+    distance, *direction = (
+        ndimage.map_coordinates(values, index, order=1, mode="nearest")
+        for values in (atlas.ventricle_distance, *atlas.ventricle_direction)
+    )
+    flat[:, near] -= growth * np.exp(-distance / 15) * np.stack(direction)
     return np.asarray(points, dtype=np.float32)

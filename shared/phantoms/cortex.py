@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 
 from shared.phantoms.atlas import COARSE, is_infratentorial, load_atlas
@@ -34,9 +35,11 @@ DEEPEST = (4.0, 3.0)
 SOFT = 0.9
 """mm over which tissues mix at a boundary, beside what a voxel averages."""
 FOLIA = 5.0
-"""mm from one leaf of the cerebellum to the next, 30 mm from `VERMIS`."""
+"""mm from one leaf of the cerebellum to the next, about."""
+TURN, OUTWARD = 22.0, 0.8
+"""How fast leaves are counted about `VERMIS`, as those of a book, and away from it, as shells."""
 VERMIS = (-50.0, -32.0)
-"""y and z, in MNI152 mm, of the axis about which the leaves of the cerebellum stand like those of a book."""
+"""y and z, in MNI152 mm, of the axis about which the leaves of the cerebellum stand."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class CortexAtlas:
 
     sulcus: Array
     """mm to the middle of the nearest sulcus, or to what lies outside the brain, less where it is open; at 1 mm."""
+    near: NDArray[np.bool_]
+    """The brain and 8 mm about it; at 2 mm."""
     depth: Array
     """mm below the brain's outside; at 2 mm."""
     inward: tuple[Array, Array, Array]
@@ -59,7 +64,8 @@ def load_cortex() -> CortexAtlas:
     """Derive the folds from the template, once a process."""
     atlas = load_atlas()
     brain = atlas.brain > 0
-    depth = ndimage.distance_transform_edt(brain[::COARSE, ::COARSE, ::COARSE], sampling=COARSE).astype(np.float32)
+    thin = brain[::COARSE, ::COARSE, ::COARSE]
+    depth = ndimage.distance_transform_edt(thin, sampling=COARSE).astype(np.float32)
     gradient = np.stack(np.gradient(ndimage.gaussian_filter(depth, 2), COARSE))
     gradient /= np.maximum(np.sqrt((gradient**2).sum(axis=0)), 0.2)
     folded = _folded(atlas.ventricle_distance)
@@ -78,7 +84,13 @@ def load_cortex() -> CortexAtlas:
     sulcus = np.zeros(brain.shape, dtype=np.float32)
     sulcus[middle : x.stop, y, z] = half
     sulcus[middle - len(half) + 1 : middle, y, z] = half[:0:-1]
-    return CortexAtlas(sulcus, depth, (gradient[0], gradient[1], gradient[2]), folded)
+    return CortexAtlas(
+        sulcus,
+        ndimage.binary_dilation(thin, iterations=8 // COARSE),
+        depth,
+        (gradient[0], gradient[1], gradient[2]),
+        folded,
+    )
 
 
 def _folded(ventricles: Array) -> Array:
@@ -92,6 +104,16 @@ def _folded(ventricles: Array) -> Array:
     stem = (side < 15) & (y > -46)
     values = 1.0 - (nuclei | hippocampus | cistern | below | (ventricles < 6)) - (below & ~stem)
     return np.asarray(ndimage.gaussian_filter(values.astype(np.float32), 1.0), dtype=np.float32)
+
+
+def near_brain(points: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return which MNI152 positions (3, points) in mm lie near the brain, and their places in maps at 2 mm."""
+    shape = load_cortex().near.shape
+    index = np.rint((points - np.array(FIELD_ORIGIN, dtype=np.float32)[:, None]) / COARSE).astype(np.intp)
+    x, y, z = (part.clip(0, size - 1) for part, size in zip(index, shape, strict=True))
+    place = (x * shape[1] + y) * shape[2] + z
+    near = np.flatnonzero(load_cortex().near.take(place))
+    return near, place[near]
 
 
 class Folds:
@@ -112,14 +134,10 @@ class Folds:
         shape = points.shape[1:]
         made = np.zeros((5, points[0].size), dtype=np.float32)
         points = points.reshape(3, -1)
-        index = (points - np.array(FIELD_ORIGIN, dtype=np.float32)[:, None]) / COARSE
-        depth = ndimage.map_coordinates(cortex.depth, index, order=1)
-        # At the brain's rim lie points that are read from inside it.
-        near = np.flatnonzero(ndimage.grey_dilation(depth.reshape(shape), size=3) > 0)
-        depth, index, points = depth[near], index[:, near], points[:, near]
-        folded, distance, *inward = (
-            ndimage.map_coordinates(values, index, order=1, mode="nearest")
-            for values in (cortex.folded, atlas.ventricle_distance, *cortex.inward)
+        near, place = near_brain(points)
+        points = points[:, near]
+        folded, depth, distance, *inward = (
+            values.take(place) for values in (cortex.folded, cortex.depth, atlas.ventricle_distance, *cortex.inward)
         )
         # Constant along the way from the surface inward: sulci stand upright.
         field = self._sulci.at(points - depth * np.stack(inward))
@@ -173,6 +191,8 @@ def _blur(voxel: Triple) -> np.float32:
 def _leaves(points: Array) -> Array:
     """Return the number of the cerebellum's leaf at MNI152 positions (3, points) in mm, and how thick it is."""
     x, y, z = points
-    behind, above = VERMIS[0] - y - x**2 / 200, z - VERMIS[1]
-    spacing = np.sqrt(behind**2 + above**2) * np.float32(FOLIA / 30)
-    return np.stack([np.arctan2(above, behind) * np.float32(30 / FOLIA), spacing])
+    behind, above = VERMIS[0] - y, z - VERMIS[1]
+    away = np.sqrt(behind**2 + above**2 + x**2 / 2)
+    steep = np.sqrt((TURN / np.maximum(away, 5)) ** 2 + OUTWARD**2)
+    number = (TURN * np.arctan2(above, behind) + OUTWARD * away) / np.float32(FOLIA)
+    return np.stack([number, np.float32(FOLIA) / steep])

@@ -8,6 +8,7 @@ from shared.phantoms.anatomy import Anatomy, Tissues
 from shared.phantoms.atlas import is_infratentorial
 from shared.phantoms.cortex import load_cortex
 from shared.phantoms.grids import Grid, SmoothField
+from shared.phantoms.vessels import vessel_points
 from shared.seeds import generator
 
 FINE = Grid.covering((1.0, 1.0, 1.0))
@@ -91,3 +92,17 @@ def test_a_field_at_points_is_the_field_on_a_grid() -> None:
     on_grid, at = field(axes), field.at(points)
     assert np.corrcoef(on_grid.ravel(), at.ravel())[0, 1] > 0.97, "they differ in how the variance is evened out"
     assert field.at(points.reshape(3, -1)).std() == pytest.approx(on_grid.std(), rel=0.2)
+
+
+def test_vessels_are_thin_dark_tubes(fine: list[Tissues]) -> None:
+    for tissues in fine:
+        share = np.zeros(FINE.shape, dtype=np.float32)
+        share.ravel()[tissues.vessels.voxels] = tissues.vessels.share
+        assert len(np.unique(tissues.vessels.voxels)) == len(tissues.vessels.voxels)
+        assert 0 < share.max() <= 1
+        assert 0.5 < share[tissues.brain].sum() / 1000 < 20, "ml"
+    place = vessel_points()[0]
+    index = tuple(np.rint(anatomy(1).world_points(place).T - FINE.affine[:3, 3]).astype(int).T)
+    first = np.zeros(FINE.shape, dtype=np.float32)
+    first.ravel()[fine[0].vessels.voxels] = fine[0].vessels.share
+    assert (first[index] > 0.2).mean() > 0.9
