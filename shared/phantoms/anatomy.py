@@ -1,6 +1,7 @@
 """One patient's brain: the MNI152 tissue maps, deformed anew for each patient."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,20 +9,19 @@ from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 
 from shared.phantoms.atlas import COARSE, brain_bounds, load_atlas, tissue_maps
-from shared.phantoms.grids import CACHED, FIELD_ORIGIN, Array, Axes, Grid, Lattice, SmoothField, Triple
+from shared.phantoms.cortex import Folds, load_cortex, near_brain
+from shared.phantoms.grids import CACHED, FIELD_ORIGIN, FIELD_SIZE, Array, Axes, Grid, Lattice, SmoothField, Triple
+from shared.phantoms.vessels import Vessels, paint_vessels, vessel_points
 
 CENTER = np.array([0.0, -18.0, 8.0], dtype=np.float32)
 """The point, in MNI152 mm, about which heads turn and grow."""
 ORIGIN = np.array(FIELD_ORIGIN, dtype=np.float32)
-FOLDS = (4.0, 3.5)
-"""mm between the knots of the fields that favour cortex and fluid."""
-FOLDING = 1.3
-"""By how much they move the logarithm of the odds. Noise of this size, were it Gumbel's, would choose each tissue as
-often as it is probable (the Gumbel-max trick)."""
 RARE = 0.1
 """What templates disagree in less than this is their registration, and no cortex in white matter."""
 SHARPNESS = 1.5
 """How much sharper than the template a brain is, at 1 mm; larger voxels hold mixtures again."""
+SURE = 0.999
+"""From here on folds decide alone."""
 STRIATUM = 0.1
 """How much caudate and putamen differ from cortex, beside thalamus and pallidum."""
 
@@ -46,6 +46,8 @@ class Tissues:
     """How strongly fluid flows here: 1 in the middle of the third and fourth ventricle."""
     box: tuple[slice, slice, slice]
     """The smallest box of voxels that holds the brain."""
+    vessels: Vessels
+    """Where blood flows; not counted in the fractions."""
 
 
 class Anatomy:
@@ -57,8 +59,11 @@ class Anatomy:
         self._atrophy = float(np.clip(rng.normal(0.25, 0.18), 0.0, 0.7))
         self._strip = float(rng.uniform(0.5, 0.8))
         self._plexus = float(rng.uniform(0.2, 1.0))
-        self._fields = [SmoothField(rng, reach) for reach in FOLDS]
         self._map = _deformation(rng, self._lattice, self._atrophy)
+        self._folds = Folds(rng, self._atrophy)
+        # Sequences and people differ in how many of their vessels are dark.
+        places, radii = vessel_points()
+        self._vessels = places, radii * float(rng.uniform(0.5, 1.2))
 
     @property
     def atrophy(self) -> float:
@@ -85,34 +90,44 @@ class Anatomy:
         start, stop = self._around(grid)
         points = self.template_points(grid.axes(start, stop))
         points -= ORIGIN.reshape(3, 1, 1, 1)
-        gm_map, wm_map, _ = tissue_maps(grid.voxel)
         inside = _in_brain(points, self._strip, grid.voxel)
         # Half of the box: the rest need not be looked up.
         points = points.reshape(3, -1).take(np.flatnonzero(inside), axis=1)
         brain = np.zeros(grid.shape, dtype=bool)
         brain[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))] = inside
-        gm, wm = (ndimage.map_coordinates(m, points, order=1) for m in (gm_map, wm_map))
-        distance = ndimage.map_coordinates(load_atlas().ventricle_distance, points / COARSE, order=1, mode="nearest")
-        box = _box(brain)
-        gm, wm, fluid = self._folded(gm, wm, grid, box, brain)
-        nuclei, limbic, plexus, flow = _by_place(points + ORIGIN.reshape(3, 1), distance, self._plexus)
+        voxels = np.flatnonzero(brain)
+        read = self._lattice.read(self._folds.on_lattice(self._lattice, self._map), grid.axes(start, stop))
+        own = read.reshape(5, -1).take(np.flatnonzero(inside), axis=1)
+        gm, fluid = self._matter(points, own, grid.voxel)
+        distance = own[4]
+        close = np.flatnonzero(distance < 2 * self._lattice.step)
+        index = points[:, close] / COARSE
+        distance[close] = ndimage.map_coordinates(load_atlas().ventricle_distance, index, order=1, mode="nearest")
+        # Nuclei and ventricles lie where folds do not decide.
+        other = np.flatnonzero(own[3] < SURE)
+        points += ORIGIN.reshape(3, 1)
+        nuclei, plexus, flow = _deep(points[:, other], distance[other], self._plexus)
+        limbic = _in_parts(_limbic, points)
 
-        def whole(values: Array, outside: float = 0.0) -> Array:
-            volume = np.full(grid.shape, outside, dtype=np.float32) if outside else np.zeros(grid.shape, np.float32)
-            volume[brain] = values
+        def whole(values: Array, where: NDArray[np.intp] = voxels) -> Array:
+            volume = np.zeros(grid.shape, dtype=np.float32)
+            volume.reshape(-1)[where] = values
             return volume
 
+        far = np.full(grid.shape, 100, dtype=np.float32)
+        far.reshape(-1)[voxels] = distance
         return Tissues(
             gm=whole(gm),
-            wm=whole(wm),
+            wm=whole(1 - gm - fluid),
             csf=whole(fluid),
-            ventricle_distance=whole(distance, 100.0),
+            ventricle_distance=far,
             brain=brain,
-            nuclei=whole(nuclei),
+            nuclei=whole(nuclei, voxels[other]),
             limbic=whole(limbic),
-            plexus=whole(plexus),
-            flow=whole(flow),
-            box=box,
+            plexus=whole(plexus, voxels[other]),
+            flow=whole(flow, voxels[other]),
+            vessels=paint_vessels(self.world_points(self._vessels[0]), self._vessels[1], grid),
+            box=_box(brain),
         )
 
     def _around(self, grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -127,26 +142,37 @@ class Anatomy:
         stop = (min(math.ceil(b / voxel), size) for b, voxel, size in zip(high, grid.voxel, grid.shape, strict=True))
         return tuple(start), tuple(stop)
 
-    def _folded(
-        self, gm: Array, wm: Array, grid: Grid, box: tuple[slice, slice, slice], brain: NDArray[np.bool_]
-    ) -> tuple[Array, Array, Array]:
-        """Return a brain's own tissues where the template has the mean of many: grey, white and fluid fractions.
+    def _matter(self, points: Array, own: Array, voxel: Triple) -> tuple[Array, Array]:
+        """Return grey matter and fluid at the voxels (3, points) of the template: by folds, and elsewhere as there."""
+        folded = own[3]
+        sulcus = ndimage.map_coordinates(load_cortex().sulcus, points, order=1)
+        gm, fluid = self._folds.cortex(own, sulcus, voxel)
 
-        Where templates disagree, in the cortex, one brain is one tissue or another, in folds of its own; a smooth
-        field decides, and each tissue is about as likely as in the template. Fractions in (points,) of the brain.
-        """
-        x, y, z = (axis[side] for axis, side in zip(grid.axes(), box, strict=True))
-        fluid = np.clip(1 - gm - wm, 0, 1) * np.float32(1 + self._atrophy)
+        other = np.flatnonzero(folded < SURE)
+        gm_map, wm_map, _ = tissue_maps(voxel)
+        grey, white = (ndimage.map_coordinates(values, points[:, other], order=1) for values in (gm_map, wm_map))
+        weight = np.maximum(folded[other], 0)
+        own_grey, own_fluid = self._sharpened(grey, white, voxel)
+        leaf = np.flatnonzero(folded[other] < 0)
+        leaf_grey, leaf_fluid = self._folds.leaves(own[:, other[leaf]], own_grey[leaf], own_fluid[leaf], voxel)
+        share = -folded[other[leaf]]
+        own_grey[leaf] += share * (leaf_grey - own_grey[leaf])
+        own_fluid[leaf] += share * (leaf_fluid - own_fluid[leaf])
+        gm[other] = own_grey + weight * (gm[other] - own_grey)
+        fluid[other] = own_fluid + weight * (fluid[other] - own_fluid)
+        return gm, fluid
+
+    def _sharpened(self, gm: Array, wm: Array, voxel: Triple) -> tuple[Array, Array]:
+        """Return a brain's own grey matter and fluid where the template has the mean of many."""
+        fluid = np.clip(1 - gm - wm, 0, 1)
+        sharp = np.float32(1 + SHARPNESS / float(np.prod(voxel)) ** (1 / 3))
         unsure = np.flatnonzero((gm > RARE) | (fluid > RARE))
-        folds = [FOLDING * field((x, y, z))[brain[box]][unsure] for field in self._fields]
-        sharp = np.float32(1 + SHARPNESS / float(np.prod(grid.voxel)) ** (1 / 3))
-        odds = [np.log(np.maximum(part[unsure] - less, 1e-3)) for part, less in ((gm, RARE), (wm, 0), (fluid, RARE))]
-        own = [np.exp(sharp * part) for part in (odds[0] + folds[0], odds[1], odds[2] + folds[1])]
-        total = own[0] + own[1] + own[2]
-        own_gm, own_wm, own_fluid = np.zeros_like(gm), np.ones_like(wm), np.zeros_like(fluid)
-        for values, part in zip((own_gm, own_wm, own_fluid), own, strict=True):
-            values[unsure] = part / total
-        return own_gm, own_wm, own_fluid
+        parts = (gm[unsure] - RARE, wm[unsure], (1 + self._atrophy) * fluid[unsure] - RARE)
+        odds = [np.maximum(part, 1e-3) ** sharp for part in parts]
+        total = odds[0] + odds[1] + odds[2]
+        grey, own_fluid = np.zeros_like(gm), np.zeros_like(gm)
+        grey[unsure], own_fluid[unsure] = odds[0] / total, odds[2] / total
+        return grey, own_fluid
 
 
 def _in_brain(points: Array, strip: float, voxel: Triple) -> NDArray[np.bool_]:
@@ -169,17 +195,24 @@ def _in_brain(points: Array, strip: float, voxel: Triple) -> NDArray[np.bool_]:
     return inside
 
 
-def _by_place(points: Array, distance: Array, plexus: float) -> Array:
-    """Return nuclei, limbic cortex, plexus and flow, as `Tissues` has them, at MNI152 positions (3, points) in mm."""
-    made = np.empty((4, points.shape[1]), dtype=np.float32)
+def _in_parts(made_of: Callable[..., Array], points: Array) -> Array:
+    """Return what a function makes of points (3, points), worked on in parts that stay in a processor's cache."""
+    made = np.empty(points.shape[1], dtype=np.float32)
     for start in range(0, points.shape[1], CACHED):
         part = slice(start, start + CACHED)
-        x, y, z = points[:, part]
-        made[0, part] = _nuclei(x, y, z)
-        made[1, part] = _limbic(x, y, z)
-        made[2, part] = plexus * _ball(np.abs(x) - 22, y + 40, z - 8, 7, 8, 8) * (distance[part] < 1)
-        made[3, part] = _ball(x, y + 12, z, 4, 12, 8) + _ball(x, y + 46, z + 33, 8, 8, 9)
+        made[part] = made_of(*points[:, part])
     return made
+
+
+def _deep(points: Array, distance: Array, plexus: float) -> tuple[Array, Array, Array]:
+    """Return nuclei, plexus and flow, as `Tissues` has them, at MNI152 positions (3, points) in mm."""
+    x, y, z = points
+    inside = np.flatnonzero(distance < 1)
+    a, b, c = points[:, inside]
+    own = np.zeros_like(x)
+    own[inside] = plexus * _ball(np.abs(a) - 22, b + 40, c - 8, 7, 8, 8)
+    flow = _ball(x, y + 12, z, 4, 12, 8) + _ball(x, y + 46, z + 33, 8, 8, 9)
+    return _in_parts(_nuclei, points), own, flow
 
 
 def _ball(x: Array, y: Array, z: Array, *reach: float) -> Array:
@@ -214,6 +247,16 @@ def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
     return x, y, z
 
 
+def _within_field(matrix: Array, shift: Array) -> Array:
+    """Return a shift by which a turned and grown head, with room for its warp, lies in the field of view."""
+    coarse = 8
+    template = np.argwhere(load_atlas().brain[::coarse, ::coarse, ::coarse] > 0) * coarse + ORIGIN
+    world = (template - CENTER) @ np.linalg.inv(matrix).T + CENTER
+    low, high = ORIGIN - world.min(axis=0), ORIGIN + np.array(FIELD_SIZE) - world.max(axis=0)
+    room = np.minimum((high - low) / 2, 1.5 * coarse)
+    return np.asarray(np.clip(shift, low + room, high - room), dtype=np.float32)
+
+
 def _deformation(rng: np.random.Generator, lattice: Lattice, atrophy: float) -> Array:
     """Draw head size, pose, a smooth warp and wider or narrower ventricles; return MNI152 positions."""
     size = rng.normal(1.0, [0.035, 0.035, 0.03]).clip(0.92, 1.07)
@@ -228,18 +271,21 @@ def _deformation(rng: np.random.Generator, lattice: Lattice, atrophy: float) -> 
     matrix = (turn / size[:, None]).astype(np.float32)
 
     world = np.stack(np.meshgrid(*lattice.axes, indexing="ij"))
-    moved = world - (CENTER + shift.astype(np.float32)).reshape(3, 1, 1, 1)
+    moved = world - (CENTER + _within_field(matrix, shift.astype(np.float32))).reshape(3, 1, 1, 1)
     points = np.einsum("ij,jxyz->ixyz", matrix, moved) + CENTER.reshape(3, 1, 1, 1)
-    for reach, millimetres in ((40.0, 2.5), (18.0, 1.1)):
+    for reach, millimetres in ((40.0, 2.5), (18.0, 1.4), (9.0, 0.9)):
         warp = np.stack([SmoothField(rng, reach)(lattice.axes) for _ in range(3)])
         points += np.float32(millimetres) * warp
 
     # A point beside the ventricle shows what the template has nearer to (or inside) it: the ventricle grows.
     growth = float(np.clip(6 * atrophy + rng.normal(0, 1.0), -1.0, 5.0))
     atlas = load_atlas()
-    index = (points - ORIGIN.reshape(3, 1, 1, 1)) / COARSE
-    distance = ndimage.map_coordinates(atlas.ventricle_distance, index, order=1, mode="nearest")
-    pull = growth * np.exp(-distance / 15)
-    for axis, direction in enumerate(atlas.ventricle_direction):
-        points[axis] -= pull * ndimage.map_coordinates(direction, index, order=1, mode="nearest")
+    flat = points.reshape(3, -1)
+    near, _ = near_brain(flat)
+    index = (flat[:, near] - ORIGIN.reshape(3, 1)) / COARSE
+    distance, *direction = (
+        ndimage.map_coordinates(values, index, order=1, mode="nearest")
+        for values in (atlas.ventricle_distance, *atlas.ventricle_direction)
+    )
+    flat[:, near] -= growth * np.exp(-distance / 15) * np.stack(direction)
     return np.asarray(points, dtype=np.float32)

@@ -82,6 +82,14 @@ class SmoothField:
             values = mix(values, number, first - 1 - side.start, basis / np.sqrt((basis**2).sum(axis=0)))
         return values
 
+    def at(self, points: Array) -> Array:
+        """Return the values at single points (3, ...) in mm; the variance is 1 over many of them."""
+        origin = np.array(FIELD_ORIGIN, dtype=np.float32).reshape(3, *[1] * (points.ndim - 1))
+        index = (points - origin) / np.float32(self._reach) + 1
+        # The mean square of a cubic B-spline of white noise is 151/315 along each axis.
+        values = ndimage.map_coordinates(self._noise, index, order=3, prefilter=False, mode="nearest")
+        return np.asarray(values * np.float32((315 / 151) ** 1.5), dtype=np.float32)
+
 
 class Lattice:
     """A function known at points `step` mm apart in the field of view, linear between them."""

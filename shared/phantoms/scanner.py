@@ -174,6 +174,15 @@ def _signal(
         else:
             made[some] += share * lesion_signals(protocol.sequence, t2, t1, effects.brain)
         signal[part] = made
+    return _darkened(signal, tissues)
+
+
+def _darkened(signal: Array, tissues: Tissues) -> Array:
+    """Take away what is blood that flows: between two pulses it has left the slice."""
+    places = np.unravel_index(tissues.vessels.voxels, tissues.brain.shape)
+    inside = np.logical_and.reduce([(p >= b.start) & (p < b.stop) for p, b in zip(places, tissues.box, strict=True)])
+    within = tuple(p[inside] - b.start for p, b in zip(places, tissues.box, strict=True))
+    signal[within] *= 1 - tissues.vessels.share[inside]
     return signal
 
 

@@ -8,8 +8,10 @@ import pytest
 from shared.phantoms.anatomy import Anatomy, Tissues
 from shared.phantoms.census import find_lesions
 from shared.phantoms.grids import Array, Grid
+from shared.phantoms.vessels import Vessels
 
 GRID = Grid.covering((4.0, 4.0, 4.0))
+NO_VESSELS = Vessels(np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.float32))
 
 
 class Template(Anatomy):
@@ -33,7 +35,7 @@ def nothing() -> Tissues:
     full = np.ones(GRID.shape, dtype=np.float32)
     box = (slice(None),) * 3
     none = 0 * full
-    return Tissues(none, full, none, 50 * full, full > 0, none, none, none, none, box)
+    return Tissues(none, full, none, 50 * full, full > 0, none, none, none, none, box, NO_VESSELS)
 
 
 def test_a_lesion_is_counted_once_with_its_volume(nothing: Tissues) -> None:
