@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from shared.errors import SettingsError
 
-VERSION = 6
+VERSION = 7
 """Raised whenever a change of the code changes an image, so that old folders are not reused."""
 
 
