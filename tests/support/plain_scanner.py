@@ -77,4 +77,6 @@ def _plain_signal(
         white.density + t2 * (damaged.density - white.density),
     )
     made[some] += share * np.asarray(signals / unit, dtype=np.float32)
-    return np.asarray(made, dtype=np.float32)
+    blood = np.zeros(tissues.brain.shape, dtype=np.float32)
+    blood.reshape(-1)[tissues.vessels.voxels] = tissues.vessels.share
+    return np.asarray(made * (1 - blood[box]), dtype=np.float32)
