@@ -40,8 +40,8 @@ def being_written(folder: Path) -> bool:
     return any(path.name.startswith(".new-") and path.is_dir() for path in (folder / "journal").iterdir())
 
 
-ALONE = ("ServerApp with its simulation", "SuperLink")
-"""What is killed by itself in a deployment, too (test_faults_deployed.py)."""
+ALONE = ("ServerApp with its simulation", "SuperLink", "launcher")
+"""The first two are killed by themselves in a deployment, too (test_faults_deployed.py), the launcher with all others."""
 
 
 @pytest.mark.parametrize(
