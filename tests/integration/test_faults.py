@@ -41,7 +41,7 @@ def being_written(folder: Path) -> bool:
 
 
 ALONE = ("ServerApp with its simulation", "SuperLink", "launcher")
-"""The first two are killed alone in a deployment, too (test_faults_deployed.py), the launcher together with all others."""
+"""The first two are killed alone in a deployment, too (test_faults_deployed.py), the launcher with all the others."""
 
 
 @pytest.mark.parametrize(
