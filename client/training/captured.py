@@ -58,7 +58,7 @@ class CapturedSteps:
             network, options, plan.before + plan.steps + plan.after, plan.steps_per_epoch, plan.before, plan.steps
         )
         self._sampler = PatchSampler(plan.own, plan.past, plan.recipe, random)
-        self._augmentation = Augmentation.of(options, random, device)
+        self._augmentation = Augmentation.of(options, random, device) if options.augmentations else None
         past = [one for stratum in plan.past for center in stratum for one in center]
         self._arena = Arena.for_all([*plan.own, *past], device)
         # For each step of a block its patches' places, and what is drawn for their augmentation.

@@ -29,7 +29,7 @@ class EagerSteps:
             network, options, plan.before + plan.steps + plan.after, plan.steps_per_epoch, plan.before
         )
         self._sampler = PatchSampler(plan.own, plan.past, plan.recipe, random)
-        self._augmentation = Augmentation.of(options, random, CPU)
+        self._augmentation = Augmentation.of(options, random, CPU) if options.augmentations else None
         self._taken = 0
         self.computing = 0.0
 

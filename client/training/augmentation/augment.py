@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -42,10 +43,8 @@ class Augmentation:
         self._names, self._size, self._margin, self._key, self._whole = frozenset(names), size, margin, key, whole
 
     @classmethod
-    def of(cls, options: TrainingSettings, random: np.random.Generator, device: torch.device) -> "Augmentation | None":
-        """That of a stage; none where nothing is to be augmented. Of `random` nothing is drawn but a child."""
-        if not options.augmentations:
-            return None
+    def of(cls, options: TrainingSettings, random: np.random.Generator, device: torch.device) -> Self:
+        """That of a stage that has one. Of `random` nothing is drawn but a child."""
         key = int(random.spawn(1)[0].integers(2**32))
         return cls(options.augmentations, options.patch_size, options.margin, key, device.type == "cuda")
 
