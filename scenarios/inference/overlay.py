@@ -1,10 +1,12 @@
 """A picture of a soft segmentation: slices of the image, and below them the same with the lesions laid over."""
 
+from collections.abc import Sequence
+
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from client.qc.montage import GOOD, PAPER, drawable, mark_sides, plain, png, show_slice
 from client.qc.slices import Slice, View
@@ -32,26 +34,43 @@ def draw_overlay(view: View, title: str, footer: str) -> bytes:
     # Wide enough for a title over a single slice.
     size = (max(SIDE * columns, 2.5 * SIDE), 2 * height + HEAD + FOOT)
     figure = Figure(figsize=size, dpi=DOTS, facecolor=PAPER)
-    for place, one in enumerate(view.slices):
-        for row in (0, 1):
-            left, bottom = place / columns, (FOOT + (1 - row) * height) / size[1]
-            axes = figure.add_axes((left + 0.004, bottom + 0.004, 1 / columns - 0.008, height / size[1] - 0.008))
-            show_slice(axes, one.image, view.aspect)
-            if row == 1:
-                _lay_over(axes, one, view.aspect)
-            if place == 0 and view.upright:
-                mark_sides(axes)
+    draw_twice(figure, [(one.image, _colours(one)) for one in view.slices], view.aspect, height, FOOT, view.upright)
     figure.text(0.012, 1 - 0.12 / size[1], plain(title), color=GOOD, fontsize=9, va="top")
     _scale(figure, size)
     figure.text(0.988, 0.16 / size[1], plain(footer), color=FAINT, fontsize=7.5, ha="right", va="bottom")
     return png(figure)
 
 
-def _lay_over(axes: Axes, one: Slice, aspect: float) -> None:
-    colours = SOFT(one.label.clip(0, 1))
+def draw_twice(
+    figure: Figure,
+    slices: Sequence[tuple[NDArray[np.uint8], NDArray[np.float64]]],
+    aspect: float,
+    height: float,
+    foot: float,
+    upright: bool,
+) -> None:
+    """Draw slices side by side, bare above, and below with colours laid over.
+
+    Of each slice come pixels (rows, columns) and colours (rows, columns, 4). `height` and `foot` are inches of a row
+    and of what is left below; `upright`: whether the patient's sides are known, and marked.
+    """
+    columns, whole = len(slices), figure.get_figheight()
+    for place, (image, colours) in enumerate(slices):
+        for row in (0, 1):
+            left, bottom = place / columns, (foot + (1 - row) * height) / whole
+            axes = figure.add_axes((left + 0.004, bottom + 0.004, 1 / columns - 0.008, height / whole - 0.008))
+            show_slice(axes, image, aspect)
+            if row == 1:
+                axes.imshow(colours, aspect=drawable(aspect), interpolation="nearest")
+            if place == 0 and upright:
+                mark_sides(axes)
+
+
+def _colours(one: Slice) -> NDArray[np.float64]:
+    colours: NDArray[np.float64] = SOFT(one.label.clip(0, 1))
     # Below a tenth it would tint the whole brain; from there on it covers more the surer it is.
     colours[..., 3] = np.where(one.label < 0.1, 0, 0.35 + 0.5 * one.label.clip(0, 1))
-    axes.imshow(colours, aspect=drawable(aspect), interpolation="nearest")
+    return colours
 
 
 def _scale(figure: Figure, size: tuple[float, float]) -> None:

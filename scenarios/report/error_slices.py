@@ -1,11 +1,12 @@
 """Pictures of where a segmentation errs: an image's worst slices, bare and with what was hit, missed and false."""
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from client.qc.montage import GOOD, PAPER, drawable, mark_sides, png, show_slice
+from client.qc.montage import GOOD, PAPER, drawable, png
+from scenarios.inference.overlay import draw_twice
 from scenarios.inference.worst_slices import FALSE, HIT, MISSED, ErrorSlice, ErrorView
 
 COLORS = {HIT: "#648fff", MISSED: "#ffb000", FALSE: "#dc267f"}
@@ -32,15 +33,8 @@ def draw_errors(view: ErrorView) -> bytes:
     height = SIDE * float(np.clip(drawable(view.aspect) * rows / across, 0.4, 2.0))
     size = (SIDE * columns, 2 * height + FOOT)
     figure = Figure(figsize=size, dpi=DOTS, facecolor=PAPER)
+    draw_twice(figure, [(one.image, _colors(one)) for one in view.slices], view.aspect, height, FOOT, view.upright)
     for place, one in enumerate(view.slices):
-        for row in (0, 1):
-            left, bottom = place / columns, (FOOT + (1 - row) * height) / size[1]
-            axes = figure.add_axes((left + 0.004, bottom + 0.004, 1 / columns - 0.008, height / size[1] - 0.008))
-            show_slice(axes, one.image, view.aspect)
-            if row == 1:
-                _lay_over(axes, one, view.aspect)
-            elif place == 0 and view.upright:
-                mark_sides(axes)
         middle = (place + 0.5) / columns
         figure.text(middle, 0.5 * FOOT / size[1], _two_lines(one), color=GOOD, fontsize=7.5, ha="center", va="center")
     return png(figure)
@@ -56,8 +50,8 @@ def _two_lines(one: ErrorSlice) -> str:
     return f"{amounts}\n{height} of the head's height"
 
 
-def _lay_over(axes: Axes, one: ErrorSlice, aspect: float) -> None:
+def _colors(one: ErrorSlice) -> NDArray[np.float64]:
     colors = np.zeros((*one.kinds.shape, 4))
     for kind, color in COLORS.items():
         colors[one.kinds == kind] = (*to_rgb(color), COVER)
-    axes.imshow(colors, aspect=drawable(aspect), interpolation="nearest")
+    return colors
