@@ -16,10 +16,12 @@ from shared.phantoms.grids import (
     FIELD_SIZE,
     Array,
     Axes,
+    Box,
     Grid,
     Lattice,
     SmoothField,
     Triple,
+    box_of,
     interpolate,
 )
 from shared.phantoms.vessels import Vessels, paint_vessels, vessel_points
@@ -55,7 +57,7 @@ class Tissues:
     """How much of the fluid here is choroid plexus."""
     flow: Array
     """How strongly fluid flows here: 1 in the middle of the third and fourth ventricle."""
-    box: tuple[slice, slice, slice]
+    box: Box
     """The smallest box of voxels that holds the brain."""
     vessels: Vessels
     """Where blood flows; not counted in the fractions."""
@@ -138,7 +140,7 @@ class Anatomy:
             plexus=whole(plexus, voxels[other]),
             flow=whole(flow, voxels[other]),
             vessels=paint_vessels(self.world_points(self._vessels[0]), self._vessels[1], grid),
-            box=_box(brain),
+            box=box_of(brain),
         )
 
     def _around(self, grid: Grid) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -146,7 +148,7 @@ class Anatomy:
         brain = load_atlas().brain
         nearest = np.rint(self._map - ORIGIN.reshape(3, 1, 1, 1)).astype(int)
         x, y, z = (part.clip(0, size - 1) for part, size in zip(nearest, brain.shape, strict=True))
-        knots, room = _box(brain[x, y, z] > 0), 2 * self._lattice.step
+        knots, room = box_of(brain[x, y, z] > 0), 2 * self._lattice.step
         low = [side.start * self._lattice.step - room for side in knots]
         high = [(side.stop - 1) * self._lattice.step + room for side in knots]
         start = (max(math.floor(a / voxel), 0) for a, voxel in zip(low, grid.voxel, strict=True))
@@ -249,13 +251,6 @@ def _limbic(x: Array, y: Array, z: Array) -> Array:
     cingulate = _ball(side - 5, y - 32, z - 10, 7, 14, 18) + _ball(side - 5, y + 10, z - 38, 7, 36, 10)
     temporal = _ball(side - 25, y + 16, z + 18, 9, 18, 9)
     return np.asarray(np.clip(1.5 * (insula + cingulate + temporal), 0, 1), dtype=np.float32)
-
-
-def _box(mask: NDArray[np.bool_]) -> tuple[slice, slice, slice]:
-    """Return the smallest box that holds a mask."""
-    planes = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    x, y, z = (slice(int(where[0]), int(where[-1]) + 1) for where in planes)
-    return x, y, z
 
 
 def _within_field(matrix: Array, shift: Array) -> Array:

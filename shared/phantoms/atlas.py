@@ -31,6 +31,8 @@ class Atlas:
     wm: Array
     brain: Array
     """1 in the brain, 0 outside."""
+    depth: Array
+    """mm below the brain's outside; at 2 mm."""
     ventricle_distance: Array
     """mm to the lateral ventricles, 0 inside; at 2 mm."""
     ventricle_direction: tuple[Array, Array, Array]
@@ -46,25 +48,23 @@ def load_atlas() -> Atlas:
     brain = _largest(ndimage.binary_opening(brain, iterations=2))
     csf = np.where(brain, 1 - gm - wm, 0)
 
-    depth = ndimage.distance_transform_edt(_thin(brain), sampling=COARSE).astype(np.float32)
+    depth = ndimage.distance_transform_edt(thin(brain), sampling=COARSE).astype(np.float32)
     ventricles = _lateral_ventricles(csf > 0.5)
-    distance = ndimage.distance_transform_edt(~_thin(ventricles), sampling=COARSE).astype(np.float32)
+    distance = ndimage.distance_transform_edt(~thin(ventricles), sampling=COARSE).astype(np.float32)
 
     # Between ventricle and white matter the maps show a film of grey matter that is only the mixture of both.
     film = gm - ndimage.grey_opening(gm, size=5)
-    film *= _thicken(distance, brain.shape) < 6
+    film *= thicken(distance, brain.shape) < 6
     gm, wm = gm - film, wm + film
 
-    soft = ndimage.gaussian_filter(distance, 2)
-    gradient = np.stack(np.gradient(soft, COARSE))
-    gradient /= np.maximum(np.sqrt((gradient**2).sum(axis=0)), 0.2)
     return Atlas(
         gm=gm,
         wm=wm,
         brain=brain.astype(np.float32),
+        depth=depth,
         ventricle_distance=distance,
-        ventricle_direction=(gradient[0], gradient[1], gradient[2]),
-        places=_places(_thin(gm), _thin(wm), depth, distance),
+        ventricle_direction=uphill(distance),
+        places=_places(thin(gm), thin(wm), depth, distance),
     )
 
 
@@ -121,11 +121,20 @@ def _on_field(name: str) -> Array:
     return np.pad(cut, list(zip(before, after, strict=True)))
 
 
-def _thin(values: NDArray[Any]) -> NDArray[Any]:
+def uphill(distance: Array) -> tuple[Array, Array, Array]:
+    """Return the unit vector along which a distance at 2 mm grows, smoothed; shorter where it hardly does."""
+    gradient = np.stack(np.gradient(ndimage.gaussian_filter(distance, 2), COARSE))
+    gradient /= np.maximum(np.sqrt((gradient**2).sum(axis=0)), 0.2)
+    return gradient[0], gradient[1], gradient[2]
+
+
+def thin(values: NDArray[Any]) -> NDArray[Any]:
+    """Return every second value along each axis: a map at 2 mm of one at 1 mm."""
     return values[::COARSE, ::COARSE, ::COARSE]
 
 
-def _thicken(values: Array, shape: tuple[int, ...]) -> Array:
+def thicken(values: Array, shape: tuple[int, ...]) -> Array:
+    """Return a map at 1 mm, of a shape, with each value of one at 2 mm twice along each axis."""
     for axis in range(3):
         values = np.repeat(values, COARSE, axis=axis)
     return values[: shape[0], : shape[1], : shape[2]]

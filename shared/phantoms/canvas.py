@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from shared.phantoms.anatomy import Tissues
-from shared.phantoms.grids import Array, Grid
-from shared.phantoms.raster import RASTER, Box, on_grid
+from shared.phantoms.grids import Array, Box, Grid
+from shared.phantoms.raster import RASTER, on_grid
 from shared.phantoms.room import Room, room_in
 
 RIM = 3.0

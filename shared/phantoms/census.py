@@ -12,7 +12,7 @@ from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 
 from shared.phantoms.anatomy import Anatomy, Tissues
 from shared.phantoms.atlas import Place, is_infratentorial
-from shared.phantoms.grids import Array, Grid
+from shared.phantoms.grids import Array, Grid, box_of
 
 LESION = 0.5
 """A voxel counts as lesion from this fraction on."""
@@ -35,8 +35,7 @@ def find_lesions(label: Array, anatomy: Anatomy, tissues: Tissues, grid: Grid) -
     lesion = label >= LESION
     if not lesion.any():
         return ()
-    planes = (np.flatnonzero(lesion.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    box = tuple(slice(int(i[0]), int(i[-1]) + 1) for i in planes)
+    box = box_of(lesion)
     numbers, count = ndimage.label(lesion[box], structure=np.ones((3, 3, 3)))
     inside = np.nonzero(numbers)
     which, far, grey = numbers[inside] - 1, tissues.ventricle_distance[box][inside], tissues.gm[box][inside]

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 
-from shared.phantoms.atlas import COARSE, is_infratentorial, load_atlas
-from shared.phantoms.grids import CACHED, FIELD_ORIGIN, Array, Lattice, SmoothField, Triple
+from shared.phantoms.atlas import COARSE, is_infratentorial, load_atlas, thicken, thin, uphill
+from shared.phantoms.grids import CACHED, FIELD_ORIGIN, Array, Lattice, SmoothField, Triple, box_of
 
 THICKNESS = (2.3, 0.1)
 """mm of cortex, mean and standard deviation over patients (Fischl and Dale, PNAS 97:11050-11055, 2000: 1 to
@@ -50,8 +50,6 @@ class CortexAtlas:
     """mm to the middle of the nearest sulcus, or to what lies outside the brain, less where it is open; at 1 mm."""
     near: NDArray[np.bool_]
     """The brain and 8 mm about it; at 2 mm."""
-    depth: Array
-    """mm below the brain's outside; at 2 mm."""
     inward: tuple[Array, Array, Array]
     """Unit vector away from the outside, smoothed; at 2 mm."""
     folded: Array
@@ -64,18 +62,13 @@ def load_cortex() -> CortexAtlas:
     """Derive the folds from the template, once a process."""
     atlas = load_atlas()
     brain = atlas.brain > 0
-    thin = brain[::COARSE, ::COARSE, ::COARSE]
-    depth = ndimage.distance_transform_edt(thin, sampling=COARSE).astype(np.float32)
-    gradient = np.stack(np.gradient(ndimage.gaussian_filter(depth, 2), COARSE))
-    gradient /= np.maximum(np.sqrt((gradient**2).sum(axis=0)), 0.2)
     folded = _folded(atlas.ventricle_distance)
 
     # The template is symmetric: its right half is enough. Beyond x = 0 some room, for sulci in the middle.
     room, middle = 6, -int(FIELD_ORIGIN[0])
-    planes = (np.flatnonzero(brain.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
-    x, y, z = (slice(max(int(where[0]) - 2, 0), int(where[-1]) + 3) for where in planes)
+    x, y, z = (slice(max(side.start - 2, 0), side.stop + 2) for side in box_of(brain))
     box = (slice(middle - room, x.stop), y, z)
-    near = folded.repeat(COARSE, 0).repeat(COARSE, 1).repeat(COARSE, 2)[box] > 0.5
+    near = thicken(folded, brain.shape)[box] > 0.5
     dark = ndimage.distance_transform_edt(atlas.wm[box] < 0.5).astype(np.float32)
     axis = (-ndimage.laplace(ndimage.gaussian_filter(dark, 0.7)) > MEDIAL) & (dark > 1.2)
     away = ndimage.distance_transform_edt(~(axis & near) & brain[box]).astype(np.float32)
@@ -86,9 +79,8 @@ def load_cortex() -> CortexAtlas:
     sulcus[middle - len(half) + 1 : middle, y, z] = half[:0:-1]
     return CortexAtlas(
         sulcus,
-        ndimage.binary_dilation(thin, iterations=8 // COARSE),
-        depth,
-        (gradient[0], gradient[1], gradient[2]),
+        ndimage.binary_dilation(thin(brain), iterations=8 // COARSE),
+        uphill(atlas.depth),
         folded,
     )
 
@@ -137,7 +129,7 @@ class Folds:
         near, place = near_brain(points)
         points = points[:, near]
         folded, depth, distance, *inward = (
-            values.take(place) for values in (cortex.folded, cortex.depth, atlas.ventricle_distance, *cortex.inward)
+            values.take(place) for values in (cortex.folded, atlas.depth, atlas.ventricle_distance, *cortex.inward)
         )
         # Constant along the way from the surface inward: sulci stand upright.
         field = self._sulci.at(points - depth * np.stack(inward))

@@ -15,6 +15,7 @@ from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 Array = NDArray[np.float32]
 Axes = tuple[Array, Array, Array]
 Triple = tuple[float, float, float]
+Box = tuple[slice, slice, slice]
 
 FIELD_ORIGIN: Triple = (-88.0, -122.0, -88.0)
 """Lower corner, in mm of MNI152 space, of the box in which every phantom lies."""
@@ -59,6 +60,13 @@ class Grid:
                 t = np.clip(t + first - inside, 0, 1)
                 values = mix(values, number, inside, np.stack([1 - t, t]))
         return values
+
+
+def box_of(mask: NDArray[np.bool_]) -> Box:
+    """Return the smallest box that holds a mask, which is not empty."""
+    planes = (np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1)))
+    x, y, z = (slice(int(where[0]), int(where[-1]) + 1) for where in planes)
+    return x, y, z
 
 
 class SmoothField:

@@ -76,7 +76,6 @@ FINGER = (2.0, 0.85, 0.75)
 class Lesion:
     """One ellipsoid in the patient's own space: middle (3,), half axes in mm (3,), directions (3, 3), what it is."""
 
-    kind: Kind
     middle: Vectors
     half_axes: Vectors
     directions: Vectors
@@ -138,7 +137,6 @@ def draw_lesions(
     cortical = np.where((which == 1) & (rng.random(count) < LEUCOCORTICAL), rng.uniform(0.5, 2.0, count), 0.0)
     return [
         Lesion(
-            kind=KINDS[which[n]],
             middle=ends[n],
             half_axes=half[n],
             directions=directions[n].T,

@@ -5,13 +5,12 @@ runs out in fingers along the medullary veins, that is at right angles to the wa
 """
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 
 from shared.phantoms.anatomy import ORIGIN, Anatomy
 from shared.phantoms.atlas import COARSE, load_atlas
 from shared.phantoms.canvas import Stroke
-from shared.phantoms.grids import FIELD_ORIGIN, Array, Grid, SmoothField, mix
+from shared.phantoms.grids import FIELD_ORIGIN, Array, Grid, SmoothField, box_of, mix
 from shared.phantoms.relaxation import LESION_T1, LESION_T2
 from shared.phantoms.room import Room
 
@@ -46,12 +45,13 @@ def draw_plaque(
     thick = 10 * millilitres / COAT
     # Worked out at every second millimetre, in the cubes of `room` that are near.
     reach = 8 + 2.6 * thick
-    low, high = _ends(room.distance < reach)
+    cubes = box_of(room.distance < reach)
+    low, high = np.array([(side.start, side.stop) for side in cubes]).T
     scale = room.step // COARSE
     axes = Grid.covering((COARSE,) * 3).axes(tuple(low * scale), tuple(high * scale))
     index = (anatomy.template_points(axes) - ORIGIN.reshape(3, 1, 1, 1)) / np.float32(COARSE)
     far = ndimage.map_coordinates(load_atlas().ventricle_distance, index, order=1, mode="nearest")
-    share = room.white[tuple(slice(a, b) for a, b in zip(low, high, strict=True))]
+    share = room.white[cubes]
     for axis in range(3):
         share = share.repeat(scale, axis)
     share = _beside_wall(far, share)
@@ -65,21 +65,14 @@ def draw_plaque(
     held = np.cumsum(share[near][order], dtype=np.float64) * COARSE**3 / 1000
     base = needed[near][order[min(int(np.searchsorted(held, millilitres)), len(order) - 1)]]
 
-    first, last = _ends(needed < base + 4)
-    part = tuple(slice(a, b) for a, b in zip(first, last, strict=True))
+    part = box_of(needed < base + 4)
     inward, share, uneven = (_finer(values[part]) for values in (base - needed, share, uneven))
-    begin = COARSE * (scale * low + first)
+    begin = COARSE * (scale * low + [side.start for side in part])
     x, y, z = (slice(int(a), int(a) + size) for a, size in zip(begin, inward.shape, strict=True))
     typical, varied, beyond = rng.uniform((0.25, 0.04, 0.1), (0.5, 0.14, LESION_T1[1])).astype(np.float32)
     t2 = (typical + varied * uneven) * np.clip(0.65 + inward / 12, 0.5, 1)  # worst at the wall, less where it ends
     t2 = np.clip(t2, *LESION_T2)
     return Stroke((x, y, z), inward, float(rng.uniform(1.5, 4.0)), t2, t2 + beyond, room=share)
-
-
-def _ends(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Return the first corner of the smallest box that holds a mask, and the one beyond its last."""
-    sides = [np.flatnonzero(mask.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
-    return np.array([side[0] for side in sides]), np.array([side[-1] + 1 for side in sides])
 
 
 def _finer(values: Array) -> Array:

@@ -5,11 +5,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.phantoms.grids import FIELD_ORIGIN, Array, Axes, Grid, mix
+from shared.phantoms.grids import FIELD_ORIGIN, Array, Axes, Box, Grid, mix
 
 RASTER = Grid.covering((1.0, 1.0, 1.0))
 AXES = RASTER.axes()
-Box = tuple[slice, slice, slice]
 ROWS = 4
 """Layers of voxels that are worked on at once."""
 

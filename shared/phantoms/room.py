@@ -12,9 +12,8 @@ import numpy as np
 from scipy import ndimage  # type: ignore[import-untyped,unused-ignore]
 
 from shared.phantoms.anatomy import Anatomy, Tissues
-from shared.phantoms.atlas import COARSE, load_atlas
-from shared.phantoms.grids import FIELD_ORIGIN, Array, Grid
-from shared.phantoms.raster import Box
+from shared.phantoms.atlas import COARSE, load_atlas, thicken, thin
+from shared.phantoms.grids import FIELD_ORIGIN, Array, Box, Grid
 
 STEP = 4
 """mm between the points at which the template is looked up."""
@@ -77,13 +76,8 @@ class Room:
 def _template() -> tuple[Array, Array, Array]:
     """Return the template's room, white and cortical, averaged over cubes of `STEP` mm, and the distance, at 2 mm."""
     atlas = load_atlas()
-    distance = atlas.ventricle_distance
-    for axis in range(3):
-        distance = distance.repeat(COARSE, axis)
+    distance = thicken(atlas.ventricle_distance, atlas.gm.shape)
     white, cortical = _room(atlas.gm, np.clip(1 - atlas.gm - atlas.wm, 0, 1), distance, atlas.brain)
     sigma = float(np.sqrt((STEP**2 - 1) / 12))
-    thin = slice(None, None, COARSE)
-    white, cortical = (
-        ndimage.gaussian_filter(values, sigma, truncate=3)[thin, thin, thin] for values in (white, cortical)
-    )
+    white, cortical = (thin(ndimage.gaussian_filter(values, sigma, truncate=3)) for values in (white, cortical))
     return white, cortical, atlas.ventricle_distance

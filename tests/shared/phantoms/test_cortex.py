@@ -5,8 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.phantoms.anatomy import Anatomy, Tissues
-from shared.phantoms.atlas import is_infratentorial
-from shared.phantoms.cortex import load_cortex
+from shared.phantoms.atlas import is_infratentorial, load_atlas
 from shared.phantoms.grids import Grid, SmoothField
 from shared.phantoms.vessels import vessel_points
 from shared.seeds import generator
@@ -61,7 +60,7 @@ def test_sulci_are_thin_and_deep(fine: list[Tissues]) -> None:
         where = cerebrum(tissues, subject) & (tissues.csf > 0.4)
         sulcal = float(where.sum()) / tissues.brain.sum()
         assert 0.02 < sulcal < 0.12
-        depth = load_cortex().depth
+        depth = load_atlas().depth
         index = np.rint((anatomy(subject).template_points(FINE.axes()) + 88) / 2).astype(int)
         index[1] += 17  # the field begins 122 mm behind
         x, y, z = (part.clip(0, size - 1) for part, size in zip(index, depth.shape, strict=True))
