@@ -97,8 +97,17 @@ def segment_volume(
     network: LesionNet, volume: Volume, patch: int, window_overlap: float, device: torch.device
 ) -> Tensor:
     """The soft segmentation of a volume on its prepared grid, (D, H, W), on `device`, where the network is already."""
-    image = torch.from_numpy(np.array(volume.image)).to(device).float()
-    return segment(network, image, patch, window_overlap)
+    return segment(network, image_on(device, volume), patch, window_overlap)
+
+
+def image_on(device: torch.device, volume: Volume) -> Tensor:
+    """A volume's prepared image as a network takes it, (D, H, W)."""
+    return torch.from_numpy(np.array(volume.image)).to(device).float()
+
+
+def truth_on(device: torch.device, volume: Volume) -> Tensor:
+    """A volume's label in the image's own grid, soft, (D, H, W)."""
+    return torch.from_numpy(np.array(volume.truth, order="C")).to(device).float() / 255
 
 
 def evaluate(weights: Weights, volumes: Sequence[Volume], settings: Settings, device: torch.device) -> list[Scores]:
@@ -130,5 +139,4 @@ def comparing(device: torch.device) -> int:
 
 def compare(volume: Volume, soft: Tensor) -> Scores:
     """A soft segmentation on the prepared grid, on any device, against a volume's truth, in the image's own grid."""
-    truth = torch.from_numpy(np.array(volume.truth, order="C")).to(soft.device).float() / 255
-    return score(volume.to_own_grid(soft), truth, volume.own_affine)
+    return score(volume.to_own_grid(soft), truth_on(soft.device, volume), volume.own_affine)

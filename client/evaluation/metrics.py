@@ -43,7 +43,7 @@ def score(
     both, n_found, n_there = (int(np.count_nonzero(mask)) for mask in (found & there, found, there))
     sensitivity, precision = _hits(there, found), _hits(found, there)
     return Scores(
-        dice=_share(2 * both, n_found + n_there, otherwise=1.0),
+        dice=dice_of(both, n_found, n_there),
         soft_dice=soft_dice,
         precision=_share(both, n_found, otherwise=float(n_there == 0)),
         recall=_share(both, n_there, otherwise=float(n_found == 0)),
@@ -53,6 +53,11 @@ def score(
         volume_difference_ml=abs(n_found - n_there) * voxel_ml(affine),
         hd95_mm=_hd95(found, there, affine, tuple(prediction.shape)),
     )
+
+
+def dice_of(both: int, found: int, there: int) -> float:
+    """Dice, by how many voxels two masks share and how many each has; 1 where both are empty."""
+    return _share(2 * both, found + there, otherwise=1.0)
 
 
 def _share(part: float, whole: float, otherwise: float) -> float:

@@ -133,9 +133,9 @@ def realism(
 ) -> None:
     """Score a model on labelled images that it never learnt from, such as real patients.
 
-    Each FLAIR and T2w image of FOLDER that has a lesion label is segmented as `wardround segment` does it, and
-    compared as in a run: Dice, F1 of lesions, recall and precision, by hospital
-    and contrast, with intervals over patients.
+    Each FLAIR and T2w image of FOLDER that has a lesion label is segmented as
+    `wardround segment` does it, and compared as in a run: Dice, F1 of lesions,
+    recall and precision, by hospital and contrast, with intervals over patients.
 
     Images without label, or that `wardround hospital check` would set aside, are
     named and skipped; patients without lesions, whose Dice is 1 or 0, are named

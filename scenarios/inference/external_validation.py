@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from client.data.filenames import CONTRASTS, stem
@@ -21,6 +20,7 @@ from client.data.lesions import LESION
 from client.data.preprocessing import prepare_reading
 from client.data.reading import read_case
 from client.data.rules import contrast_findings
+from client.evaluation.inference import image_on, truth_on
 from client.evaluation.metrics import score
 from scenarios.inference.ensemble import Ensemble
 from scenarios.inference.lesion_counts import LesionCounts, count_lesions
@@ -156,10 +156,10 @@ def _score_case(ensemble: Ensemble, hospital: str, case: Case, device: torch.dev
     reading = read_case(case, ask.allow_empty)
     volume = prepare_reading(reading, ensemble.inference.spacing)
     image = reading.usable_image()
-    prepared = ensemble.soft(torch.from_numpy(np.array(volume.image)).to(device).float())
+    prepared = ensemble.soft(image_on(device, volume))
     # Brought to the image's own grid on the CPU, as `wardround segment` does it, so that both find the same voxels.
     soft = volume.to_own_grid(prepared.cpu())
-    truth = torch.from_numpy(np.array(volume.truth, order="C")).float() / 255
+    truth = truth_on(soft.device, volume)
     there, found = ((part >= LESION).numpy() for part in (truth, soft))
     unknown = contrast_findings(case.contrast, ensemble.inference.contrasts)
     return ScoredCase(

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from client.data.lesions import LESION
 from client.data.preprocessing import Volume
-from client.evaluation.inference import compare, segment_volume
+from client.evaluation.inference import compare, segment_volume, truth_on
+from client.evaluation.metrics import dice_of
 from client.hospital.center import open_hospital
 from client.hospital.node import prepared_folder
 from scenarios.run_config import app_folder, default_run_config
@@ -182,7 +182,8 @@ def try_thresholds(
     network, found = network_with(weights, settings.network, device).eval(), []
     for one in patients:
         scores = _soft(network, one, settings, device).logit(eps=1e-6)
-        found.append({t: _dice(one.volume, (scores - _logit(t)).sigmoid()) for t in THRESHOLDS})
+        there = truth_on(scores.device, one.volume) >= LESION
+        found.append({t: _dice(one.volume, (scores - _logit(t)).sigmoid(), there) for t in THRESHOLDS})
     return found
 
 
@@ -198,12 +199,10 @@ def _soft(network: LesionNet, one: SimulatedPatient, settings: Settings, device:
     return segment_volume(network, one.volume, settings.training.patch_size, settings.training.window_overlap, device)
 
 
-def _dice(volume: Volume, soft: Tensor) -> float:
-    """As in client/evaluation/metrics.py, without the other scores, which take long."""
+def _dice(volume: Volume, soft: Tensor, there: Tensor) -> float:
+    """Without the other scores, which take long; `there` is the mask of the truth."""
     found = volume.to_own_grid(soft) >= LESION
-    there = torch.from_numpy(np.array(volume.truth, order="C")).to(soft.device).float() / 255 >= LESION
-    both, all_found, all_there = (int(part.sum()) for part in (found & there, found, there))
-    return 2 * both / (all_found + all_there) if all_found + all_there else 1.0
+    return dice_of(*(int(part.sum()) for part in (found & there, found, there)))
 
 
 def by_contrast(patients: Sequence[SimulatedPatient], values: Sequence[float]) -> dict[str, float]:
